@@ -1,0 +1,67 @@
+-- name: DepartmentList :many
+SELECT
+    d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.id, d.location,
+    d.manager_id AS manager, m.full_name AS manager_name, d.name, d.name_ar, d.parent_id AS parent,
+    p.name AS parent_name, d.phone, d.status, d.updated_at
+FROM departments d
+JOIN hospitals h ON h.id = d.hospital_id
+LEFT JOIN departments p ON p.id = d.parent_id
+LEFT JOIN users m ON m.id = d.manager_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR d.id = sqlc.narg(id))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
+  AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR d.search LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ d.id DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: DepartmentCount :one
+SELECT count(*)
+FROM departments d
+WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR d.id = sqlc.narg(id))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
+  AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR d.search LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: DepartmentLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    hospital_id, name, name_ar, code, parent_id, manager_id, phone, location, status, id
+FROM departments d
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: DepartmentInsert :exec
+INSERT INTO departments (
+    hospital_id, name, name_ar, code, parent_id, manager_id, phone, location, status, id
+) VALUES (
+    @hospital, @name, @name_ar, @code, @parent, @manager, @phone, @location, @status, @id
+);
+
+-- name: DepartmentUpdate :exec
+UPDATE departments
+SET hospital_id = @hospital, name = @name, name_ar = @name_ar, code = @code, parent_id = @parent,
+    manager_id = @manager, phone = @phone, location = @location, status = @status,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: DepartmentDelete :exec
+DELETE FROM departments WHERE id = @id;
+
+-- name: DepartmentIsBelow :one
+-- Whether one department is the other, or anywhere below it: then it cannot become its parent.
+WITH RECURSIVE above AS (
+    SELECT d.id, d.parent_id FROM departments d WHERE d.id = @department::uuid
+    UNION
+    SELECT d.id, d.parent_id FROM departments d JOIN above ON d.id = above.parent_id
+)
+SELECT EXISTS (SELECT FROM above WHERE above.id = @above::uuid);
+
+-- name: DepartmentByCode :many
+-- Which departments events name.
+SELECT id, hospital_id, code
+FROM departments
+WHERE hospital_id = ANY (@hospitals::uuid[]) AND code = ANY (@codes::text[]);

@@ -1,0 +1,151 @@
+-- name: EventInsert :many
+-- Stores events in the order of the lists and tells which are new; one whose source_event_id is known
+-- already is left out. Element i of each list belongs together.
+INSERT INTO events (
+    id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
+    hospital_id, sender_kind, sender_id, client_ip, request_id
+)
+SELECT
+    unnest(@ids::uuid[]), unnest(@source_systems::text[]), unnest(@event_codes::text[]), unnest(@encounter_ids::text[]),
+    unnest(@patient_identifiers::text[]), unnest(@payloads::text[])::jsonb, unnest(@source_event_ids::text[]),
+    sqlc.narg(hospital)::uuid, @sender_kind::text, @sender_id::uuid, @client_ip::text, @request_id::text
+ON CONFLICT (source_event_id, source_system, hospital_id) WHERE source_event_id <> '' DO NOTHING
+RETURNING id, received_at;
+
+-- name: EventBySource :many
+-- The events that were stored before under these source ids, and whether they said the same.
+SELECT
+    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
+    (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
+     AND e.payload_json = s.payload::jsonb)::boolean AS same
+FROM (
+    SELECT
+        unnest(@positions::integer[]) AS i, unnest(@source_systems::text[]) AS source_system,
+        unnest(@event_codes::text[]) AS event_code, unnest(@encounter_ids::text[]) AS encounter_id,
+        unnest(@patient_identifiers::text[]) AS patient_identifier, unnest(@payloads::text[]) AS payload,
+        unnest(@source_event_ids::text[]) AS source_event_id
+) s
+JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
+    AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid;
+
+-- name: EventList :many
+SELECT
+    e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, e.id,
+    e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+FROM events e
+WHERE (sqlc.narg(id)::uuid IS NULL OR e.id = sqlc.narg(id))
+  AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
+  AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
+  AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
+  AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
+ORDER BY /* ordering */ e.seq DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: EventCount :one
+SELECT count(*)
+FROM events e
+WHERE (sqlc.narg(id)::uuid IS NULL OR e.id = sqlc.narg(id))
+  AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
+  AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
+  AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
+  AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id));
+
+-- name: EventReprocess :execrows
+-- Back into the queue, at its old place.
+UPDATE events
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
+    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
+WHERE id = @id AND status IN ('failed', 'ignored');
+
+-- name: EventStatus :one
+SELECT status FROM events WHERE id = @id;
+
+-- name: EventRequeue :execrows
+-- The events that waited for a journey which is there now go back into the queue, at their old places.
+UPDATE events
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now()
+WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journey'
+  AND (hospital_id IS NULL OR hospital_id = @hospital::uuid);
+
+-- name: EncounterLock :exec
+-- The mutex of an encounter, until the transaction ends. Workers hold it while they apply the
+-- encounter's events, and whoever gives the encounter a journey holds it too: so a worker never
+-- decides that there is no journey while one is being made.
+SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
+
+-- name: EventClaimEncounters :many
+-- Claims encounters that have pending events, those with the oldest first, at most a window of the
+-- queue at a time. The head of an encounter, its first pending event, is locked with SKIP LOCKED so
+-- that workers spread; the encounter's mutex then makes the encounter this worker's own.
+WITH pending AS MATERIALIZED (
+    SELECT e.seq, e.encounter_id
+    FROM events e
+    WHERE e.status = 'pending' AND e.seq >= @from_seq
+    ORDER BY e.seq
+    LIMIT sqlc.arg(window_size)::integer
+), head AS MATERIALIZED (
+    SELECT e.encounter_id
+    FROM events e
+    WHERE e.seq IN (SELECT DISTINCT ON (p.encounter_id) p.seq FROM pending p ORDER BY p.encounter_id, p.seq)
+      AND e.status = 'pending'
+      AND NOT EXISTS (
+        SELECT FROM events b
+        WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
+    ORDER BY e.seq
+    LIMIT sqlc.arg(most)::integer
+    FOR UPDATE OF e SKIP LOCKED
+)
+SELECT h.encounter_id
+FROM head h
+WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
+
+-- name: EventClaim :many
+-- The pending events of encounters that this worker owns, in their order.
+SELECT
+    e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload_json, e.hospital_id,
+    e.attempts, e.received_at
+FROM events e
+WHERE e.encounter_id = ANY (@encounters::text[]) AND e.status = 'pending'
+ORDER BY e.seq
+LIMIT sqlc.arg(most)::integer;
+
+-- name: EventPendingFrom :one
+-- The seq of the pending event that lies so many places further on in the queue.
+SELECT e.seq
+FROM events e
+WHERE e.status = 'pending' AND e.seq >= @from_seq
+ORDER BY e.seq
+OFFSET sqlc.arg(places)::integer
+LIMIT 1;
+
+-- name: EventFinish :execrows
+-- Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
+UPDATE events e
+SET status = f.status, reason = f.reason, error_message = f.error_message, attempts = f.attempts,
+    processed_at = clock_timestamp(), updated_at = clock_timestamp(),
+    journey_instance_id = nullif(f.journey, '00000000-0000-0000-0000-000000000000'),
+    stage_instance_id = nullif(f.stage, '00000000-0000-0000-0000-000000000000'),
+    survey_id = nullif(f.survey, '00000000-0000-0000-0000-000000000000')
+FROM (
+    SELECT
+        unnest(@seqs::bigint[]) AS seq, unnest(@statuses::text[]) AS status, unnest(@reasons::text[]) AS reason,
+        unnest(@error_messages::text[]) AS error_message, unnest(@attempts::integer[]) AS attempts,
+        unnest(@journeys::uuid[]) AS journey, unnest(@stages::uuid[]) AS stage, unnest(@surveys::uuid[]) AS survey
+) f
+WHERE e.seq = f.seq AND e.status = 'pending';
+
+-- name: EventAttempt :exec
+-- Counts an attempt before it is made, so that one which takes the worker down is counted too.
+UPDATE events SET attempts = attempts + 1 WHERE seq = @seq;
+
+-- name: EventQueueState :one
+-- How many events are pending, counted up to a limit, and since when the oldest is. Costs what is
+-- pending, however many events there are in all.
+SELECT
+    (SELECT count(*) FROM (SELECT FROM events WHERE status = 'pending' LIMIT sqlc.arg(at_most)::integer) p)::bigint AS pending,
+    (coalesce((SELECT extract(epoch FROM now() - received_at) FROM events WHERE status = 'pending' ORDER BY seq LIMIT 1), 0))::float8 AS oldest_seconds;
+
+-- name: EventNotify :exec
+-- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit.
+SELECT pg_notify('px360_events', '');

@@ -1,0 +1,17 @@
+-- name: IdempotencyLock :exec
+-- Two requests with one key come one after the other.
+SELECT pg_advisory_xact_lock(hashtextextended(@principal::text || '/' || @operation::text || '/' || @key::text, 24));
+
+-- name: IdempotencyGet :one
+SELECT body_hash, status, answer
+FROM idempotency_keys
+WHERE principal_id = @principal AND operation = @operation AND key = @key AND created_at > now() - interval '24 hours';
+
+-- name: IdempotencyPut :exec
+INSERT INTO idempotency_keys (principal_id, operation, key, body_hash, status, answer)
+VALUES (@principal, @operation, @key, @body_hash, @status, @answer)
+ON CONFLICT (principal_id, operation, key) DO UPDATE
+SET body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer, created_at = now();
+
+-- name: IdempotencyExpire :execrows
+DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours';

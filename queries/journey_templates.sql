@@ -1,0 +1,61 @@
+-- name: JourneyTemplateList :many
+SELECT
+    t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.id, t.is_active, t.is_default,
+    t.journey_type, t.name, t.name_ar, t.updated_at
+FROM journey_templates t
+JOIN hospitals h ON h.id = t.hospital_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR t.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_type))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR t.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
+  AND (sqlc.narg(search)::text IS NULL OR t.search LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ t.id DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: JourneyTemplateCount :one
+SELECT count(*)
+FROM journey_templates t
+WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR t.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_type))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR t.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
+  AND (sqlc.narg(search)::text IS NULL OR t.search LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: JourneyTemplateLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+FROM journey_templates t
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: JourneyTemplateInsert :exec
+INSERT INTO journey_templates (
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+) VALUES (
+    @name, @name_ar, @journey_type, @description, @hospital, @is_active, @is_default, @id
+);
+
+-- name: JourneyTemplateUpdate :exec
+UPDATE journey_templates
+SET name = @name, name_ar = @name_ar, journey_type = @journey_type, description = @description,
+    hospital_id = @hospital, is_active = @is_active, is_default = @is_default,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: JourneyTemplateDelete :exec
+DELETE FROM journey_templates WHERE id = @id;
+
+-- name: JourneyTemplateClearDefault :exec
+-- Makes room for another default template of the same hospital and type.
+UPDATE journey_templates
+SET is_default = false, updated_at = now()
+WHERE hospital_id = @hospital AND journey_type = @journey_type AND is_default AND id <> @id;
+
+-- name: JourneyTemplateLockDefault :exec
+-- One at a time may change which template is the default of a hospital.
+SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;

@@ -1,0 +1,121 @@
+-- name: JourneyList :many
+SELECT
+    j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
+    j.hospital_id AS hospital, h.name AS hospital_name, j.id, j.journey_template_id AS journey_template,
+    t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
+    p.full_name AS patient_name, j.started_at, j.status, j.updated_at
+FROM journey_instances j
+JOIN journey_templates t ON t.id = j.journey_template_id
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN departments d ON d.id = j.department_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR j.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
+  AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
+  AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ j.id DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: JourneyCount :one
+SELECT count(*)
+FROM journey_instances j
+JOIN journey_templates t ON t.id = j.journey_template_id
+JOIN patients p ON p.id = j.patient_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR j.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
+  AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
+  AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: JourneyLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+FROM journey_instances j
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: JourneyInsert :exec
+INSERT INTO journey_instances (
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+) VALUES (
+    @journey_template, @patient, @encounter_id, @hospital, @department, @status, @metadata, @started_at, @id
+);
+
+-- name: JourneyUpdate :exec
+UPDATE journey_instances
+SET journey_template_id = @journey_template, patient_id = @patient, encounter_id = @encounter_id,
+    hospital_id = @hospital, department_id = @department, status = @status, metadata = @metadata,
+    started_at = @started_at,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: JourneyDelete :exec
+DELETE FROM journey_instances WHERE id = @id;
+
+-- name: JourneyAddStages :exec
+-- Copies every active stage of the journey's template, as they are now.
+INSERT INTO stage_instances (
+    id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
+    survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional
+)
+SELECT
+    uuid7(), t.hospital_id, @journey, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
+    t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
+    t.is_optional
+FROM stage_templates t
+WHERE t.journey_template_id = @journey_template AND t.is_active
+ORDER BY t."order", t.code;
+
+-- name: JourneyComplete :many
+-- Completes those of the journeys that have no required stage left to do, at the time of their last stage.
+UPDATE journey_instances j
+SET status = 'completed', completed_at = s.completed_at, updated_at = now()
+FROM (
+    SELECT journey_instance_id, max(completed_at) AS completed_at
+    FROM stage_instances
+    WHERE journey_instance_id = ANY (@journeys::uuid[])
+    GROUP BY journey_instance_id
+    HAVING bool_and(is_optional OR status IN ('completed', 'skipped')) AND bool_or(status = 'completed')
+) s
+WHERE j.id = s.journey_instance_id AND j.status = 'active'
+RETURNING j.id;
+
+-- name: JourneySetStatus :exec
+UPDATE journey_instances SET status = @status, updated_at = now() WHERE id = @id;
+
+-- name: JourneyHasOutcome :one
+-- Whether a survey of the journey was sent: then it is part of the record and cannot be deleted.
+SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND sent_at IS NOT NULL);
+
+-- name: JourneyProgress :many
+-- A journey and its stages in their order, a row for each; one row without a stage when it has none.
+SELECT
+    j.id AS journey_id, j.encounter_id, p.full_name AS patient, t.journey_type, j.status, j.started_at, j.completed_at,
+    s.name AS stage_name, s."order" AS stage_order, s.status AS stage_status, s.completed_at AS stage_completed_at,
+    s.is_optional AS stage_is_optional, (v.sent_at IS NOT NULL)::boolean AS survey_sent
+FROM journey_instances j
+JOIN journey_templates t ON t.id = j.journey_template_id
+JOIN patients p ON p.id = j.patient_id
+LEFT JOIN stage_instances s ON s.journey_instance_id = j.id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
+ORDER BY s."order", s.code;
+
+-- name: JourneyClaim :many
+-- The journeys that events of these encounters may concern, locked in one order so that no two
+-- transactions wait for each other.
+SELECT j.id, j.hospital_id, j.encounter_id, j.status, p.mrn, p.national_id, h.name AS hospital_name
+FROM journey_instances j
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+WHERE j.encounter_id = ANY (@encounters::text[])
+ORDER BY j.id
+FOR UPDATE OF j;

@@ -1,0 +1,57 @@
+-- name: PatientList :many
+SELECT
+    p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
+    p.id, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.updated_at
+FROM patients p
+LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
+  AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
+  AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
+  AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
+  AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ p.id DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: PatientCount :one
+SELECT count(*)
+FROM patients p
+WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
+  AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
+  AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
+  AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
+  AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
+  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: PatientLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
+    address, city, primary_hospital_id, status, id
+FROM patients p
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: PatientInsert :exec
+INSERT INTO patients (
+    mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
+    address, city, primary_hospital_id, status, id
+) VALUES (
+    @mrn, @national_id, @first_name, @last_name, @first_name_ar, @last_name_ar, @date_of_birth, @gender, @phone,
+    @email, @address, @city, @primary_hospital, @status, @id
+);
+
+-- name: PatientUpdate :exec
+UPDATE patients
+SET mrn = @mrn, national_id = @national_id, first_name = @first_name, last_name = @last_name,
+    first_name_ar = @first_name_ar, last_name_ar = @last_name_ar, date_of_birth = @date_of_birth, gender = @gender,
+    phone = @phone, email = @email, address = @address, city = @city, primary_hospital_id = @primary_hospital,
+    status = @status,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: PatientDelete :exec
+DELETE FROM patients WHERE id = @id;

@@ -1,0 +1,70 @@
+-- name: StageTemplateList :many
+SELECT
+    s.auto_send_survey, s.code, s.created_at, s.id, s.is_active, s.is_optional,
+    s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
+    s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
+    v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_template)::uuid IS NULL OR s.journey_template_id = sqlc.narg(journey_template))
+  AND (sqlc.narg(trigger_event_code)::text IS NULL OR s.trigger_event_code = sqlc.narg(trigger_event_code))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
+  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ s.journey_template_id DESC, s."order", s.code
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: StageTemplateCount :one
+SELECT count(*)
+FROM stage_templates s
+WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_template)::uuid IS NULL OR s.journey_template_id = sqlc.narg(journey_template))
+  AND (sqlc.narg(trigger_event_code)::text IS NULL OR s.trigger_event_code = sqlc.narg(trigger_event_code))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
+  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: StageTemplateLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    hospital_id, journey_template_id, name, name_ar, code, "order", trigger_event_code, survey_template_id,
+    auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional, is_active, id
+FROM stage_templates s
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: StageTemplateInsert :exec
+INSERT INTO stage_templates (
+    hospital_id, journey_template_id, name, name_ar, code, "order", trigger_event_code, survey_template_id,
+    auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional, is_active, id
+) VALUES (
+    @hospital, @journey_template, @name, @name_ar, @code, sqlc.arg('order'), @trigger_event_code, @survey_template,
+    @auto_send_survey, @survey_delay_hours, @requires_physician, @requires_department, @is_optional, @is_active, @id
+);
+
+-- name: StageTemplateUpdate :exec
+UPDATE stage_templates
+SET hospital_id = @hospital, journey_template_id = @journey_template, name = @name, name_ar = @name_ar, code = @code,
+    "order" = sqlc.arg('order'), trigger_event_code = @trigger_event_code, survey_template_id = @survey_template,
+    auto_send_survey = @auto_send_survey, survey_delay_hours = @survey_delay_hours,
+    requires_physician = @requires_physician, requires_department = @requires_department, is_optional = @is_optional,
+    is_active = @is_active,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: StageTemplateDelete :exec
+DELETE FROM stage_templates WHERE id = @id;
+
+-- name: StageTemplateListOf :many
+-- The stages of several journey templates, in their order.
+SELECT
+    s.auto_send_survey, s.code, s.created_at, s.id, s.is_active, s.is_optional, s.journey_template_id AS journey_template,
+    s.name, s.name_ar, s."order", s.requires_department, s.requires_physician, s.survey_delay_hours,
+    s.survey_template_id AS survey_template, v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE s.journey_template_id = ANY (@journey_templates::uuid[])
+ORDER BY s.journey_template_id, s."order", s.code;

@@ -1,0 +1,92 @@
+-- name: StageList :many
+SELECT
+    s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.id, s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
+    s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
+    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+FROM stage_instances s
+LEFT JOIN physicians p ON p.id = s.physician_id
+LEFT JOIN departments d ON d.id = s.department_id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
+  AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
+  AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status))
+ORDER BY /* ordering */ s.journey_instance_id DESC, s."order", s.code
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: StageCount :one
+SELECT count(*)
+FROM stage_instances s
+WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
+  AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
+  AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
+  AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status));
+
+-- name: StageLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+FROM stage_instances s
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: StageInsert :exec
+INSERT INTO stage_instances (
+    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+) VALUES (
+    @journey_instance, @stage_template, @status, @physician, @department, @metadata, @id
+);
+
+-- name: StageUpdate :exec
+UPDATE stage_instances
+SET journey_instance_id = @journey_instance, stage_template_id = @stage_template, status = @status,
+    physician_id = @physician, department_id = @department, metadata = @metadata,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: StageDelete :exec
+DELETE FROM stage_instances WHERE id = @id;
+
+-- name: StageListOf :many
+-- The stages of journeys as a worker needs them, in their order.
+SELECT
+    s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.is_optional,
+    s.requires_physician, s.requires_department
+FROM stage_instances s
+WHERE s.journey_instance_id = ANY (@journeys::uuid[])
+ORDER BY s.journey_instance_id, s."order", s.code;
+
+-- name: StageAdd :exec
+-- Adds a stage to a journey under way, copied from a template of its hospital.
+INSERT INTO stage_instances (
+    id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
+    survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional,
+    physician_id, department_id, metadata
+)
+SELECT
+    @id, j.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
+    t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
+    t.is_optional, sqlc.narg(physician), sqlc.narg(department), @metadata
+FROM stage_templates t, journey_instances j
+WHERE t.id = @stage_template AND j.id = @journey_instance AND t.journey_template_id = j.journey_template_id;
+
+-- name: StageComplete :exec
+-- Completes stages, by event or by hand: element i of each list belongs together, and the nil UUID
+-- stands for none.
+UPDATE stage_instances s
+SET status = 'completed', completed_at = c.completed_at,
+    completed_by_event = nullif(c.event, '00000000-0000-0000-0000-000000000000'),
+    physician_id = coalesce(nullif(c.physician, '00000000-0000-0000-0000-000000000000'), s.physician_id),
+    department_id = coalesce(nullif(c.department, '00000000-0000-0000-0000-000000000000'), s.department_id),
+    updated_at = now()
+FROM (
+    SELECT
+        unnest(@stages::uuid[]) AS id, unnest(@completed_at::timestamptz[]) AS completed_at,
+        unnest(@events::uuid[]) AS event, unnest(@physicians::uuid[]) AS physician,
+        unnest(@departments::uuid[]) AS department
+) c
+WHERE s.id = c.id AND s.status IN ('pending', 'in_progress');

@@ -1,0 +1,107 @@
+-- name: UserList :many
+SELECT
+    u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
+    u.full_name,
+    ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id)::uuid[] AS groups,
+    u.hospital_id AS hospital, h.name AS hospital_name, u.id, u.is_active, u.language, u.last_login, u.last_name,
+    u.phone,
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id ORDER BY o.id)::text[] AS roles,
+    u.updated_at, u.username
+FROM users u
+LEFT JOIN hospitals h ON h.id = u.hospital_id
+LEFT JOIN departments d ON d.id = u.department_id
+WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid)
+  AND (sqlc.narg(id)::uuid IS NULL OR u.id = sqlc.narg(id))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR u.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR u.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
+  AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
+  AND (sqlc.narg(search)::text IS NULL OR u.search LIKE ALL (search_patterns(sqlc.narg(search))))
+ORDER BY /* ordering */ u.id DESC
+LIMIT @page_size OFFSET @page_offset;
+
+-- name: UserCount :one
+SELECT count(*)
+FROM users u
+WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid)
+  AND (sqlc.narg(id)::uuid IS NULL OR u.id = sqlc.narg(id))
+  AND (sqlc.narg(is_active)::boolean IS NULL OR u.is_active = sqlc.narg(is_active))
+  AND (sqlc.narg(hospital)::uuid IS NULL OR u.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
+  AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
+  AND (sqlc.narg(search)::text IS NULL OR u.search LIKE ALL (search_patterns(sqlc.narg(search))));
+
+-- name: UserLock :one
+-- The writable columns, for a change to start from.
+SELECT
+    password, username, email, first_name, last_name, phone, employee_id, language, hospital_id, department_id,
+    is_active, id
+FROM users u
+WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope))
+FOR UPDATE;
+
+-- name: UserInsert :exec
+INSERT INTO users (
+    password, username, email, first_name, last_name, phone, employee_id, language, hospital_id, department_id,
+    is_active, id
+) VALUES (
+    @password, @username, @email, @first_name, @last_name, @phone, @employee_id, @language, @hospital, @department,
+    @is_active, @id
+);
+
+-- name: UserUpdate :exec
+UPDATE users
+SET password = @password, username = @username, email = @email, first_name = @first_name, last_name = @last_name,
+    phone = @phone, employee_id = @employee_id, language = @language, hospital_id = @hospital,
+    department_id = @department, is_active = @is_active,
+    updated_at = now()
+WHERE id = @id;
+
+-- name: UserDelete :exec
+DELETE FROM users WHERE id = @id;
+
+-- name: UserForLogin :one
+SELECT id, password, is_active, token_version, username, hospital_id, first_name, last_name, email
+FROM users
+WHERE username = @username;
+
+-- name: UserPrincipal :one
+-- Who a token belongs to, as things stand now.
+SELECT
+    u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version,
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles
+FROM users u
+WHERE u.id = @id;
+
+-- name: UserPassword :one
+SELECT password FROM users WHERE id = @id FOR UPDATE;
+
+-- name: UserSetPassword :exec
+-- Ends every token issued before.
+UPDATE users SET password = @password, token_version = token_version + 1, updated_at = now() WHERE id = @id;
+
+-- name: UserLoggedIn :exec
+-- Keeps the time, and the password's better hash where there is one.
+UPDATE users SET last_login = now(), password = coalesce(sqlc.narg(password), password) WHERE id = @id;
+
+-- name: UserEndTokens :exec
+UPDATE users SET token_version = token_version + 1 WHERE id = @id;
+
+-- name: UserRoles :many
+SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = @id;
+
+-- name: UserAddRole :execrows
+INSERT INTO user_roles (user_id, role_id) VALUES (@user_id, @role_id) ON CONFLICT DO NOTHING;
+
+-- name: UserRemoveRole :execrows
+DELETE FROM user_roles WHERE user_id = @user_id AND role_id = @role_id;
+
+-- name: UserOtherAdmins :one
+-- How many active PX Admins there are beside this user. The role's row is locked first, so that two
+-- requests cannot each take the other for the one who stays.
+WITH role AS (SELECT id FROM roles WHERE name = 'PX Admin' FOR UPDATE)
+SELECT count(*)
+FROM user_roles r
+JOIN role ON role.id = r.role_id
+JOIN users u ON u.id = r.user_id
+WHERE u.is_active AND u.id <> @id;

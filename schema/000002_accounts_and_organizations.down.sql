@@ -1,0 +1,8 @@
+DROP TABLE patients;
+DROP TABLE physicians;
+DROP TABLE user_roles;
+ALTER TABLE users DROP CONSTRAINT users_department_id_fkey;
+DROP TABLE departments;
+DROP TABLE users;
+DROP TABLE roles;
+DROP TABLE hospitals;

@@ -1,0 +1,107 @@
+// Package schema holds the database schema of PX360 as golang-migrate files, which sqlc reads too,
+// and applies it. Migrations are additive, so that the previous version of the program runs on the
+// newer schema; what a release no longer needs is removed one release later.
+package schema
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // registers the pgx5 URL scheme
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// lockTimeout is how long a migrator waits for another one; the library's 15 s would fail the
+// second of two programs started together on a large database.
+const lockTimeout = 10 * time.Minute
+
+// Up applies every migration that the database at databaseURL does not have yet. Of several
+// programs that call it at once, one migrates and the others wait. An interrupted ctx stops it
+// between two files.
+func Up(ctx context.Context, databaseURL string) error {
+	return migrated(ctx, databaseURL, (*migrate.Migrate).Up)
+}
+
+// Down takes back every migration, and with them all data. It exists for tests and development.
+func Down(ctx context.Context, databaseURL string) error {
+	return migrated(ctx, databaseURL, (*migrate.Migrate).Down)
+}
+
+func migrated(ctx context.Context, databaseURL string, apply func(*migrate.Migrate) error) error {
+	source, err := iofs.New(files, ".")
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	_, rest, found := strings.Cut(databaseURL, "://")
+	if !found {
+		return errors.New("migrate: the database URL has no scheme, want postgres://…")
+	}
+	m, err := migrate.NewWithSourceInstance("iofs", source, "pgx5://"+rest)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", withoutURL(err))
+	}
+	defer m.Close()
+	m.LockTimeout = lockTimeout
+	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
+	defer stop()
+	if err := apply(m); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return ctx.Err()
+}
+
+// withoutURL drops the URL, and with it a password, from an error of net/url.
+func withoutURL(err error) error {
+	var parse *url.Error
+	if errors.As(err, &parse) {
+		return parse.Err
+	}
+	return err
+}
+
+// Latest is the version of the newest migration in this program.
+func Latest() int {
+	names, err := fs.Glob(files, "*.up.sql")
+	if err != nil || len(names) == 0 {
+		panic("schema: no migrations embedded")
+	}
+	var version int
+	if _, err := fmt.Sscanf(names[len(names)-1], "%06d_", &version); err != nil {
+		panic("schema: migration without a number: " + names[len(names)-1])
+	}
+	return version
+}
+
+// Querier is what Check needs of a connection or a pool.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Check tells whether this program can run on the database: its schema must be complete and at
+// least as new as the program's own. A newer one is fine.
+func Check(ctx context.Context, db Querier) error {
+	var version int
+	var dirty bool
+	err := db.QueryRow(ctx, "SELECT version, dirty FROM schema_migrations").Scan(&version, &dirty)
+	if err != nil {
+		return fmt.Errorf("read the schema version (run `px360 migrate` first?): %w", err)
+	}
+	switch {
+	case dirty:
+		return fmt.Errorf("migration %d stopped half way: mend it, then run `px360 migrate` again", version)
+	case version < Latest():
+		return fmt.Errorf("the schema is at version %d and this program needs %d: run `px360 migrate`", version, Latest())
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// ownHash is what Hash writes: our parameters, 16 bytes of salt, 32 of hash.
+var ownHash = regexp.MustCompile(`^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
+
+func TestHashAndCheck(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	for _, password := range []string{"كلمة السر الطويلة", " spaces ", strings.Repeat("x", MaxPasswordBytes)} {
+		encoded, err := passwords.Hash(t.Context(), password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ownHash.MatchString(encoded) {
+			t.Errorf("hash %q", encoded)
+		}
+		if ok, rehash, err := passwords.Check(t.Context(), encoded, password); !ok || rehash || err != nil {
+			t.Errorf("%.20q: %v %v %v", password, ok, rehash, err)
+		}
+		other := "x"
+		if len(password) < MaxPasswordBytes {
+			other = password + "x"
+		}
+		if ok, rehash, err := passwords.Check(t.Context(), encoded, other); ok || rehash || err != nil {
+			t.Errorf("%.20q: another password: %v %v %v", password, ok, rehash, err)
+		}
+	}
+	one, _ := passwords.Hash(t.Context(), "same")
+	two, _ := passwords.Hash(t.Context(), "same")
+	if one == two {
+		t.Error("two hashes share a salt")
+	}
+}
+
+// Hashes of the reference implementation, of our parameters and of others.
+func TestCheckOutdatedArgon(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	var vectors struct {
+		Cases []struct{ Password, Encoded string }
+	}
+	readTestdata(t, "argon2.json", &vectors)
+	if len(vectors.Cases) == 0 {
+		t.Fatal("no vectors")
+	}
+	for _, vector := range vectors.Cases {
+		current := ownHash.MatchString(vector.Encoded)
+		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password); !ok || rehash == current || err != nil {
+			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
+		}
+		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password+"x"); ok || rehash || err != nil {
+			t.Errorf("%s: another password: %v %v %v", vector.Encoded, ok, rehash, err)
+		}
+	}
+}
+
+func TestCheckDjangoHashes(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	var vectors struct {
+		Cases []struct{ Password, Encoded string }
+	}
+	readTestdata(t, "pbkdf2.json", &vectors)
+	if len(vectors.Cases) < 15 {
+		t.Fatalf("only %d vectors", len(vectors.Cases))
+	}
+	for _, vector := range vectors.Cases {
+		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password); !ok || !rehash || err != nil {
+			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
+		}
+		if strings.Contains(vector.Encoded, "$1000000$") {
+			continue // once is slow enough
+		}
+		wrong := "x" + vector.Password[:min(len(vector.Password), 100)]
+		if wrong == vector.Password {
+			continue
+		}
+		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, wrong); ok || rehash || err != nil {
+			t.Errorf("%s: another password: %v %v %v", vector.Encoded, ok, rehash, err)
+		}
+	}
+}
+
+func TestCheckUnusable(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	for _, encoded := range []string{"", "!QMsGvdFBrGSIGRXdfjhfhfX"} {
+		for _, password := range []string{encoded, "SecurePass123!"} {
+			if ok, rehash, err := passwords.Check(t.Context(), encoded, password); ok || rehash || err != nil {
+				t.Errorf("%q, %q: %v %v %v", encoded, password, ok, rehash, err)
+			}
+		}
+	}
+}
+
+// Time is not measured here, which would make a test that fails at night; that
+// the same work is done for every unusable hash is what can be held.
+func TestUnusableHashesDoTheWork(t *testing.T) {
+	t.Parallel()
+	for _, encoded := range []string{"", "!x", "gibberish", "$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$c3Vtc3Vtc3Vtc3Vtc3U"} {
+		hash, usable, _ := parseStored(encoded)
+		decoy, isArgon := hash.(argonHash)
+		if usable || !isArgon || decoy.outdated() {
+			t.Errorf("%q: usable %v, hash %+v", encoded, usable, hash)
+		}
+	}
+}
+
+func TestCheckMalformed(t *testing.T) {
+	t.Parallel()
+	const (
+		salt = "c2FsdHNhbHRzYWx0c2FsdA"
+		sum  = "c3Vtc3Vtc3Vtc3Vtc3Vtc3Vtc3Vtc3Vtc3Vtc3Vtc3U"
+		good = "$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + sum
+	)
+	if _, ok := parseArgon(good); !ok {
+		t.Fatal("the pattern of the bad ones is bad itself")
+	}
+	pbkdf2Sum := "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	if _, ok := parsePBKDF2("pbkdf2_sha256$1$salt$" + pbkdf2Sum); !ok {
+		t.Fatal("the pattern of the bad ones is bad itself")
+	}
+	for _, encoded := range []string{
+		"x", "$", "$$$", "$$$$$", "plaintext", " " + good, good + "$", good + "\n",
+		"$argon2i$v=19$m=64,t=1,p=1$" + salt + "$" + sum,
+		"$argon2d$v=19$m=64,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=16$m=64,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$m=64,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$t=1,m=64,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=064,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=+64,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=4194304,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=65537,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=1000000,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=1,p=255$" + salt + "$" + sum,
+		"$argon2id$v=19$m=7,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=0,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=1,p=0$" + salt + "$" + sum,
+		"$argon2id$v=19$m=99999999999999999999,t=1,p=1$" + salt + "$" + sum,
+		"$argon2id$v=19$m=64,t=1,p=1$$" + sum,
+		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$",
+		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "==$" + sum,
+		"$argon2id$v=19$m=64,t=1,p=1$" + salt[:21] + "B$" + sum, // stray bits
+		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + strings.Repeat("A", 2000),
+		"argon2$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + sum,
+		"pbkdf2_sha1$1$salt$" + pbkdf2Sum,
+		"pbkdf2_sha256$0$salt$" + pbkdf2Sum,
+		"pbkdf2_sha256$-1$salt$" + pbkdf2Sum,
+		"pbkdf2_sha256$1_000$salt$" + pbkdf2Sum,
+		"pbkdf2_sha256$4000000000$salt$" + pbkdf2Sum,
+		"pbkdf2_sha256$1$$" + pbkdf2Sum,
+		"pbkdf2_sha256$1$salt$",
+		"pbkdf2_sha256$1$salt$" + pbkdf2Sum[:40],
+		"pbkdf2_sha256$1$salt$" + pbkdf2Sum + "$",
+		"pbkdf2_sha256$1$" + strings.Repeat("s", 257) + "$" + pbkdf2Sum,
+		strings.Repeat("$", 1<<20),
+	} {
+		if _, usable, err := parseStored(encoded); usable || !errors.Is(err, ErrMalformedHash) {
+			t.Errorf("%.100q: usable %v, error %v", encoded, usable, err)
+		}
+	}
+	if ok, rehash, err := NewPasswords().Check(t.Context(), "gibberish", "x"); ok || rehash || !errors.Is(err, ErrMalformedHash) {
+		t.Errorf("Check: %v %v %v", ok, rehash, err)
+	}
+}
+
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	long := strings.Repeat("x", MaxPasswordBytes+1)
+	if _, err := passwords.Hash(t.Context(), long); !errors.Is(err, ErrTooLong) {
+		t.Errorf("Hash: %v", err)
+	}
+	if _, _, err := passwords.Check(t.Context(), "", long); !errors.Is(err, ErrTooLong) {
+		t.Errorf("Check: %v", err)
+	}
+}
+
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		passwords := NewPasswords()
+		for range hashesAtOnce {
+			passwords.slots <- struct{}{}
+		}
+		start := time.Now()
+		if _, err := passwords.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
+			t.Errorf("Hash: %v", err)
+		}
+		if _, _, err := passwords.Check(t.Context(), "", "x"); !errors.Is(err, ErrBusy) {
+			t.Errorf("Check: %v", err)
+		}
+		if waited := time.Since(start); waited != 2*time.Second {
+			t.Errorf("two tries waited %v", waited)
+		}
+
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("deadline: %v", err)
+		}
+		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a context that has ended: %v", err)
+		}
+
+		// A slot that frees in time is taken, and given back.
+		time.AfterFunc(900*time.Millisecond, passwords.release)
+		if _, err := passwords.Hash(t.Context(), "x"); err != nil {
+			t.Errorf("after a release: %v", err)
+		}
+		if len(passwords.slots) != hashesAtOnce-1 {
+			t.Errorf("%d slots taken", len(passwords.slots))
+		}
+	})
+}
+
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	passwords := NewPasswords()
+	var group sync.WaitGroup
+	failures := make(chan error, 6)
+	for i := range 6 {
+		group.Go(func() {
+			password := fmt.Sprint("password ", i)
+			encoded, err := passwords.Hash(t.Context(), password)
+			if errors.Is(err, ErrBusy) {
+				return // a slow machine may refuse, and must refuse so
+			}
+			if err != nil {
+				failures <- err
+				return
+			}
+			if ok, _, err := passwords.Check(t.Context(), encoded, password); !ok && !errors.Is(err, ErrBusy) {
+				failures <- fmt.Errorf("%s: %v %w", password, ok, err)
+			}
+		})
+	}
+	group.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
+	}
+	if len(passwords.slots) != 0 {
+		t.Error("a slot was not given back")
+	}
+}
+
+func FuzzParseStored(f *testing.F) {
+	for _, name := range []string{"pbkdf2.json", "argon2.json"} {
+		var vectors struct {
+			Cases []struct{ Password, Encoded string }
+		}
+		readTestdata(f, name, &vectors)
+		for _, vector := range vectors.Cases {
+			f.Add(vector.Encoded)
+		}
+	}
+	f.Add("")
+	f.Add("!unusable")
+	f.Add("$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$c3Vtc3Vtc3Vtc3Vtc3U")
+	f.Fuzz(func(t *testing.T, encoded string) {
+		hash, usable, err := parseStored(encoded)
+		if usable && err != nil {
+			t.Fatalf("%q: usable, and %v", encoded, err)
+		}
+		switch hash := hash.(type) {
+		case argonHash:
+			if hash.memoryKiB > maxArgonMemoryKiB || hash.passes < 1 || hash.passes > maxArgonPasses ||
+				hash.lanes < 1 || hash.lanes > maxArgonLanes || len(hash.sum) < minSumBytes {
+				t.Fatalf("%q: %+v", encoded, hash.argonParams)
+			}
+			if usable && hash.encode() != encoded {
+				t.Fatalf("%q is written %q", encoded, hash.encode())
+			}
+		case pbkdf2Hash:
+			if hash.iterations < 1 || hash.iterations > maxPBKDF2Iterations || len(hash.sum) != 32 || hash.encode() != encoded {
+				t.Fatalf("%q: %+v", encoded, hash)
+			}
+		default:
+			t.Fatalf("%q: no hash", encoded)
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+)
+
+// Audience is who a permission is open to, PX Admins always among the users.
+type Audience int
+
+const (
+	// RoleHolders are users of a hospital with one of the rule's roles. The zero
+	// value is the strictest: a rule that names nobody is for PX Admins alone.
+	RoleHolders Audience = iota
+	Everyone             // also strangers and API keys
+	Users                // every user, whatever their scope shows them
+	Members              // every user of a hospital
+)
+
+// Rule is a row of the table of permissions.
+type Rule struct {
+	Permission string
+	Audience   Audience
+	Roles      []string // with RoleHolders: who besides PX Admins
+	APIKeys    bool     // whether API keys have it too
+	Meaning    string
+}
+
+// permissions is the whole policy on who may do what. Which rows they may do it to
+// is Principal.Scope's matter.
+var permissions = []Rule{
+	{Permission: "public", Audience: Everyone, Meaning: "needs no authentication"},
+	{Permission: "authenticated", Audience: Users, Meaning: "what every user may do, such as their own profile"},
+
+	{Permission: "users.read", Audience: Users, Meaning: "list and show users"},
+	{Permission: "users.write", Roles: hospitalAdmins, Meaning: "create, change and delete users"},
+	{Permission: "roles.read", Audience: Users, Meaning: "list and show roles"},
+	{Permission: "roles.assign", Roles: hospitalAdmins, Meaning: "give roles to users and take them away; PX Admin only by PX Admins"},
+
+	{Permission: "hospitals.read", Audience: Users, Meaning: "list and show hospitals"},
+	{Permission: "hospitals.create", Meaning: "create and delete hospitals"},
+	{Permission: "hospitals.update", Roles: hospitalAdmins, Meaning: "change a hospital"},
+	{Permission: "departments.read", Audience: Users, Meaning: "list and show departments"},
+	{Permission: "departments.write", Roles: hospitalAdmins, Meaning: "create, change and delete departments"},
+	{Permission: "physicians.read", Audience: Users, Meaning: "list and show physicians"},
+	{Permission: "physicians.write", Roles: coordinators, Meaning: "create, change and delete physicians"},
+	{Permission: "patients.read", Audience: Users, Meaning: "list and show patients"},
+	{Permission: "patients.write", Roles: coordinators, Meaning: "create, change and delete patients"},
+
+	{Permission: "templates.read", Audience: Users, Meaning: "list and show journey, stage and survey templates"},
+	{Permission: "templates.write", Roles: coordinators, Meaning: "create, change and delete journey, stage and survey templates"},
+	{Permission: "journeys.read", Audience: Users, Meaning: "list and show journey and stage instances"},
+	{Permission: "journeys.write", Roles: journeyKeepers, Meaning: "create, change and delete journey and stage instances"},
+
+	{Permission: "events.send", Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
+	{Permission: "events.manage", Meaning: "list, show and reprocess events"},
+	{Permission: "configs.manage", Meaning: "list, show, create, change and delete integration configs"},
+	{Permission: "audit.read", Roles: hospitalAdmins, Meaning: "list and show audit entries"},
+}
+
+var (
+	hospitalAdmins = []string{RoleHospitalAdmin}
+	coordinators   = []string{RoleHospitalAdmin, RolePXCoordinator}
+	journeyKeepers = []string{RoleHospitalAdmin, RolePXCoordinator, RoleDepartmentManager}
+)
+
+// Permissions returns the table, for printing.
+func Permissions() []Rule {
+	table := slices.Clone(permissions)
+	for i := range table {
+		table[i].Roles = slices.Clone(table[i].Roles)
+	}
+	return table
+}
+
+// Known reports whether a permission is in the table.
+func Known(permission string) bool {
+	_, found := ruleOf(permission)
+	return found
+}
+
+// May reports whether the principal has a permission. Nobody has an unknown one.
+func (p Principal) May(permission string) bool {
+	rule, found := ruleOf(permission)
+	if !found {
+		return false
+	}
+	switch p.Kind {
+	case KindUser:
+		return p.IsPXAdmin() || p.passes(rule)
+	case KindAPIKey:
+		return rule.APIKeys || rule.Audience == Everyone
+	default:
+		return rule.Audience == Everyone
+	}
+}
+
+// passes is the table as it applies to a user who is no PX Admin.
+func (p Principal) passes(rule Rule) bool {
+	switch rule.Audience {
+	case Everyone, Users:
+		return true
+	case Members:
+		return p.Hospital != nil
+	default:
+		// Roles work within a hospital: without one there is nothing to write.
+		return p.Hospital != nil && slices.ContainsFunc(rule.Roles, p.HasRole)
+	}
+}
+
+// Who says in words who has the permission, for the documentation.
+func (r Rule) Who() string {
+	var who []string
+	switch r.Audience {
+	case Everyone:
+		return "everyone, without authentication"
+	case Users:
+		who = []string{"every user"}
+	case Members:
+		who = []string{RolePXAdmin, "every user of a hospital"}
+	default:
+		who = append([]string{RolePXAdmin}, r.Roles...)
+	}
+	if r.APIKeys {
+		who = append(who, "API keys")
+	}
+	return strings.Join(who, ", ")
+}
+
+func ruleOf(permission string) (Rule, bool) {
+	for _, rule := range permissions {
+		if rule.Permission == permission {
+			return rule, true
+		}
+	}
+	return Rule{}, false
+}

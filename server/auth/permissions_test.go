@@ -1,0 +1,134 @@
+package auth
+
+import (
+	"slices"
+	"testing"
+)
+
+// The whole matrix, written down a second time: a change of the policy is a
+// change in two places.
+func TestMay(t *testing.T) {
+	t.Parallel()
+	principals := map[string]Principal{
+		"px":       userWith(nil, RolePXAdmin),
+		"admin":    userWith(&hospitalA, RoleHospitalAdmin),
+		"coord":    userWith(&hospitalA, RolePXCoordinator),
+		"manager":  userWith(&hospitalA, RoleDepartmentManager),
+		"doctor":   userWith(&hospitalA, RolePhysician),
+		"nurse":    userWith(&hospitalA, RoleNurse),
+		"staff":    userWith(&hospitalA, RoleStaff),
+		"viewer":   userWith(&hospitalA, RoleViewer),
+		"none":     userWith(&hospitalA),
+		"homeless": userWith(nil, RoleHospitalAdmin),
+		"neither":  userWith(nil),
+		"key":      apiKeyOf(&hospitalA),
+		"keyall":   apiKeyOf(nil),
+		"stranger": {},
+		"liar":     {Roles: []string{RolePXAdmin}, Hospital: &hospitalA}, // of no kind
+		"keyliar":  {Kind: KindAPIKey, Roles: []string{RolePXAdmin}, Hospital: &hospitalA},
+	}
+	members := []string{"px", "admin", "coord", "manager", "doctor", "nurse", "staff", "viewer", "none"}
+	users := append(slices.Clone(members), "homeless", "neither")
+	everyone := append(slices.Clone(users), "key", "keyall", "stranger", "liar", "keyliar")
+	matrix := map[string][]string{
+		"public":            everyone,
+		"authenticated":     users,
+		"users.read":        users,
+		"users.write":       {"px", "admin"},
+		"roles.read":        users,
+		"roles.assign":      {"px", "admin"},
+		"hospitals.read":    users,
+		"hospitals.create":  {"px"},
+		"hospitals.update":  {"px", "admin"},
+		"departments.read":  users,
+		"departments.write": {"px", "admin"},
+		"physicians.read":   users,
+		"physicians.write":  {"px", "admin", "coord"},
+		"patients.read":     users,
+		"patients.write":    {"px", "admin", "coord"},
+		"templates.read":    users,
+		"templates.write":   {"px", "admin", "coord"},
+		"journeys.read":     users,
+		"journeys.write":    {"px", "admin", "coord", "manager"},
+		"events.send":       append(slices.Clone(members), "key", "keyall", "keyliar"),
+		"events.manage":     {"px"},
+		"configs.manage":    {"px"},
+		"audit.read":        {"px", "admin"},
+		// Unknown ones are nobody's.
+		"": nil, "Public": nil, "patients": nil, "patients.delete": nil,
+	}
+	for permission, allowed := range matrix {
+		for name, principal := range principals {
+			if got, want := principal.May(permission), slices.Contains(allowed, name); got != want {
+				t.Errorf("%s, %s: %v", permission, name, got)
+			}
+		}
+	}
+	for _, rule := range Permissions() {
+		if _, tested := matrix[rule.Permission]; !tested {
+			t.Errorf("%s is in the table and not in this test", rule.Permission)
+		}
+	}
+}
+
+func TestRolesAddUp(t *testing.T) {
+	t.Parallel()
+	both := userWith(&hospitalA, RoleViewer, RoleDepartmentManager)
+	if !both.May("journeys.write") || both.May("patients.write") {
+		t.Error("two roles are not the sum of both")
+	}
+}
+
+func TestPermissionsTable(t *testing.T) {
+	t.Parallel()
+	table := Permissions()
+	seen := map[string]bool{}
+	for _, rule := range table {
+		if seen[rule.Permission] || rule.Permission == "" || rule.Meaning == "" || rule.Who() == "" {
+			t.Errorf("rule %+v", rule)
+		}
+		seen[rule.Permission] = true
+		if !Known(rule.Permission) {
+			t.Errorf("%s is not known", rule.Permission)
+		}
+		for _, role := range rule.Roles {
+			if rule.Audience != RoleHolders || !slices.Contains(RoleNames(), role) {
+				t.Errorf("%s: role %q", rule.Permission, role)
+			}
+		}
+	}
+	if len(table) != 23 {
+		t.Errorf("%d permissions", len(table))
+	}
+	for _, unknown := range []string{"", "public ", "users.delete"} {
+		if Known(unknown) {
+			t.Errorf("%q is known", unknown)
+		}
+	}
+	// The table handed out is a copy.
+	for i := range table {
+		table[i].Audience = Everyone
+		for j := range table[i].Roles {
+			table[i].Roles[j] = RoleViewer
+		}
+	}
+	if userWith(&hospitalA, RoleViewer).May("users.write") || (Principal{}).May("users.write") {
+		t.Error("writing to the copy changed the policy")
+	}
+}
+
+func TestWho(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"public":           "everyone, without authentication",
+		"patients.read":    "every user",
+		"patients.write":   "PX Admin, Hospital Admin, PX Coordinator",
+		"hospitals.create": "PX Admin",
+		"events.send":      "PX Admin, every user of a hospital, API keys",
+	}
+	for _, rule := range Permissions() {
+		if text, listed := want[rule.Permission]; listed && rule.Who() != text {
+			t.Errorf("%s: %q", rule.Permission, rule.Who())
+		}
+	}
+}

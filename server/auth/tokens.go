@@ -1,0 +1,206 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// Lifetimes of tokens where TokenConfig leaves them zero.
+const (
+	DefaultAccessLifetime  = 30 * time.Minute
+	DefaultRefreshLifetime = 24 * time.Hour
+)
+
+// MinKeyBytes is the least length of a signing key: HS256 is no stronger than
+// its key, and RFC 7518 asks for at least the 256 bits of the hash.
+const MinKeyBytes = 32
+
+// TokenType is the token_type claim: what a token may be used for.
+type TokenType string
+
+const (
+	AccessToken  TokenType = "access"
+	RefreshToken TokenType = "refresh"
+	// AnyToken asks Verify not to look at the type, as SimpleJWT's
+	// token/verify/ does. No token carries it.
+	AnyToken TokenType = ""
+)
+
+// TokenError says why a token was refused. Message is what SimpleJWT 5.5 says
+// in the same case and may be shown to the client. Compare with errors.Is
+// against the Err variables below.
+type TokenError struct{ Message string }
+
+func (e *TokenError) Error() string { return e.Message }
+
+// The reasons for which Verify refuses a token. SimpleJWT answers ErrTokenNoUser
+// as the whole detail, the others as a message of a token class.
+var (
+	ErrTokenInvalid   = &TokenError{"Token is invalid"}
+	ErrTokenExpired   = &TokenError{"Token is expired"}
+	ErrTokenNoExpiry  = &TokenError{"Token has no 'exp' claim"}
+	ErrTokenNoID      = &TokenError{"Token has no id"}
+	ErrTokenNoType    = &TokenError{"Token has no type"}
+	ErrTokenWrongType = &TokenError{"Token has wrong type"}
+	ErrTokenNoUser    = &TokenError{"Token contained no recognizable user identification"}
+)
+
+// Keys are the signing keys: the first signs, all verify.
+type Keys struct {
+	ring []tokenKey
+}
+
+type tokenKey struct {
+	id     string
+	secret sealed
+}
+
+// sealed holds a secret where fmt cannot reach it: unexported fields and what
+// pointers lead to are printed by some verb, what a function has captured by none.
+type sealed func() []byte
+
+func seal(secret []byte) sealed {
+	secret = bytes.Clone(secret)
+	return func() []byte { return secret }
+}
+
+// NewKeys makes a key ring of the current key and, unless it is empty, the
+// previous one, which only verifies. Both need at least MinKeyBytes.
+func NewKeys(current, previous []byte) (Keys, error) {
+	var keys Keys
+	for _, secret := range [][]byte{current, previous} {
+		if len(secret) == 0 && len(keys.ring) > 0 {
+			continue
+		}
+		if len(secret) < MinKeyBytes {
+			return Keys{}, fmt.Errorf("a signing key has %d bytes, it needs at least %d", len(secret), MinKeyBytes)
+		}
+		id, err := keyID(secret)
+		if err != nil {
+			return Keys{}, err
+		}
+		keys.ring = append(keys.ring, tokenKey{id: id, secret: seal(secret)})
+	}
+	return keys, nil
+}
+
+// keyID is public, it stands in every token: so it is derived one-way, with a
+// label that nothing else uses. 64 bits are plenty to tell two keys apart.
+func keyID(secret []byte) (string, error) {
+	id, err := hkdf.Key(sha256.New, secret, nil, "px360 token key id", 8)
+	if err != nil {
+		return "", fmt.Errorf("deriving a key id: %w", err)
+	}
+	return hex.EncodeToString(id), nil
+}
+
+// candidates are the keys that may have signed a token with this kid. Without
+// one (SimpleJWT writes none) it may be any of them; an unknown one is nobody's.
+func (k Keys) candidates(kid string, present bool) []tokenKey {
+	if !present {
+		return k.ring
+	}
+	for _, key := range k.ring {
+		if key.id == kid {
+			return []tokenKey{key}
+		}
+	}
+	return nil
+}
+
+// TokenConfig sets what Tokens issues. The zero value is the default.
+type TokenConfig struct {
+	AccessLifetime  time.Duration
+	RefreshLifetime time.Duration
+	Now             func() time.Time // nil means time.Now
+}
+
+// Tokens issues and verifies tokens with the claims of SimpleJWT 5.5 and the
+// token version of their user. It is safe for concurrent use.
+type Tokens struct {
+	keys            Keys
+	accessLifetime  time.Duration
+	refreshLifetime time.Duration
+	now             func() time.Time
+}
+
+// NewTokens refuses an empty key ring and lifetimes under a second.
+func NewTokens(keys Keys, config TokenConfig) (*Tokens, error) {
+	if len(keys.ring) == 0 {
+		return nil, errors.New("tokens need a signing key")
+	}
+	tokens := &Tokens{
+		keys:            keys,
+		accessLifetime:  config.AccessLifetime,
+		refreshLifetime: config.RefreshLifetime,
+		now:             config.Now,
+	}
+	if tokens.accessLifetime == 0 {
+		tokens.accessLifetime = DefaultAccessLifetime
+	}
+	if tokens.refreshLifetime == 0 {
+		tokens.refreshLifetime = DefaultRefreshLifetime
+	}
+	if tokens.now == nil {
+		tokens.now = time.Now
+	}
+	// Claims count whole seconds: anything shorter would be born expired.
+	if tokens.accessLifetime < time.Second || tokens.refreshLifetime < time.Second {
+		return nil, errors.New("a token lifetime is at least one second")
+	}
+	return tokens, nil
+}
+
+// Issue makes an access and a refresh token for a user whose token version is
+// version.
+func (t *Tokens) Issue(userID uuid.UUID, version int) (access, refresh string, err error) {
+	access, err = t.issue(AccessToken, t.accessLifetime, userID, version)
+	if err != nil {
+		return "", "", err
+	}
+	refresh, err = t.issue(RefreshToken, t.refreshLifetime, userID, version)
+	if err != nil {
+		return "", "", err
+	}
+	return access, refresh, nil
+}
+
+// IssueAccess makes an access token alone: what a refresh without rotation
+// answers.
+func (t *Tokens) IssueAccess(userID uuid.UUID, version int) (string, error) {
+	return t.issue(AccessToken, t.accessLifetime, userID, version)
+}
+
+func (t *Tokens) issue(kind TokenType, lifetime time.Duration, userID uuid.UUID, version int) (string, error) {
+	if version < 0 || version > maxVersion {
+		return "", fmt.Errorf("token version %d is out of range", version)
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return "", fmt.Errorf("drawing a token id: %w", err)
+	}
+	now := t.now()
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		claimType:    string(kind),
+		claimExpiry:  now.Add(lifetime).Unix(),
+		claimIssued:  now.Unix(),
+		claimID:      hex.EncodeToString(id[:]),
+		claimUser:    userID.String(),
+		claimVersion: version,
+	})
+	key := t.keys.ring[0]
+	token.Header["kid"] = key.id
+	signed, err := token.SignedString(key.secret())
+	if err != nil {
+		return "", fmt.Errorf("signing a token: %w", err)
+	}
+	return signed, nil
+}

@@ -1,0 +1,155 @@
+package hospitalday
+
+// Plan is what to set up in a hospital before the day's events mean anything.
+type Plan struct {
+	Hospital  Hospital
+	Surveys   []SurveyTemplate
+	Templates []Template // one for each journey type
+}
+
+// Hospital is the hospital that the day happens in.
+type Hospital struct {
+	Name, NameAr, Code string
+}
+
+// SurveyTemplate is a survey that stages send. Stages refer to it by Name.
+type SurveyTemplate struct {
+	Name, NameAr string
+}
+
+// Template is a journey template.
+type Template struct {
+	Name, NameAr string
+	JourneyType  string // ems, inpatient, opd
+	Stages       []Stage
+}
+
+// Stage is a stage template.
+type Stage struct {
+	Name, NameAr       string
+	Code               string // unique in its template
+	Order              int    // ties by Code
+	TriggerEventCode   string
+	SurveyTemplate     string // a SurveyTemplate's name, or blank
+	AutoSendSurvey     bool
+	SurveyDelayHours   int
+	RequiresPhysician  bool
+	RequiresDepartment bool
+	IsOptional         bool
+}
+
+// Template returns the plan's template for a journey type, if it has one.
+func (p Plan) Template(journeyType string) (Template, bool) {
+	for _, template := range p.Templates {
+		if template.JourneyType == journeyType {
+			return template, true
+		}
+	}
+	return Template{}, false
+}
+
+// The demo's two surveys.
+const (
+	outpatientSurvey = "Outpatient Experience Survey"
+	inpatientSurvey  = "Inpatient Discharge Survey"
+)
+
+// DemoPlan returns the demo's hospital, a fresh copy each time.
+//
+// Every visit has its opening and its discharge, so these are required; what is done in between differs from patient
+// to patient (a third of the outpatient visits need neither laboratory nor radiology), so it is optional. Five in six
+// outpatient visits complete within the day. Of the inpatient stays, those that were under way when the day began were
+// admitted before anybody listened, and keep waiting for an admission that never comes: somebody has to skip it.
+func DemoPlan() Plan {
+	return Plan{
+		Hospital: Hospital{
+			Name:   "PX360 Demo Hospital",
+			NameAr: "مستشفى بي إكس 360 التجريبي",
+			Code:   "DEMO",
+		},
+		Surveys: []SurveyTemplate{
+			{Name: outpatientSurvey, NameAr: "استبيان تجربة العيادات الخارجية"},
+			{Name: inpatientSurvey, NameAr: "استبيان الخروج من التنويم"},
+		},
+		Templates: []Template{
+			{Name: "Emergency Journey", NameAr: "رحلة الطوارئ", JourneyType: "ems", Stages: emergencyStages()},
+			{Name: "Inpatient Journey", NameAr: "رحلة التنويم", JourneyType: "inpatient", Stages: inpatientStages()},
+			{Name: "Outpatient Journey", NameAr: "رحلة العيادات الخارجية", JourneyType: "opd", Stages: outpatientStages()},
+		},
+	}
+}
+
+func emergencyStages() []Stage {
+	return []Stage{
+		{
+			Name: "Arrival", NameAr: "الوصول", Code: "EMS_ARRIVAL", Order: 1,
+			TriggerEventCode: "ADT_A04", RequiresPhysician: true,
+		},
+		{
+			Name: "Laboratory", NameAr: "المختبر", Code: "EMS_LAB", Order: 2,
+			TriggerEventCode: "LAB_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "Radiology", NameAr: "الأشعة", Code: "EMS_RAD", Order: 3,
+			TriggerEventCode: "RAD_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "Clinical Note", NameAr: "الملاحظة السريرية", Code: "EMS_NOTE", Order: 4,
+			TriggerEventCode: "CLINICAL_NOTE_FILED", IsOptional: true,
+		},
+		{
+			Name: "Departure", NameAr: "المغادرة", Code: "EMS_DEPARTURE", Order: 5,
+			TriggerEventCode: "ADT_A03",
+		},
+	}
+}
+
+// The two ends of a stay require a department: a handful of the day's messages name none, so the demo has failed events
+// to look at.
+func inpatientStages() []Stage {
+	return []Stage{
+		{
+			Name: "Admission", NameAr: "الدخول", Code: "IP_ADMISSION", Order: 1,
+			TriggerEventCode: "ADT_A01", RequiresPhysician: true, RequiresDepartment: true,
+		},
+		{
+			Name: "Vital Signs", NameAr: "العلامات الحيوية", Code: "IP_VITALS", Order: 2,
+			TriggerEventCode: "VITAL_SIGNS_RECORDED", IsOptional: true,
+		},
+		{
+			Name: "Laboratory", NameAr: "المختبر", Code: "IP_LAB", Order: 3,
+			TriggerEventCode: "LAB_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "Radiology", NameAr: "الأشعة", Code: "IP_RAD", Order: 4,
+			TriggerEventCode: "RAD_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "Discharge", NameAr: "الخروج", Code: "IP_DISCHARGE", Order: 5,
+			TriggerEventCode: "ADT_A03", RequiresPhysician: true, RequiresDepartment: true,
+			SurveyTemplate: inpatientSurvey, AutoSendSurvey: true, SurveyDelayHours: 24,
+		},
+	}
+}
+
+func outpatientStages() []Stage {
+	return []Stage{
+		{
+			Name: "Registration", NameAr: "التسجيل", Code: "OPD_REGISTRATION", Order: 1,
+			TriggerEventCode: "ADT_A04", RequiresPhysician: true,
+		},
+		{
+			Name: "Laboratory", NameAr: "المختبر", Code: "OPD_LAB", Order: 2,
+			TriggerEventCode: "LAB_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "Radiology", NameAr: "الأشعة", Code: "OPD_RAD", Order: 3,
+			TriggerEventCode: "RAD_ORDER_COMPLETED", IsOptional: true,
+		},
+		{
+			Name: "End of Visit", NameAr: "نهاية الزيارة", Code: "OPD_END", Order: 4,
+			TriggerEventCode: "ADT_A03",
+			SurveyTemplate:   outpatientSurvey, AutoSendSurvey: true, SurveyDelayHours: 2,
+		},
+	}
+}
