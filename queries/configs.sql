@@ -52,4 +52,4 @@ DELETE FROM integration_configs WHERE id = @id;
 -- Which active config an API key belongs to.
 SELECT id, name, source_system, hospital_id, api_key_hash
 FROM integration_configs
-WHERE api_key_hash = @api_key_hash AND is_active;
+WHERE api_key_hash = ANY (@api_key_hashes::bytea[]) AND is_active;

@@ -77,7 +77,8 @@ SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
 -- name: EventClaimEncounters :many
 -- Claims encounters that have pending events, those with the oldest first, at most a window of the
 -- queue at a time. The head of an encounter, its first pending event, is locked with SKIP LOCKED so
--- that workers spread; the encounter's mutex then makes the encounter this worker's own.
+-- that workers spread; the encounter's mutex then makes the encounter this worker's own. Where
+-- somebody else holds the mutex it is not owned.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -85,10 +86,10 @@ WITH pending AS MATERIALIZED (
     ORDER BY e.seq
     LIMIT sqlc.arg(window_size)::integer
 ), head AS MATERIALIZED (
-    SELECT e.encounter_id
+    SELECT e.seq, e.encounter_id
     FROM events e
     WHERE e.seq IN (SELECT DISTINCT ON (p.encounter_id) p.seq FROM pending p ORDER BY p.encounter_id, p.seq)
-      AND e.status = 'pending'
+      AND e.processed_at IS NULL
       AND NOT EXISTS (
         SELECT FROM events b
         WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
@@ -96,17 +97,29 @@ WITH pending AS MATERIALIZED (
     LIMIT sqlc.arg(most)::integer
     FOR UPDATE OF e SKIP LOCKED
 )
-SELECT h.encounter_id
-FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
+SELECT h.encounter_id, h.seq, pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0)) AS is_owned
+FROM head h;
 
 -- name: EventClaim :many
--- The pending events of encounters that this worker owns, in their order.
+-- The pending events of encounters that this worker owns, in their order. Of a payload come only the
+-- texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
+-- fill the memory.
 SELECT
-    e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload_json, e.hospital_id,
-    e.attempts, e.received_at
-FROM events e
-WHERE e.encounter_id = ANY (@encounters::text[]) AND e.status = 'pending'
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
+    (CASE jsonb_typeof(e.license) WHEN 'string' THEN left(e.license #>> '{}', 101) ELSE '' END)::text AS physician_license,
+    (CASE jsonb_typeof(e.department) WHEN 'string' THEN left(e.department #>> '{}', 101) ELSE '' END)::text AS department_code,
+    (CASE jsonb_typeof(e.happened) WHEN 'string' THEN left(e.happened #>> '{}', 101) ELSE '' END)::text AS happened_at
+FROM unnest(@encounters::text[]) AS owned (encounter_id)
+CROSS JOIN LATERAL (
+    SELECT
+        p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
+        p.payload_json -> 'physician_license' AS license, p.payload_json -> 'department_code' AS department,
+        p.payload_json -> 'timestamp' AS happened
+    FROM events p
+    WHERE p.encounter_id = owned.encounter_id AND p.status = 'pending'
+    ORDER BY p.seq
+    LIMIT sqlc.arg(most)::integer
+) e
 ORDER BY e.seq
 LIMIT sqlc.arg(most)::integer;
 
@@ -121,8 +134,11 @@ LIMIT 1;
 
 -- name: EventFinish :execrows
 -- Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
+-- What is pending has no processed_at: to ask for that, and not for the status, keeps the planner from
+-- looking for these rows among all that is pending.
 UPDATE events e
-SET status = f.status, reason = f.reason, error_message = f.error_message, attempts = f.attempts,
+SET status = f.status, reason = f.reason, error_message = f.error_message,
+    attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
     processed_at = clock_timestamp(), updated_at = clock_timestamp(),
     journey_instance_id = nullif(f.journey, '00000000-0000-0000-0000-000000000000'),
     stage_instance_id = nullif(f.stage, '00000000-0000-0000-0000-000000000000'),
@@ -130,14 +146,31 @@ SET status = f.status, reason = f.reason, error_message = f.error_message, attem
 FROM (
     SELECT
         unnest(@seqs::bigint[]) AS seq, unnest(@statuses::text[]) AS status, unnest(@reasons::text[]) AS reason,
-        unnest(@error_messages::text[]) AS error_message, unnest(@attempts::integer[]) AS attempts,
+        unnest(@error_messages::text[]) AS error_message,
         unnest(@journeys::uuid[]) AS journey, unnest(@stages::uuid[]) AS stage, unnest(@surveys::uuid[]) AS survey
 ) f
-WHERE e.seq = f.seq AND e.status = 'pending';
+WHERE e.seq = f.seq AND e.processed_at IS NULL;
 
--- name: EventAttempt :exec
--- Counts an attempt before it is made, so that one which takes the worker down is counted too.
-UPDATE events SET attempts = attempts + 1 WHERE seq = @seq;
+-- name: EventTry :one
+-- Counts a try of an event before it is made, so that one which takes the worker down is counted too:
+-- only of the first pending event of an encounter that nobody is at. No row: it is not this one's turn.
+UPDATE events
+SET attempts = events.attempts + 1, tries = events.tries + 1
+FROM (
+    SELECT e.seq
+    FROM events e
+    WHERE e.seq = @seq AND e.processed_at IS NULL
+      AND NOT EXISTS (
+        SELECT FROM events b
+        WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
+    FOR UPDATE SKIP LOCKED
+) head
+WHERE events.seq = head.seq
+RETURNING events.tries;
+
+-- name: EventUntry :exec
+-- Takes back the count of a try that failed for no fault of the event's.
+UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = @seq AND tries > 0;
 
 -- name: EventQueueState :one
 -- How many events are pending, counted up to a limit, and since when the oldest is. Costs what is
@@ -149,3 +182,7 @@ SELECT
 -- name: EventNotify :exec
 -- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit.
 SELECT pg_notify('px360_events', '');
+
+-- name: Now :one
+-- The time by the one clock that all times are taken from.
+SELECT statement_timestamp()::timestamptz;

@@ -46,7 +46,8 @@ FOR UPDATE;
 INSERT INTO journey_instances (
     journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
 ) VALUES (
-    @journey_template, @patient, @encounter_id, @hospital, @department, @status, @metadata, @started_at, @id
+    @journey_template, @patient, @encounter_id, @hospital, @department, @status, @metadata,
+    coalesce(nullif(@started_at::timestamptz, '0001-01-01T00:00:00Z'), now()), @id
 );
 
 -- name: JourneyUpdate :exec
@@ -110,12 +111,28 @@ WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.nar
 ORDER BY s."order", s.code;
 
 -- name: JourneyClaim :many
--- The journeys that events of these encounters may concern, locked in one order so that no two
--- transactions wait for each other.
-SELECT j.id, j.hospital_id, j.encounter_id, j.status, p.mrn, p.national_id, h.name AS hospital_name
+-- The journeys that events of these encounters may concern, locked, and with them their stages, which
+-- nobody changes without this lock. One that somebody else holds comes as not owned, so that a worker
+-- can leave it for later instead of waiting.
+WITH owned AS MATERIALIZED (
+    SELECT o.id, o.status
+    FROM journey_instances o
+    WHERE o.encounter_id = ANY (@encounters::text[])
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT
+    j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
+    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned
 FROM journey_instances j
 JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN owned ON owned.id = j.id
 WHERE j.encounter_id = ANY (@encounters::text[])
-ORDER BY j.id
-FOR UPDATE OF j;
+ORDER BY j.id;
+
+-- name: JourneyLockOf :one
+-- Locks the journey that an id means: its own, or that of one of its stages.
+SELECT j.id
+FROM journey_instances j
+WHERE j.id = @id OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @id)
+FOR UPDATE;

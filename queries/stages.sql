@@ -55,22 +55,22 @@ DELETE FROM stage_instances WHERE id = @id;
 -- The stages of journeys as a worker needs them, in their order.
 SELECT
     s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.is_optional,
-    s.requires_physician, s.requires_department
+    s.auto_send_survey, s.requires_physician, s.requires_department
 FROM stage_instances s
 WHERE s.journey_instance_id = ANY (@journeys::uuid[])
 ORDER BY s.journey_instance_id, s."order", s.code;
 
--- name: StageAdd :exec
+-- name: StageAdd :execrows
 -- Adds a stage to a journey under way, copied from a template of its hospital.
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
     survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional,
-    physician_id, department_id, metadata
+    status, physician_id, department_id, metadata
 )
 SELECT
     @id, j.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
     t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
-    t.is_optional, sqlc.narg(physician), sqlc.narg(department), @metadata
+    t.is_optional, @status, sqlc.narg(physician), sqlc.narg(department), @metadata
 FROM stage_templates t, journey_instances j
 WHERE t.id = @stage_template AND j.id = @journey_instance AND t.journey_template_id = j.journey_template_id;
 

@@ -105,3 +105,6 @@ FROM user_roles r
 JOIN role ON role.id = r.role_id
 JOIN users u ON u.id = r.user_id
 WHERE u.is_active AND u.id <> @id;
+
+-- name: UserAddAdmin :exec
+INSERT INTO user_roles (user_id, role_id) SELECT @user_id, id FROM roles WHERE name = 'PX Admin';

@@ -36,13 +36,15 @@ CREATE TABLE events (
     reason              text         NOT NULL DEFAULT '',
     error_message       text         NOT NULL DEFAULT '',
     attempts            integer      NOT NULL DEFAULT 0,
+    tries               integer      NOT NULL DEFAULT 0, -- since the last outcome, counted before they were made
     received_at         timestamptz  NOT NULL DEFAULT now(),
     processed_at        timestamptz,
     updated_at          timestamptz  NOT NULL DEFAULT now(),
     journey_instance_id uuid,
     stage_instance_id   uuid,
     survey_id           uuid,
-    CONSTRAINT events_id_key UNIQUE (id)
+    CONSTRAINT events_id_key UNIQUE (id),
+    CONSTRAINT events_finished_has_time CHECK ((status <> 'pending') = (processed_at IS NOT NULL))
 );
 -- What is pending, and nothing else: finished events cost a claim nothing.
 CREATE INDEX events_pending_idx ON events (seq) WHERE status = 'pending';

@@ -750,13 +750,13 @@ type AuditEntryList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []AuditEntry `json:"results"`
@@ -764,11 +764,6 @@ type AuditEntryList struct {
 
 // BadRequest Field errors, or a detail where the body could not be read at all.
 type BadRequest = json.RawMessage
-
-// Count Number of rows in the whole list.
-//
-// Example: 1
-type Count = int
 
 // Department Departments of a hospital.
 type Department struct {
@@ -895,13 +890,13 @@ type DepartmentList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Department `json:"results"`
@@ -1154,13 +1149,13 @@ type EventList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Event `json:"results"`
@@ -1336,13 +1331,13 @@ type HospitalList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Hospital `json:"results"`
@@ -1570,13 +1565,13 @@ type IntegrationConfigList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []IntegrationConfig `json:"results"`
@@ -1861,13 +1856,13 @@ type JourneyInstanceList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []JourneyInstance `json:"results"`
@@ -2105,13 +2100,13 @@ type JourneyTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []JourneyTemplate `json:"results"`
@@ -2168,9 +2163,6 @@ type Message struct {
 	// Example: Password changed successfully.
 	Detail string `json:"detail"`
 }
-
-// NextPage URL of the next page; null on the last.
-type NextPage = string
 
 // PasswordChange The old password and the new one twice.
 type PasswordChange struct {
@@ -2366,13 +2358,13 @@ type PatientList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Patient `json:"results"`
@@ -2602,13 +2594,13 @@ type PhysicianList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Physician `json:"results"`
@@ -2671,9 +2663,6 @@ type PhysicianUpdate struct {
 	// Example: active
 	Status *ActiveStatus `json:"status,omitempty"`
 }
-
-// PreviousPage URL of the previous page; null on the first.
-type PreviousPage = string
 
 // ProfileUpdate What everyone may change about themselves; what is left out stays as it is.
 type ProfileUpdate struct {
@@ -2739,13 +2728,13 @@ type RoleList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Role `json:"results"`
@@ -2893,13 +2882,13 @@ type StageInstanceList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []StageInstance `json:"results"`
@@ -3102,13 +3091,13 @@ type StageTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []StageTemplate `json:"results"`
@@ -3253,13 +3242,13 @@ type SurveyTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []SurveyTemplate `json:"results"`
@@ -3496,13 +3485,13 @@ type UserList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []User `json:"results"`

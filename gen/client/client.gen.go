@@ -905,13 +905,13 @@ type AuditEntryList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []AuditEntry `json:"results"`
@@ -919,11 +919,6 @@ type AuditEntryList struct {
 
 // BadRequest Field errors, or a detail where the body could not be read at all.
 type BadRequest = json.RawMessage
-
-// Count Number of rows in the whole list.
-//
-// Example: 1
-type Count = int
 
 // Department Departments of a hospital.
 type Department struct {
@@ -1050,13 +1045,13 @@ type DepartmentList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Department `json:"results"`
@@ -1309,13 +1304,13 @@ type EventList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Event `json:"results"`
@@ -1491,13 +1486,13 @@ type HospitalList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Hospital `json:"results"`
@@ -1725,13 +1720,13 @@ type IntegrationConfigList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []IntegrationConfig `json:"results"`
@@ -2016,13 +2011,13 @@ type JourneyInstanceList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []JourneyInstance `json:"results"`
@@ -2260,13 +2255,13 @@ type JourneyTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []JourneyTemplate `json:"results"`
@@ -2323,9 +2318,6 @@ type Message struct {
 	// Example: Password changed successfully.
 	Detail string `json:"detail"`
 }
-
-// NextPage URL of the next page; null on the last.
-type NextPage = string
 
 // PasswordChange The old password and the new one twice.
 type PasswordChange struct {
@@ -2521,13 +2513,13 @@ type PatientList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Patient `json:"results"`
@@ -2757,13 +2749,13 @@ type PhysicianList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Physician `json:"results"`
@@ -2826,9 +2818,6 @@ type PhysicianUpdate struct {
 	// Example: active
 	Status *ActiveStatus `json:"status,omitempty"`
 }
-
-// PreviousPage URL of the previous page; null on the first.
-type PreviousPage = string
 
 // ProfileUpdate What everyone may change about themselves; what is left out stays as it is.
 type ProfileUpdate struct {
@@ -2894,13 +2883,13 @@ type RoleList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []Role `json:"results"`
@@ -3048,13 +3037,13 @@ type StageInstanceList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []StageInstance `json:"results"`
@@ -3257,13 +3246,13 @@ type StageTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []StageTemplate `json:"results"`
@@ -3408,13 +3397,13 @@ type SurveyTemplateList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []SurveyTemplate `json:"results"`
@@ -3651,13 +3640,13 @@ type UserList struct {
 	// Count Number of rows in the whole list.
 	//
 	// Example: 1
-	Count Count `json:"count"`
+	Count int64 `json:"count"`
 
 	// Next URL of the next page; null on the last.
-	Next *NextPage `json:"next"`
+	Next *string `json:"next"`
 
 	// Previous URL of the previous page; null on the first.
-	Previous *PreviousPage `json:"previous"`
+	Previous *string `json:"previous"`
 
 	// Results The rows of the page.
 	Results []User `json:"results"`

@@ -219,7 +219,7 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 const configPrincipal = `-- name: ConfigPrincipal :one
 SELECT id, name, source_system, hospital_id, api_key_hash
 FROM integration_configs
-WHERE api_key_hash = $1 AND is_active
+WHERE api_key_hash = ANY ($1::bytea[]) AND is_active
 `
 
 type ConfigPrincipalRow struct {
@@ -231,8 +231,8 @@ type ConfigPrincipalRow struct {
 }
 
 // Which active config an API key belongs to.
-func (q *Queries) ConfigPrincipal(ctx context.Context, apiKeyHash []byte) (ConfigPrincipalRow, error) {
-	row := q.db.QueryRow(ctx, configPrincipal, apiKeyHash)
+func (q *Queries) ConfigPrincipal(ctx context.Context, apiKeyHashes [][]byte) (ConfigPrincipalRow, error) {
+	row := q.db.QueryRow(ctx, configPrincipal, apiKeyHashes)
 	var i ConfigPrincipalRow
 	err := row.Scan(
 		&i.ID,

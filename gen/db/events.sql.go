@@ -25,16 +25,6 @@ func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	return err
 }
 
-const eventAttempt = `-- name: EventAttempt :exec
-UPDATE events SET attempts = attempts + 1 WHERE seq = $1
-`
-
-// Counts an attempt before it is made, so that one which takes the worker down is counted too.
-func (q *Queries) EventAttempt(ctx context.Context, seq int64) error {
-	_, err := q.db.Exec(ctx, eventAttempt, seq)
-	return err
-}
-
 const eventBySource = `-- name: EventBySource :many
 SELECT
     e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
@@ -114,10 +104,21 @@ func (q *Queries) EventBySource(ctx context.Context, arg EventBySourceParams) ([
 
 const eventClaim = `-- name: EventClaim :many
 SELECT
-    e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload_json, e.hospital_id,
-    e.attempts, e.received_at
-FROM events e
-WHERE e.encounter_id = ANY ($1::text[]) AND e.status = 'pending'
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
+    (CASE jsonb_typeof(e.license) WHEN 'string' THEN left(e.license #>> '{}', 101) ELSE '' END)::text AS physician_license,
+    (CASE jsonb_typeof(e.department) WHEN 'string' THEN left(e.department #>> '{}', 101) ELSE '' END)::text AS department_code,
+    (CASE jsonb_typeof(e.happened) WHEN 'string' THEN left(e.happened #>> '{}', 101) ELSE '' END)::text AS happened_at
+FROM unnest($1::text[]) AS owned (encounter_id)
+CROSS JOIN LATERAL (
+    SELECT
+        p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
+        p.payload_json -> 'physician_license' AS license, p.payload_json -> 'department_code' AS department,
+        p.payload_json -> 'timestamp' AS happened
+    FROM events p
+    WHERE p.encounter_id = owned.encounter_id AND p.status = 'pending'
+    ORDER BY p.seq
+    LIMIT $2::integer
+) e
 ORDER BY e.seq
 LIMIT $2::integer
 `
@@ -130,17 +131,20 @@ type EventClaimParams struct {
 type EventClaimRow struct {
 	Seq               int64
 	ID                uuid.UUID
-	SourceSystem      string
 	EventCode         string
 	EncounterID       string
 	PatientIdentifier string
-	PayloadJSON       json.RawMessage
 	Hospital          *uuid.UUID
-	Attempts          int32
+	Tries             int32
 	ReceivedAt        time.Time
+	PhysicianLicense  string
+	DepartmentCode    string
+	HappenedAt        string
 }
 
-// The pending events of encounters that this worker owns, in their order.
+// The pending events of encounters that this worker owns, in their order. Of a payload come only the
+// texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
+// fill the memory.
 func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]EventClaimRow, error) {
 	rows, err := q.db.Query(ctx, eventClaim, arg.Encounters, arg.Most)
 	if err != nil {
@@ -153,14 +157,15 @@ func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]Event
 		if err := rows.Scan(
 			&i.Seq,
 			&i.ID,
-			&i.SourceSystem,
 			&i.EventCode,
 			&i.EncounterID,
 			&i.PatientIdentifier,
-			&i.PayloadJSON,
 			&i.Hospital,
-			&i.Attempts,
+			&i.Tries,
 			&i.ReceivedAt,
+			&i.PhysicianLicense,
+			&i.DepartmentCode,
+			&i.HappenedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -180,10 +185,10 @@ WITH pending AS MATERIALIZED (
     ORDER BY e.seq
     LIMIT $2::integer
 ), head AS MATERIALIZED (
-    SELECT e.encounter_id
+    SELECT e.seq, e.encounter_id
     FROM events e
     WHERE e.seq IN (SELECT DISTINCT ON (p.encounter_id) p.seq FROM pending p ORDER BY p.encounter_id, p.seq)
-      AND e.status = 'pending'
+      AND e.processed_at IS NULL
       AND NOT EXISTS (
         SELECT FROM events b
         WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
@@ -191,9 +196,8 @@ WITH pending AS MATERIALIZED (
     LIMIT $3::integer
     FOR UPDATE OF e SKIP LOCKED
 )
-SELECT h.encounter_id
+SELECT h.encounter_id, h.seq, pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0)) AS is_owned
 FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0))
 `
 
 type EventClaimEncountersParams struct {
@@ -202,22 +206,29 @@ type EventClaimEncountersParams struct {
 	Most       int32
 }
 
+type EventClaimEncountersRow struct {
+	EncounterID string
+	Seq         int64
+	IsOwned     bool
+}
+
 // Claims encounters that have pending events, those with the oldest first, at most a window of the
 // queue at a time. The head of an encounter, its first pending event, is locked with SKIP LOCKED so
-// that workers spread; the encounter's mutex then makes the encounter this worker's own.
-func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]string, error) {
+// that workers spread; the encounter's mutex then makes the encounter this worker's own. Where
+// somebody else holds the mutex it is not owned.
+func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
 	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []string{}
+	items := []EventClaimEncountersRow{}
 	for rows.Next() {
-		var encounter_id string
-		if err := rows.Scan(&encounter_id); err != nil {
+		var i EventClaimEncountersRow
+		if err := rows.Scan(&i.EncounterID, &i.Seq, &i.IsOwned); err != nil {
 			return nil, err
 		}
-		items = append(items, encounter_id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -258,7 +269,8 @@ func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, 
 
 const eventFinish = `-- name: EventFinish :execrows
 UPDATE events e
-SET status = f.status, reason = f.reason, error_message = f.error_message, attempts = f.attempts,
+SET status = f.status, reason = f.reason, error_message = f.error_message,
+    attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
     processed_at = clock_timestamp(), updated_at = clock_timestamp(),
     journey_instance_id = nullif(f.journey, '00000000-0000-0000-0000-000000000000'),
     stage_instance_id = nullif(f.stage, '00000000-0000-0000-0000-000000000000'),
@@ -266,10 +278,10 @@ SET status = f.status, reason = f.reason, error_message = f.error_message, attem
 FROM (
     SELECT
         unnest($1::bigint[]) AS seq, unnest($2::text[]) AS status, unnest($3::text[]) AS reason,
-        unnest($4::text[]) AS error_message, unnest($5::integer[]) AS attempts,
-        unnest($6::uuid[]) AS journey, unnest($7::uuid[]) AS stage, unnest($8::uuid[]) AS survey
+        unnest($4::text[]) AS error_message,
+        unnest($5::uuid[]) AS journey, unnest($6::uuid[]) AS stage, unnest($7::uuid[]) AS survey
 ) f
-WHERE e.seq = f.seq AND e.status = 'pending'
+WHERE e.seq = f.seq AND e.processed_at IS NULL
 `
 
 type EventFinishParams struct {
@@ -277,20 +289,20 @@ type EventFinishParams struct {
 	Statuses      []string
 	Reasons       []string
 	ErrorMessages []string
-	Attempts      []int32
 	Journeys      []uuid.UUID
 	Stages        []uuid.UUID
 	Surveys       []uuid.UUID
 }
 
 // Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
+// What is pending has no processed_at: to ask for that, and not for the status, keeps the planner from
+// looking for these rows among all that is pending.
 func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventFinish,
 		arg.Seqs,
 		arg.Statuses,
 		arg.Reasons,
 		arg.ErrorMessages,
-		arg.Attempts,
 		arg.Journeys,
 		arg.Stages,
 		arg.Surveys,
@@ -562,4 +574,51 @@ func (q *Queries) EventStatus(ctx context.Context, id uuid.UUID) (string, error)
 	var status string
 	err := row.Scan(&status)
 	return status, err
+}
+
+const eventTry = `-- name: EventTry :one
+UPDATE events
+SET attempts = events.attempts + 1, tries = events.tries + 1
+FROM (
+    SELECT e.seq
+    FROM events e
+    WHERE e.seq = $1 AND e.processed_at IS NULL
+      AND NOT EXISTS (
+        SELECT FROM events b
+        WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
+    FOR UPDATE SKIP LOCKED
+) head
+WHERE events.seq = head.seq
+RETURNING events.tries
+`
+
+// Counts a try of an event before it is made, so that one which takes the worker down is counted too:
+// only of the first pending event of an encounter that nobody is at. No row: it is not this one's turn.
+func (q *Queries) EventTry(ctx context.Context, seq int64) (int32, error) {
+	row := q.db.QueryRow(ctx, eventTry, seq)
+	var tries int32
+	err := row.Scan(&tries)
+	return tries, err
+}
+
+const eventUntry = `-- name: EventUntry :exec
+UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = $1 AND tries > 0
+`
+
+// Takes back the count of a try that failed for no fault of the event's.
+func (q *Queries) EventUntry(ctx context.Context, seq int64) error {
+	_, err := q.db.Exec(ctx, eventUntry, seq)
+	return err
+}
+
+const now = `-- name: Now :one
+SELECT statement_timestamp()::timestamptz
+`
+
+// The time by the one clock that all times are taken from.
+func (q *Queries) Now(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, now)
+	var column_1 time.Time
+	err := row.Scan(&column_1)
+	return column_1, err
 }

@@ -39,13 +39,21 @@ func (q *Queries) JourneyAddStages(ctx context.Context, arg JourneyAddStagesPara
 }
 
 const journeyClaim = `-- name: JourneyClaim :many
-SELECT j.id, j.hospital_id, j.encounter_id, j.status, p.mrn, p.national_id, h.name AS hospital_name
+WITH owned AS MATERIALIZED (
+    SELECT o.id, o.status
+    FROM journey_instances o
+    WHERE o.encounter_id = ANY ($1::text[])
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT
+    j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
+    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned
 FROM journey_instances j
 JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN owned ON owned.id = j.id
 WHERE j.encounter_id = ANY ($1::text[])
 ORDER BY j.id
-FOR UPDATE OF j
 `
 
 type JourneyClaimRow struct {
@@ -56,10 +64,12 @@ type JourneyClaimRow struct {
 	Mrn          string
 	NationalID   string
 	HospitalName string
+	IsOwned      bool
 }
 
-// The journeys that events of these encounters may concern, locked in one order so that no two
-// transactions wait for each other.
+// The journeys that events of these encounters may concern, locked, and with them their stages, which
+// nobody changes without this lock. One that somebody else holds comes as not owned, so that a worker
+// can leave it for later instead of waiting.
 func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]JourneyClaimRow, error) {
 	rows, err := q.db.Query(ctx, journeyClaim, encounters)
 	if err != nil {
@@ -77,6 +87,7 @@ func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]Jour
 			&i.Mrn,
 			&i.NationalID,
 			&i.HospitalName,
+			&i.IsOwned,
 		); err != nil {
 			return nil, err
 		}
@@ -190,7 +201,8 @@ const journeyInsert = `-- name: JourneyInsert :exec
 INSERT INTO journey_instances (
     journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9
+    $1, $2, $3, $4, $5, $6, $7,
+    coalesce(nullif($8::timestamptz, '0001-01-01T00:00:00Z'), now()), $9
 )
 `
 
@@ -369,6 +381,21 @@ func (q *Queries) JourneyLock(ctx context.Context, arg JourneyLockParams) (Journ
 		&i.ID,
 	)
 	return i, err
+}
+
+const journeyLockOf = `-- name: JourneyLockOf :one
+SELECT j.id
+FROM journey_instances j
+WHERE j.id = $1 OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1)
+FOR UPDATE
+`
+
+// Locks the journey that an id means: its own, or that of one of its stages.
+func (q *Queries) JourneyLockOf(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, journeyLockOf, id)
+	var id_2 uuid.UUID
+	err := row.Scan(&id_2)
+	return id_2, err
 }
 
 const journeyProgress = `-- name: JourneyProgress :many

@@ -60,6 +60,7 @@ type Event struct {
 	Reason            string
 	ErrorMessage      string
 	Attempts          int32
+	Tries             int32
 	ReceivedAt        time.Time
 	ProcessedAt       *time.Time
 	UpdatedAt         time.Time

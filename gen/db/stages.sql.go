@@ -13,22 +13,23 @@ import (
 	"github.com/google/uuid"
 )
 
-const stageAdd = `-- name: StageAdd :exec
+const stageAdd = `-- name: StageAdd :execrows
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
     survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional,
-    physician_id, department_id, metadata
+    status, physician_id, department_id, metadata
 )
 SELECT
     $1, j.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
     t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
-    t.is_optional, $2, $3, $4
+    t.is_optional, $2, $3, $4, $5
 FROM stage_templates t, journey_instances j
-WHERE t.id = $5 AND j.id = $6 AND t.journey_template_id = j.journey_template_id
+WHERE t.id = $6 AND j.id = $7 AND t.journey_template_id = j.journey_template_id
 `
 
 type StageAddParams struct {
 	ID              uuid.UUID
+	Status          string
 	Physician       *uuid.UUID
 	Department      *uuid.UUID
 	Metadata        json.RawMessage
@@ -37,16 +38,20 @@ type StageAddParams struct {
 }
 
 // Adds a stage to a journey under way, copied from a template of its hospital.
-func (q *Queries) StageAdd(ctx context.Context, arg StageAddParams) error {
-	_, err := q.db.Exec(ctx, stageAdd,
+func (q *Queries) StageAdd(ctx context.Context, arg StageAddParams) (int64, error) {
+	result, err := q.db.Exec(ctx, stageAdd,
 		arg.ID,
+		arg.Status,
 		arg.Physician,
 		arg.Department,
 		arg.Metadata,
 		arg.StageTemplate,
 		arg.JourneyInstance,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const stageComplete = `-- name: StageComplete :exec
@@ -258,7 +263,7 @@ func (q *Queries) StageList(ctx context.Context, arg StageListParams) ([]StageLi
 const stageListOf = `-- name: StageListOf :many
 SELECT
     s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.is_optional,
-    s.requires_physician, s.requires_department
+    s.auto_send_survey, s.requires_physician, s.requires_department
 FROM stage_instances s
 WHERE s.journey_instance_id = ANY ($1::uuid[])
 ORDER BY s.journey_instance_id, s."order", s.code
@@ -271,6 +276,7 @@ type StageListOfRow struct {
 	TriggerEventCode   string
 	Status             string
 	IsOptional         bool
+	AutoSendSurvey     bool
 	RequiresPhysician  bool
 	RequiresDepartment bool
 }
@@ -292,6 +298,7 @@ func (q *Queries) StageListOf(ctx context.Context, journeys []uuid.UUID) ([]Stag
 			&i.TriggerEventCode,
 			&i.Status,
 			&i.IsOptional,
+			&i.AutoSendSurvey,
 			&i.RequiresPhysician,
 			&i.RequiresDepartment,
 		); err != nil {

@@ -12,6 +12,15 @@ import (
 	"github.com/google/uuid"
 )
 
+const userAddAdmin = `-- name: UserAddAdmin :exec
+INSERT INTO user_roles (user_id, role_id) SELECT $1, id FROM roles WHERE name = 'PX Admin'
+`
+
+func (q *Queries) UserAddAdmin(ctx context.Context, userID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, userAddAdmin, userID)
+	return err
+}
+
 const userAddRole = `-- name: UserAddRole :execrows
 INSERT INTO user_roles (user_id, role_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `

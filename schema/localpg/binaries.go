@@ -33,7 +33,7 @@ var downloadable = map[int]embedded.PostgresVersion{
 // preferred is what a new cluster gets by download.
 const preferred = 17
 
-const installHint = "install one (Debian, Ubuntu: apt-get install postgresql; Fedora, RHEL: dnf install postgresql-server; " +
+const installHint = "install one (Debian, Ubuntu: apt-get install postgresql; Fedora, RHEL: dnf install postgresql-server postgresql-contrib; " +
 	"macOS: brew install postgresql@17), or point PX360_DATABASE_URL at a Postgres of your own"
 
 // installed are the directories that packages put Postgres in, as patterns.
@@ -78,10 +78,10 @@ func findBinaries(ctx context.Context, where place, opts Options) (binaries, err
 	got, err := fetch(ctx, fetchRequest{cache: cache, major: want, runAs: where.runAs, progress: opts.Progress})
 	if err != nil {
 		if where.clusterMajor() > 0 {
-			return binaries{}, fmt.Errorf("the data in %s needs Postgres %d, which is not installed: %w; %s, or move the directory away to begin anew",
+			return binaries{}, fmt.Errorf("the data in %s needs Postgres %d with its extensions, which is not installed: %w; %s, or move the directory away to begin anew",
 				where.dir, want, err, installHint)
 		}
-		return binaries{}, fmt.Errorf("no Postgres %d or newer is installed: %w; %s", oldest, err, installHint)
+		return binaries{}, fmt.Errorf("no Postgres %d or newer with the extension %s is installed: %w; %s", oldest, contrib, err, installHint)
 	}
 	return got, nil
 }
@@ -101,7 +101,7 @@ func pick(ctx context.Context, dirs []string, want int, runAs *account) (binarie
 	var best binaries
 	for _, dir := range dirs {
 		b, err := inspect(ctx, dir, runAs)
-		if err != nil || b.major < oldest || want != 0 && b.major != want {
+		if err != nil || b.major < oldest || want != 0 && b.major != want || !b.hasContrib() {
 			continue
 		}
 		if best.dir == "" || newer(b.version, best.version) {
@@ -109,6 +109,30 @@ func pick(ctx context.Context, dirs []string, want int, runAs *account) (binarie
 		}
 	}
 	return best, best.dir != ""
+}
+
+// contrib is the extension that the migrations use. Some systems package it apart
+// from the server.
+const contrib = "pg_trgm"
+
+// hasContrib looks where the usual layouts keep extensions. In a layout that it
+// does not know it gives the installation the benefit of the doubt.
+func (b binaries) hasContrib() bool {
+	for _, share := range []string{
+		filepath.Join(b.dir, "../share/extension"),
+		filepath.Join(b.dir, "../share/postgresql/extension"),
+		filepath.Join(b.dir, "../share/pgsql/extension"),
+		filepath.Join(b.dir, "../share/postgresql@"+strconv.Itoa(b.major)+"/extension"),
+		filepath.Join("/usr/share/postgresql", strconv.Itoa(b.major), "extension"),
+		filepath.Join("/usr/share/postgresql"+strconv.Itoa(b.major), "extension"),
+	} {
+		// plpgsql comes with every server, so it tells the right directory.
+		if _, err := os.Stat(filepath.Join(share, "plpgsql.control")); err == nil {
+			_, err := os.Stat(filepath.Join(share, contrib+".control"))
+			return err == nil
+		}
+	}
+	return true
 }
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)[.\w]*)`)
@@ -174,7 +198,7 @@ func fetch(ctx context.Context, req fetchRequest) (binaries, error) {
 	if b, err := inspect(ctx, filepath.Join(kept, "bin"), req.runAs); err == nil {
 		return b, nil
 	}
-	req.progress(fmt.Sprintf("Downloading PostgreSQL %s (once, about 10 MB) to %s", version, kept))
+	req.progress(fmt.Sprintf("Downloading PostgreSQL %s (once) to %s", version, kept))
 	removeHalfMade(req.cache, time.Hour)
 	half, err := os.MkdirTemp(req.cache, "new-")
 	if err != nil {
@@ -195,13 +219,13 @@ func fetch(ctx context.Context, req fetchRequest) (binaries, error) {
 	return inspect(ctx, filepath.Join(kept, "bin"), req.runAs)
 }
 
-// download fetches, verifies and unpacks one version. The library has no call
-// for just that, only one that goes on to initialise and run a server, which it
-// cannot do as root and which we do ourselves. So it gets a data directory that it can
+// download fetches, verifies and unpacks one version. The library has no call for
+// just that, only one that goes on to initialise and run a server, which it cannot
+// do as root and which we do ourselves. So it gets a data directory that it can
 // neither use nor clear, a path that ends in a dot, at which os.RemoveAll stops:
-// it fails right after unpacking, and what counts is whether the binaries came.
-// Nor can it be interrupted: when ctx ends, it goes on in the background until
-// the program ends, and what it leaves is removed by a later download.
+// it fails right after unpacking, and that error is the sign of success. Nor can
+// it be interrupted: when ctx ends, it goes on in the background until the program
+// ends, and what it leaves is removed by a later download.
 func download(ctx context.Context, source string, version embedded.PostgresVersion, scratch, unpacked string) error {
 	run := filepath.Join(scratch, "run")
 	config := embedded.DefaultConfig().
@@ -215,15 +239,29 @@ func download(ctx context.Context, source string, version embedded.PostgresVersi
 	if source != "" {
 		config = config.BinaryRepositoryURL(source)
 	}
+	begun := time.Now().Truncate(time.Second) // some file systems keep no fractions
 	failed := make(chan error, 1)
 	go func() { failed <- embedded.NewDatabase(config).Start() }()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("download PostgreSQL %s: %w", version, ctx.Err())
 	case err := <-failed:
-		if _, missing := os.Stat(filepath.Join(unpacked, "bin", "postgres")); missing != nil {
+		removeLibraryLogs(begun)
+		// Any other error may have left half of the files.
+		if err == nil || !strings.Contains(err.Error(), "unable to clean up data directory") {
 			return fmt.Errorf("download PostgreSQL %s: %w", version, err)
 		}
 		return nil
+	}
+}
+
+// removeLibraryLogs deletes the empty files that the library leaves among the
+// temporary ones. They are of no use to another download either.
+func removeLibraryLogs(since time.Time) {
+	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
+	for _, path := range logs {
+		if info, err := os.Stat(path); err == nil && info.Size() == 0 && !info.ModTime().Before(since) {
+			os.Remove(path)
+		}
 	}
 }

@@ -35,6 +35,9 @@ func fakeInstall(t *testing.T, version string) string {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
@@ -50,7 +53,18 @@ func TestPickInstalled(t *testing.T) {
 	if err := os.Remove(filepath.Join(incomplete, "initdb")); err != nil {
 		t.Fatal(err)
 	}
-	all := []string{old, pg15, pg16later, pg16, incomplete, "/nowhere"}
+	bare := filepath.Join(tempDir(t), "bin") // a server without the extensions
+	if err := os.Rename(fakeInstall(t, "17.2"), bare); err != nil {
+		t.Fatal(err)
+	}
+	share := filepath.Join(bare, "../share/extension")
+	if err := os.MkdirAll(share, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(share, "plpgsql.control"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	all := []string{old, pg15, pg16later, pg16, incomplete, bare, "/nowhere"}
 	for _, c := range []struct {
 		name string
 		dirs []string
@@ -59,7 +73,7 @@ func TestPickInstalled(t *testing.T) {
 	}{
 		{"the newest", all, 0, pg16later},
 		{"the one that the data needs", all, 15, pg15},
-		{"none for the data", all, 17, ""},
+		{"none for the data", all, 17, ""}, // only the bare one,
 		{"only one too old", []string{old}, 0, ""},
 		{"nothing", nil, 0, ""},
 	} {

@@ -186,5 +186,8 @@ func cacheDir() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a cache directory: %w", err)
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+		return "", fmt.Errorf("make a cache directory: %w", err)
+	}
 	return dir, nil
 }

@@ -47,6 +47,9 @@ const (
 	pollEvery = 20 * time.Millisecond
 	// takeOverEvery bounds how long those that joined are without a database.
 	takeOverEvery = 100 * time.Millisecond
+
+	// standIn holds root's data where Options.Dir cannot.
+	standIn = "/var/lib/px360"
 )
 
 // Options says what to start. Only Dir is required.
@@ -150,10 +153,11 @@ func (p *Postgres) join(ctx context.Context) bool {
 	if socket == "" {
 		return false
 	}
-	p.place.socket = socket
-	if !answers(ctx, p.URL("postgres")) {
+	running := place{dir: p.place.dir, socket: socket, runAs: p.place.runAs}
+	if !answers(ctx, running.url("postgres")) {
 		return false
 	}
+	p.place = running
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	p.watching.Go(func() { p.takeOver(watch) })
@@ -192,15 +196,7 @@ func (p *Postgres) Dir() string { return p.place.dir }
 // URL is the address of a database of this server, in the form that pgx reads.
 // It goes over the unix socket and stays the same from run to run. The database
 // need not exist; EnsureDatabase makes it.
-func (p *Postgres) URL(database string) string {
-	u := url.URL{
-		Scheme:   "postgres",
-		User:     url.User(superuser),
-		Path:     "/" + database,
-		RawQuery: url.Values{"host": {p.place.socket}, "port": {port}}.Encode(),
-	}
-	return u.String()
-}
+func (p *Postgres) URL(database string) string { return p.place.url(database) }
 
 // EnsureDatabase creates the database unless it exists, and returns its URL.
 func (p *Postgres) EnsureDatabase(ctx context.Context, database string) (string, error) {
@@ -292,6 +288,16 @@ func (p place) pidFile() string  { return filepath.Join(p.data(), "postmaster.pi
 func (p place) lockFile() string { return filepath.Join(p.dir, "lock") }
 func (p place) logFile() string  { return filepath.Join(p.dir, "postgres.log") }
 
+func (p place) url(database string) string {
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.User(superuser),
+		Path:     "/" + database,
+		RawQuery: url.Values{"host": {p.socket}, "port": {port}}.Encode(),
+	}
+	return u.String()
+}
+
 // locate turns Options.Dir into a place.
 func locate(dir string) (place, error) {
 	if dir == "" {
@@ -307,7 +313,7 @@ func locate(dir string) (place, error) {
 	}
 	// The directory itself will be given to that user; the way to it has to be open.
 	if runAs != nil && !runAs.reaches(filepath.Dir(abs)) {
-		abs = filepath.Join("/var/lib/px360", shortHash(abs))
+		abs = filepath.Join(standIn, shortHash(abs))
 	}
 	// The postmaster is recognised by this path on its command line, so every
 	// process must arrive at the same spelling.
@@ -348,6 +354,11 @@ func shortHash(s string) string {
 func (p place) create() error {
 	if err := os.MkdirAll(filepath.Dir(p.dir), 0o755); err != nil {
 		return fmt.Errorf("make a place for the private Postgres (is the data directory writable?): %w", err)
+	}
+	if parent := filepath.Dir(p.dir); parent == standIn {
+		if err := os.Chmod(parent, 0o755); err != nil { // whatever the umask
+			return fmt.Errorf("make a place for the private Postgres: %w", err)
+		}
 	}
 	if err := os.Mkdir(p.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make a place for the private Postgres (is the data directory writable?): %w", err)

@@ -99,6 +99,7 @@ func launch(ctx context.Context, where place, opts Options) (*server, error) {
 	}
 	if err := srv.waitReady(ctx, where); err != nil {
 		srv.stop(opts.Log)
+		os.RemoveAll(where.socket)
 		return nil, fmt.Errorf("%w; its log %s ends with:\n%s", err, where.logFile(), tail(where.logFile(), offset))
 	}
 	go srv.watch(opts.Log, where.logFile())
@@ -167,7 +168,7 @@ func (p place) openLog() (*os.File, int64, error) {
 func (s *server) waitReady(ctx context.Context, where place) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	url := (&Postgres{place: where}).URL("postgres")
+	url := where.url("postgres")
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for !answers(ctx, url) {

@@ -1,0 +1,94 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func answer(status int, body string, header ...string) *http.Response {
+	response := &http.Response{
+		StatusCode: status,
+		Header:     http.Header{},
+		Body:       io.NopCloser(strings.NewReader(body)),
+		Request:    httptest.NewRequest(http.MethodPost, "http://px360.test/api/organizations/patients/?search=Ali", nil),
+	}
+	for i := 0; i < len(header); i += 2 {
+		response.Header.Set(header[i], header[i+1])
+	}
+	return response
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	const where = "POST http://px360.test/api/organizations/patients/: "
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		header []string
+		want   string
+	}{
+		"fields": {
+			400, `{"mrn": ["patient with this mrn already exists."], "first_name": ["This field is required.", "Really."]}`, nil,
+			where + "400 Bad Request: first_name: This field is required. Really.: mrn: patient with this mrn already exists.",
+		},
+		"whole object": {
+			400, `{"non_field_errors": ["The fields hospital, code must make a unique set."]}`, nil,
+			where + "400 Bad Request: The fields hospital, code must make a unique set.",
+		},
+		"nested": {
+			400, `{"events": [{}, {"event_code": ["This field may not be blank."]}]}`, nil,
+			where + "400 Bad Request: events.1.event_code: This field may not be blank.",
+		},
+		"detail": {
+			409, `{"detail": "This is the last active PX Admin."}`, []string{"X-Request-ID", "0193c5a0"},
+			where + "409 Conflict: This is the last active PX Admin. (request 0193c5a0)",
+		},
+		"a proxy's page": {502, `<html>Bad Gateway</html>`, nil, where + "502 Bad Gateway"},
+		"redirect": {
+			301, ``, []string{"Location", "https://px360.test/api/"},
+			where + "301 Moved Permanently: the server redirects to https://px360.test/api/: use that address as the base URL",
+		},
+	} {
+		err := Check(answer(test.status, test.body, test.header...), []byte(test.body))
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s:\n got %v\nwant %s", name, err, test.want)
+		}
+	}
+	if err := Check(answer(204, ""), nil); err != nil {
+		t.Errorf("a success is an error: %v", err)
+	}
+}
+
+func TestCheckMembers(t *testing.T) {
+	t.Parallel()
+	body := `{"detail": "Given token not valid for any token type", "code": "token_not_valid", "messages": [{"a": "b"}]}`
+	failure, ok := errors.AsType[*APIError](Check(answer(401, body, "Retry-After", "37"), []byte(body)))
+	if !ok || failure.StatusCode != 401 || failure.Code != "token_not_valid" || failure.RetryAfter != 37*time.Second {
+		t.Errorf("got %+v", failure)
+	}
+	if len(failure.Fields) != 0 {
+		t.Errorf("a detail is not about fields: %v", failure.Fields)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2025, 12, 14, 9, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"":                              0,
+		"90":                            90 * time.Second,
+		"-5":                            0,
+		"soon":                          0,
+		"Sun, 14 Dec 2025 09:02:00 GMT": 2 * time.Minute,
+		"Sun, 14 Dec 2025 08:00:00 GMT": 0,
+	} {
+		if got := retryAfter(answer(429, "", "Retry-After", text), now); got != want {
+			t.Errorf("Retry-After %q is %v, want %v", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+)
+
+// All yields every row of a list, page after page, and ends with the first error.
+//
+//	patients := client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListPatientsResponse, error) {
+//		return api.ListPatientsWithResponse(ctx, &client.ListPatientsParams{Page: page, City: &city})
+//	})
+//	for patient, err := range patients {
+//
+// fetch must hand page on to the list's parameters, and may set any others; a page_size of 100 asks
+// least often. Pages are counted from the list's start, so rows that come or go meanwhile may be
+// missed or met twice; an ordering by an ascending time of creation is safe from new ones.
+func All[Row any, Response pager[Row]](
+	ctx context.Context, fetch func(ctx context.Context, page *Page) (Response, error),
+) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		var none Row
+		for number := Page(1); ; number++ {
+			response, err := fetch(ctx, &number)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			rows, more, err := response.rows()
+			if shrunk(err, number) {
+				return
+			}
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			for _, row := range rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// shrunk tells that a page which was announced is gone, because rows were deleted meanwhile.
+func shrunk(err error, number Page) bool {
+	failure, ok := errors.AsType[*APIError](err)
+	return ok && failure.StatusCode == http.StatusNotFound && number > 1
+}
+
+// pager is a generated list response. From its method All infers the type of its rows.
+type pager[Row any] interface {
+	rows() (rows []Row, more bool, err error)
+}
+
+// list has the members of every generated …List, so that each converts to it.
+type list[Row any] struct {
+	Count    int64
+	Next     *string
+	Previous *string
+	Results  []Row
+}
+
+var errNoList = errors.New("the answer is no list: does the base URL lead to PX360?")
+
+func rowsOf[Row any](response *http.Response, body []byte, page *list[Row]) ([]Row, bool, error) {
+	if err := Check(response, body); err != nil {
+		return nil, false, err
+	}
+	if page == nil {
+		return nil, false, errNoList
+	}
+	return page.Results, page.Next != nil, nil
+}
+
+func (r *ListAuditEntriesResponse) rows() ([]AuditEntry, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[AuditEntry])(r.JSON200))
+}
+
+func (r *ListRolesResponse) rows() ([]Role, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Role])(r.JSON200))
+}
+
+func (r *ListUsersResponse) rows() ([]User, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[User])(r.JSON200))
+}
+
+func (r *ListIntegrationConfigsResponse) rows() ([]IntegrationConfig, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[IntegrationConfig])(r.JSON200))
+}
+
+func (r *ListEventsResponse) rows() ([]Event, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Event])(r.JSON200))
+}
+
+func (r *ListJourneyInstancesResponse) rows() ([]JourneyInstance, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyInstance])(r.JSON200))
+}
+
+func (r *ListStageInstancesResponse) rows() ([]StageInstance, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[StageInstance])(r.JSON200))
+}
+
+func (r *ListStageTemplatesResponse) rows() ([]StageTemplate, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[StageTemplate])(r.JSON200))
+}
+
+func (r *ListJourneyTemplatesResponse) rows() ([]JourneyTemplate, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyTemplate])(r.JSON200))
+}
+
+func (r *ListDepartmentsResponse) rows() ([]Department, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Department])(r.JSON200))
+}
+
+func (r *ListHospitalsResponse) rows() ([]Hospital, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Hospital])(r.JSON200))
+}
+
+func (r *ListPatientsResponse) rows() ([]Patient, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Patient])(r.JSON200))
+}
+
+func (r *ListPhysiciansResponse) rows() ([]Physician, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[Physician])(r.JSON200))
+}
+
+func (r *ListSurveyTemplatesResponse) rows() ([]SurveyTemplate, bool, error) {
+	return rowsOf(r.HTTPResponse, r.Body, (*list[SurveyTemplate])(r.JSON200))
+}

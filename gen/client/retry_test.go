@@ -1,0 +1,197 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// script is a doer that gives the answers in turn, the last one again and again, and keeps the bodies
+// that it was sent.
+type script struct {
+	answers []func() (*http.Response, error)
+	bodies  []string
+}
+
+func (s *script) Do(request *http.Request) (*http.Response, error) {
+	body := ""
+	if request.Body != nil {
+		bytes, err := io.ReadAll(request.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(bytes)
+	}
+	next := s.answers[min(len(s.bodies), len(s.answers)-1)]
+	s.bodies = append(s.bodies, body)
+	return next()
+}
+
+func says(status int, header ...string) func() (*http.Response, error) {
+	return func() (*http.Response, error) { return answer(status, `{}`, header...), nil }
+}
+
+func fails(err error) func() (*http.Response, error) {
+	return func() (*http.Response, error) { return nil, err }
+}
+
+// breaks is an answer whose connection is lost in the middle.
+func breaks() (*http.Response, error) {
+	response := answer(200, "")
+	response.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"id": `), broken{}))
+	return response, nil
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, syscall.ECONNRESET }
+
+// retrying returns a Retry over the script, and the waits that it makes.
+func retrying(answers ...func() (*http.Response, error)) (*Retry, *script, *[]time.Duration) {
+	doer, waits := &script{answers: answers}, &[]time.Duration{}
+	return &Retry{Doer: doer, sleep: func(_ context.Context, wait time.Duration) error {
+		*waits = append(*waits, wait)
+		return nil
+	}}, doer, waits
+}
+
+func request(t *testing.T, method, body string) *http.Request {
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://px360.test/", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}
+
+var (
+	reset   = &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+	refused = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+)
+
+func TestRetryRequests(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		method  string
+		key     string
+		answers []func() (*http.Response, error)
+		made    int
+	}{
+		"success":                            {"GET", "", []func() (*http.Response, error){says(200)}, 1},
+		"throttled POST":                     {"POST", "", []func() (*http.Response, error){says(429, "Retry-After", "1"), says(201)}, 2},
+		"busy POST":                          {"POST", "", []func() (*http.Response, error){says(503, "Retry-After", "1"), says(201)}, 2},
+		"503 to a POST that may be done":     {"POST", "", []func() (*http.Response, error){says(503)}, 1},
+		"503 to a GET":                       {"GET", "", []func() (*http.Response, error){says(503), says(200)}, 2},
+		"bad gateway to a PUT":               {"PUT", "", []func() (*http.Response, error){says(502), says(200)}, 2},
+		"a server's error is final":          {"GET", "", []func() (*http.Response, error){says(500)}, 1},
+		"a refusal is final":                 {"GET", "", []func() (*http.Response, error){says(404)}, 1},
+		"reset GET":                          {"GET", "", []func() (*http.Response, error){fails(reset), says(200)}, 2},
+		"reset in the middle of the answer":  {"DELETE", "", []func() (*http.Response, error){breaks, says(204)}, 2},
+		"reset POST":                         {"POST", "", []func() (*http.Response, error){fails(reset)}, 1},
+		"reset PATCH":                        {"PATCH", "", []func() (*http.Response, error){fails(reset)}, 1},
+		"reset POST with an Idempotency-Key": {"POST", "k", []func() (*http.Response, error){fails(reset), says(201)}, 2},
+		"POST that was never sent":           {"POST", "", []func() (*http.Response, error){fails(refused), says(201)}, 2},
+		"never up":                           {"GET", "", []func() (*http.Response, error){fails(refused)}, 5},
+		"no such name":                       {"GET", "", []func() (*http.Response, error){fails(&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}})}, 1},
+		"wrong certificate":                  {"GET", "", []func() (*http.Response, error){fails(&tls.CertificateVerificationError{})}, 1},
+		"told to wait for no time":           {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "0")}, 5},
+		"told to wait for too long":          {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "3600")}, 1},
+		"told to wait too often":             {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "100")}, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			retry, doer, waits := retrying(test.answers...)
+			request := request(t, test.method, "body")
+			if test.key != "" {
+				request.Header.Set("Idempotency-Key", test.key)
+			}
+			response, err := retry.Do(request)
+			if (response == nil) == (err == nil) {
+				t.Errorf("got %v and %v", response, err)
+			}
+			if len(doer.bodies) != test.made || len(*waits) != test.made-1 {
+				t.Errorf("made %d requests and %d waits, want %d requests", len(doer.bodies), len(*waits), test.made)
+			}
+			for _, body := range doer.bodies {
+				if body != "body" {
+					t.Errorf("sent %q again", body)
+				}
+			}
+		})
+	}
+}
+
+func TestRetryWaits(t *testing.T) {
+	t.Parallel()
+	retry, _, waits := retrying(says(429, "Retry-After", "37"), fails(reset), fails(reset), says(200))
+	var statuses []int
+	retry.OnWait = func(_ time.Duration, status int) { statuses = append(statuses, status) }
+	if _, err := retry.Do(request(t, "GET", "")); err != nil {
+		t.Fatal(err)
+	}
+	first, second, third := (*waits)[0], (*waits)[1], (*waits)[2]
+	if first != 37*time.Second {
+		t.Errorf("told to wait 37 s, waited %v", first)
+	}
+	// Half a second and half as much again, each give or take half of it.
+	if second < 250*time.Millisecond || second > 750*time.Millisecond || third < 375*time.Millisecond || third > 1125*time.Millisecond {
+		t.Errorf("waited %v and then %v", second, third)
+	}
+	if len(statuses) != 3 || statuses[0] != 429 || statuses[1] != 0 {
+		t.Errorf("OnWait heard of %v", statuses)
+	}
+}
+
+func TestRetryStopsWithTheContext(t *testing.T) {
+	t.Parallel()
+	retry, doer, _ := retrying(says(429, "Retry-After", "37"))
+	retry.sleep = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	retry.OnWait = func(time.Duration, int) { cancel() }
+	if _, err := retry.Do(request(t, "GET", "").WithContext(ctx)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if len(doer.bodies) != 1 {
+		t.Errorf("made %d requests", len(doer.bodies))
+	}
+}
+
+// A caller with a deadline is better served by the server's answer than by "deadline exceeded".
+func TestRetryKnowsTheDeadline(t *testing.T) {
+	t.Parallel()
+	retry, _, waits := retrying(says(429, "Retry-After", "37"))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	response, err := retry.Do(request(t, "GET", "").WithContext(ctx))
+	if err != nil || response.StatusCode != 429 || len(*waits) != 0 {
+		t.Errorf("got %v, %v after %v", response, err, *waits)
+	}
+}
+
+func TestRetryKeepsWhatCannotBeSentAgain(t *testing.T) {
+	t.Parallel()
+	retry, doer, _ := retrying(says(429, "Retry-After", "1"))
+	stream, err := http.NewRequest("PUT", "http://px360.test/", io.MultiReader(strings.NewReader("body")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := retry.Do(stream)
+	if err != nil || response.StatusCode != 429 || len(doer.bodies) != 1 {
+		t.Errorf("got %v, %v after %d requests", response, err, len(doer.bodies))
+	}
+}
+
+func TestRetryRepeatable(t *testing.T) {
+	t.Parallel()
+	retry, doer, _ := retrying(fails(reset), says(201))
+	retry.Repeatable = func(request *http.Request) bool { return request.Method == http.MethodPost }
+	if _, err := retry.Do(request(t, "POST", "body")); err != nil || len(doer.bodies) != 2 {
+		t.Errorf("%d requests, %v", len(doer.bodies), err)
+	}
+}

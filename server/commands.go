@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+// What the px360 program does to users without a request.
+
+// EnsureAdmin creates the first PX Admin if there is no active one, and tells whether it did.
+func (s *Server) EnsureAdmin(ctx context.Context, username, password string) (created bool, err error) {
+	var admins int64
+	err = s.db.Read(ctx, func(q *db.Queries) error {
+		admins, err = q.UserOtherAdmins(ctx, newID())
+		return err
+	})
+	if err != nil || admins > 0 {
+		return false, err
+	}
+	return true, s.CreateAdmin(ctx, username, password)
+}
+
+// CreateAdmin creates a user who holds the role PX Admin.
+func (s *Server) CreateAdmin(ctx context.Context, username, password string) error {
+	hash, err := s.commandPassword(ctx, username, password)
+	if err != nil {
+		return err
+	}
+	err = s.command(ctx, "create-admin", func(q *db.Queries, record *audit) error {
+		row := users.fresh
+		row.ID, row.Username, row.Password = newID(), username, hash
+		if err := q.UserInsert(ctx, row); err != nil {
+			return queries.Violation(err)
+		}
+		record.object("user", row.ID, nil, []string{"username", "password", "roles"})
+		return q.UserAddAdmin(ctx, row.ID)
+	})
+	var taken *queries.FieldError
+	if errors.As(err, &taken) {
+		return errors.New(taken.Message)
+	}
+	return err
+}
+
+// SetPassword gives a user another password and ends the tokens that they have.
+func (s *Server) SetPassword(ctx context.Context, username, password string) error {
+	hash, err := s.commandPassword(ctx, username, password)
+	if err != nil {
+		return err
+	}
+	return s.command(ctx, "set-password", func(q *db.Queries, record *audit) error {
+		user, err := q.UserForLogin(ctx, username)
+		if queries.NoRows(err) {
+			return fmt.Errorf("there is no user %q", username)
+		}
+		if err != nil {
+			return err
+		}
+		record.object("user", user.ID, user.Hospital, []string{"password"})
+		return q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: user.ID, Password: hash})
+	})
+}
+
+// commandPassword holds a password from the command line to the same rules as one from a request.
+func (s *Server) commandPassword(ctx context.Context, username, password string) (string, error) {
+	if len(password) > auth.MaxPasswordBytes {
+		return "", auth.ErrTooLong
+	}
+	for _, message := range auth.Validate(password, auth.Attributes{Username: username}) {
+		return "", errors.New(message)
+	}
+	return s.passwords.Hash(ctx, password)
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/labstack/echo/v4"
+
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+// A problem is an error that knows its answer. Handlers return it like any error; render writes it.
+type problem struct {
+	status int
+	body   any
+	header map[string]string
+}
+
+func (p *problem) Error() string { return fmt.Sprintf("%d %v", p.status, p.body) }
+
+// detail is the body of an error that is not about fields.
+type detail struct {
+	Detail   string         `json:"detail"`
+	Code     string         `json:"code,omitempty"`
+	Messages []tokenMessage `json:"messages,omitempty"`
+}
+
+type tokenMessage struct {
+	TokenClass string `json:"token_class"`
+	TokenType  string `json:"token_type"`
+	Message    string `json:"message"`
+}
+
+// fieldErrors are messages by field: lists of strings, or, where an object nests, fieldErrors again.
+type fieldErrors map[string]any
+
+// wholeObject is the key of messages that concern no single field.
+const wholeObject = "non_field_errors"
+
+func (f fieldErrors) add(field string, messages ...string) {
+	have, _ := f[field].([]string)
+	f[field] = append(have, messages...)
+}
+
+func failed(status int, text string) *problem {
+	return &problem{status: status, body: detail{Detail: text}}
+}
+
+func invalid(errs fieldErrors) *problem { return &problem{status: http.StatusBadRequest, body: errs} }
+
+func invalidField(field, message string) *problem {
+	return invalid(fieldErrors{field: []string{message}})
+}
+
+func conflict(text string) *problem { return failed(http.StatusConflict, text) }
+
+func unsupported(mediaType string) *problem {
+	return failed(http.StatusUnsupportedMediaType, fmt.Sprintf("Unsupported media type %q in request.", mediaType))
+}
+
+var (
+	errNotFound      = failed(http.StatusNotFound, "Not found.")
+	errInvalidPage   = failed(http.StatusNotFound, "Invalid page.")
+	errForbidden     = failed(http.StatusForbidden, "You do not have permission to perform this action.")
+	errNotAcceptable = failed(http.StatusNotAcceptable, "Could not satisfy the request Accept header.")
+	errTooLarge      = failed(http.StatusRequestEntityTooLarge, "Request body too large.")
+	errServer        = failed(http.StatusInternalServerError, "A server error occurred.")
+)
+
+// unauthorized is a 401; every 401 says how to authenticate.
+func unauthorized(body detail) *problem {
+	return &problem{http.StatusUnauthorized, body, map[string]string{"WWW-Authenticate": `Bearer realm="api"`}}
+}
+
+// busy is a 503 that tells when to come back; the wait is spread so that not everybody does at once.
+func busy() *problem {
+	return &problem{http.StatusServiceUnavailable, detail{Detail: "The server is busy. Try again later."},
+		map[string]string{"Retry-After": strconv.Itoa(1 + rand.IntN(4))}}
+}
+
+// explain finds the answer to an error that a handler or the framework returned.
+func explain(err error) *problem {
+	var known *problem
+	var field *queries.FieldError
+	var pg *pgconn.PgError
+	var framework *echo.HTTPError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &field):
+		return invalidField(field.Field, field.Message)
+	case errors.Is(err, queries.ErrReferenced):
+		return conflict("Others refer to this, so it cannot be deleted.")
+	case errors.Is(err, queries.ErrBusy), errors.Is(err, auth.ErrBusy),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return busy()
+	case errors.As(err, &tooLarge):
+		return errTooLarge
+	case errors.As(err, &pg):
+		return explainSQLState(pg.Code)
+	case errors.As(err, &framework) && framework.Code == http.StatusNotFound:
+		return errNotFound
+	case connectionLost(err):
+		return busy()
+	}
+	return errServer
+}
+
+// explainSQLState is the last line: what the validation in front of the database should have caught
+// is still the caller's mistake, and what the database cannot do now is a reason to come back.
+func explainSQLState(code string) *problem {
+	switch class := code[:2]; {
+	case class == "22", class == "54":
+		return failed(http.StatusBadRequest, "The request has a value that cannot be stored.")
+	case class == "08", class == "53", code == "55P03", code == "57014", code[:4] == "57P0", code == "40001", code == "40P01", code == "25P03":
+		return busy()
+	}
+	return errServer
+}
+
+func connectionLost(err error) bool {
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
+}
+
+// render writes the answer to an error; it is echo's HTTPErrorHandler, so every error ends here.
+func (s *Server) render(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	p := explain(err)
+	if p.status >= http.StatusInternalServerError && !errors.Is(c.Request().Context().Err(), context.Canceled) {
+		s.log.ErrorContext(c.Request().Context(), "request failed", "request_id", requestOf(c.Request().Context()).id, "error", logged(err))
+	}
+	for name, value := range p.header {
+		c.Response().Header().Set(name, value)
+	}
+	if err := s.write(c, p.status, p.body); err != nil {
+		s.log.WarnContext(c.Request().Context(), "answer not written", "error", err)
+	}
+}
+
+// logged is an error as it may stand in a log: of the database's, the state and the constraint, but
+// not the message, which quotes values.
+func logged(err error) slog.Value {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return slog.StringValue(fmt.Sprintf("SQLSTATE %s %s %s", pg.Code, pg.TableName, pg.ConstraintName))
+	}
+	return slog.StringValue(err.Error())
+}

@@ -1,0 +1,237 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/api"
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+var events = &collection[api.Event, db.EventListParams]{
+	noun: "event",
+	list: func(q *db.Queries, ctx context.Context, filter db.EventListParams) ([]api.Event, error) {
+		rows, err := q.EventList(ctx, filter)
+		return each(rows, err, func(row db.EventListRow) api.Event { return api.Event(row) })
+	},
+	count: func(q *db.Queries, ctx context.Context, filter db.EventListParams) (int64, error) {
+		return q.EventCount(ctx, fill[db.EventCountParams](filter))
+	},
+}
+
+const (
+	messageOtherEvent = "Another event was stored under this source_event_id."
+	pending           = "pending"
+)
+
+func (s *Server) ListEvents(ctx context.Context, r api.ListEventsRequestObject) (api.ListEventsResponseObject, error) {
+	page, err := listPage(ctx, s, events, r.Params)
+	return api.ListEvents200JSONResponse(page), err
+}
+
+func (s *Server) RetrieveEvent(ctx context.Context, r api.RetrieveEventRequestObject) (api.RetrieveEventResponseObject, error) {
+	row, err := retrieve(ctx, s, events, r.ID)
+	return api.RetrieveEvent200JSONResponse(row), err
+}
+
+// CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
+func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject) (api.CreateEventResponseObject, error) {
+	if wrong := s.checkSource(ctx, *r.Body); wrong != nil {
+		return nil, invalid(wrong)
+	}
+	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventReceipt, error) {
+		outcomes, err := store(ctx, q, []api.EventCreate{*r.Body})
+		if err != nil {
+			return 0, api.EventReceipt{}, err
+		}
+		switch o := outcomes[0]; {
+		case o.conflict:
+			return 0, api.EventReceipt{}, conflict(messageOtherEvent)
+		case o.duplicate:
+			return http.StatusOK, o.receipt, nil
+		default:
+			return http.StatusCreated, o.receipt, nil
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer.status == http.StatusOK {
+		return api.CreateEvent200JSONResponse(answer.body), nil
+	}
+	s.waker.wake()
+	return api.CreateEvent201JSONResponse(answer.body), nil
+}
+
+// BulkCreateEvents stores those events of a list that are in order, each on its own account; the
+// order of the list is the order in which they are processed.
+func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsRequestObject) (api.BulkCreateEventsResponseObject, error) {
+	reading := requestOf(ctx).reading
+	result := api.EventBulkResult{Errors: []api.EventBulkError{}}
+	refuse := func(index int, errs fieldErrors) {
+		result.Failed++
+		result.Errors = append(result.Errors, api.EventBulkError{Index: int32(index), Errors: map[string]any(errs)})
+	}
+	for index, errs := range reading.itemErrors {
+		refuse(index, errs)
+	}
+	var good []api.EventCreate
+	var positions []int
+	for i, event := range r.Body.Events {
+		if wrong := s.checkSource(ctx, event); wrong != nil {
+			refuse(reading.positions[i], wrong)
+			continue
+		}
+		good, positions = append(good, event), append(positions, reading.positions[i])
+	}
+	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventBulkResult, error) {
+		result := result // the transaction may run again
+		outcomes, err := store(ctx, q, good)
+		if err != nil {
+			return 0, result, err
+		}
+		for i, o := range outcomes {
+			switch {
+			case o.conflict:
+				result.Failed++
+				result.Errors = append(result.Errors, api.EventBulkError{Index: int32(positions[i]), Errors: map[string]any{"source_event_id": []string{messageOtherEvent}}})
+			case o.duplicate:
+				result.Duplicates++
+			default:
+				result.Created++
+			}
+		}
+		sort.Slice(result.Errors, func(i, j int) bool { return result.Errors[i].Index < result.Errors[j].Index })
+		if result.Created > 0 {
+			return http.StatusCreated, result, nil
+		}
+		return http.StatusOK, result, nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.body.Created > 0:
+		s.waker.wake()
+		return api.BulkCreateEvents201JSONResponse(answer.body), nil
+	case answer.body.Duplicates == 0:
+		return nil, &problem{status: http.StatusBadRequest, body: answer.body}
+	}
+	return api.BulkCreateEvents200JSONResponse(answer.body), nil
+}
+
+// checkSource refuses an event whose source system is not the one that the API key stands for.
+func (s *Server) checkSource(ctx context.Context, event api.EventCreate) fieldErrors {
+	p := requestOf(ctx).principal
+	if p.Kind == auth.KindAPIKey && event.SourceSystem != p.SourceSystem {
+		return fieldErrors{"source_system": []string{fmt.Sprintf("This API key is for the source system %q.", p.SourceSystem)}}
+	}
+	return nil
+}
+
+// An outcome is what storing one event came to.
+type outcome struct {
+	receipt   api.EventReceipt
+	duplicate bool // the same event was stored before
+	conflict  bool // another event was stored under the same source id
+}
+
+// store inserts events in one statement, in their order.
+func store(ctx context.Context, q *db.Queries, list []api.EventCreate) ([]outcome, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	r := requestOf(ctx)
+	insert := db.EventInsertParams{
+		Hospital: r.principal.Scope(), SenderKind: "user", SenderID: r.principal.UserID, ClientIP: r.clientIP, RequestID: r.id,
+	}
+	if r.principal.Kind == auth.KindAPIKey {
+		insert.SenderKind, insert.SenderID = "key", r.principal.ConfigID
+	}
+	for _, e := range list {
+		insert.Ids = append(insert.Ids, newID())
+		insert.SourceSystems = append(insert.SourceSystems, e.SourceSystem)
+		insert.EventCodes = append(insert.EventCodes, e.EventCode)
+		insert.EncounterIds = append(insert.EncounterIds, e.EncounterID)
+		insert.PatientIdentifiers = append(insert.PatientIdentifiers, text(e.PatientIdentifier))
+		payload := "{}"
+		if e.PayloadJSON != nil {
+			payload = string(*e.PayloadJSON)
+		}
+		insert.Payloads = append(insert.Payloads, payload)
+		insert.SourceEventIds = append(insert.SourceEventIds, text(e.SourceEventID))
+	}
+	rows, err := q.EventInsert(ctx, insert)
+	if err != nil {
+		return nil, queries.Violation(err)
+	}
+	received := make(map[uuid.UUID]time.Time, len(rows))
+	for _, row := range rows {
+		received[row.ID] = row.ReceivedAt
+	}
+	outcomes := make([]outcome, len(list))
+	var known []int32
+	for i, e := range list {
+		at, stored := received[insert.Ids[i]]
+		if !stored {
+			known = append(known, int32(i))
+			continue
+		}
+		outcomes[i].receipt = api.EventReceipt{ID: insert.Ids[i], SourceSystem: e.SourceSystem, EventCode: e.EventCode, EncounterID: e.EncounterID, Status: pending, ReceivedAt: at}
+	}
+	return outcomes, findStored(ctx, q, insert, known, outcomes)
+}
+
+// findStored looks up the events that were stored before, and whether they said the same.
+func findStored(ctx context.Context, q *db.Queries, sent db.EventInsertParams, known []int32, outcomes []outcome) error {
+	if len(known) == 0 {
+		return nil
+	}
+	arg := db.EventBySourceParams{Hospital: sent.Hospital, Positions: known}
+	for _, i := range known {
+		arg.SourceSystems = append(arg.SourceSystems, sent.SourceSystems[i])
+		arg.EventCodes = append(arg.EventCodes, sent.EventCodes[i])
+		arg.EncounterIds = append(arg.EncounterIds, sent.EncounterIds[i])
+		arg.PatientIdentifiers = append(arg.PatientIdentifiers, sent.PatientIdentifiers[i])
+		arg.Payloads = append(arg.Payloads, sent.Payloads[i])
+		arg.SourceEventIds = append(arg.SourceEventIds, sent.SourceEventIds[i])
+	}
+	rows, err := q.EventBySource(ctx, arg)
+	for _, row := range rows {
+		outcomes[row.I] = outcome{receipt: fill[api.EventReceipt](row), duplicate: row.Same, conflict: !row.Same}
+	}
+	if err == nil && len(rows) != len(known) {
+		return fmt.Errorf("%d events were neither stored nor found", len(known)-len(rows))
+	}
+	return err
+}
+
+// ReprocessEvent queues an event again that failed or was ignored.
+func (s *Server) ReprocessEvent(ctx context.Context, r api.ReprocessEventRequestObject) (api.ReprocessEventResponseObject, error) {
+	var row api.Event
+	err := s.change(ctx, func(q *db.Queries, record *audit) error {
+		queued, err := q.EventReprocess(ctx, r.ID)
+		if err != nil {
+			return err
+		}
+		if row, err = events.one(ctx, q, s.scope(ctx), r.ID); err != nil {
+			return err
+		}
+		if queued == 0 {
+			return conflict("Only failed and ignored events can be reprocessed; this one is " + row.Status + ".")
+		}
+		record.object("event", r.ID, row.Hospital, []string{"status"})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.waker.wake()
+	return api.ReprocessEvent200JSONResponse(row), nil
+}

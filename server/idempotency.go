@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+// An answered request: what was answered, and under which status.
+type answered[Body any] struct {
+	status int
+	body   Body
+}
+
+// idempotent runs f in a transaction. With a key, the answer is stored beside what f wrote, and for 24
+// hours the same request of the same caller gets it again without f running: so a client that lost an
+// answer may safely repeat itself. Another body under the same key is a conflict.
+func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(*db.Queries) (int, Body, error)) (answer answered[Body], err error) {
+	if key == nil {
+		// One statement needs no transaction around it; store writes no more than one.
+		err = s.db.Read(ctx, func(q *db.Queries) error {
+			answer.status, answer.body, err = f(q)
+			return err
+		})
+		return answer, err
+	}
+	r := requestOf(ctx)
+	principal := r.principal.UserID
+	if r.principal.Kind == auth.KindAPIKey {
+		principal = r.principal.ConfigID
+	}
+	hash := sha256.Sum256(r.body)
+	err = s.db.InTx(ctx, func(q *db.Queries) error {
+		if err := q.IdempotencyLock(ctx, db.IdempotencyLockParams{Principal: principal.String(), Operation: r.operation.id, Key: *key}); err != nil {
+			return err
+		}
+		stored, err := q.IdempotencyGet(ctx, db.IdempotencyGetParams{Principal: principal, Operation: r.operation.id, Key: *key})
+		switch {
+		case err == nil && string(stored.BodyHash) != string(hash[:]):
+			return conflict("This Idempotency-Key was used with another body.")
+		case err == nil:
+			answer.status = int(stored.Status)
+			return json.Unmarshal(stored.Answer, &answer.body)
+		case !queries.NoRows(err):
+			return err
+		}
+		if answer.status, answer.body, err = f(q); err != nil {
+			return err
+		}
+		text, err := json.Marshal(answer.body)
+		if err != nil {
+			return err
+		}
+		return q.IdempotencyPut(ctx, db.IdempotencyPutParams{
+			Principal: principal, Operation: r.operation.id, Key: *key, BodyHash: hash[:], Status: int32(answer.status), Answer: text,
+		})
+	})
+	return answer, err
+}

@@ -1,0 +1,283 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/server/auth"
+)
+
+// A request is what the gate learned of a request before its handler runs. Handlers see only a
+// context.Context, and find it there.
+type request struct {
+	id        string
+	path      string
+	clientIP  string
+	principal auth.Principal
+	operation *operation
+	listing   *listing
+	reading   *reading
+	body      []byte // as it was checked
+}
+
+type requestKey struct{}
+
+// requestOf is the request that ctx belongs to; an empty one outside of any.
+func requestOf(ctx context.Context) *request {
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return &request{}
+}
+
+// begin gives each request its id, its context and a deadline: above the statement timeout, so that
+// it is the database that gives up first, with a reason.
+func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := &request{id: newID().String(), path: c.Request().URL.Path, clientIP: c.RealIP()}
+		ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), requestKey{}, r), requestTimeout)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+		header := c.Response().Header()
+		header.Set("X-Request-ID", r.id)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Cache-Control", "no-store")
+		return next(c)
+	}
+}
+
+// gate decides on a request before its handler sees it, in the order that clients of Django REST
+// Framework know: the path, OPTIONS, what is acceptable, who is asking, whether they may, the
+// method, the object, the body.
+func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		item, found := s.contract.paths[c.Path()]
+		if !found {
+			if s.static[c.Path()] {
+				return next(c)
+			}
+			return errNotFound
+		}
+		r, method := requestOf(c.Request().Context()), c.Request().Method
+		if method == http.MethodOptions {
+			c.Response().Header().Set("Allow", item.allow)
+			return c.NoContent(http.StatusNoContent)
+		}
+		if !acceptsJSON(c.Request().Header.Values("Accept")) {
+			return errNotAcceptable
+		}
+		operation, declared := item.operations[method]
+		if err := s.admit(c, r, item, operation); err != nil {
+			return err
+		}
+		if !declared {
+			return &problem{http.StatusMethodNotAllowed, detail{Detail: `Method "` + method + `" not allowed.`}, map[string]string{"Allow": item.allow}}
+		}
+		r.operation = operation
+		if err := s.readRequest(c, r); err != nil {
+			return s.hideUnknown(c, r, err)
+		}
+		return next(c)
+	}
+}
+
+// admit authenticates the caller and checks the permission of the operation, or, for a method that
+// the path does not have, of any of the path's.
+func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation) error {
+	if o != nil && o.public() || o == nil && item.open(auth.Principal{}) {
+		return nil
+	}
+	var err error
+	r.principal, err = s.authenticate(c.Request().Context(), c.Request().Header, item)
+	switch {
+	case err != nil:
+		return err
+	case o != nil && !r.principal.May(o.permission), o == nil && !item.open(r.principal):
+		s.log.InfoContext(c.Request().Context(), "denied", "request_id", r.id, "user", r.principal.Username, "method", c.Request().Method, "path", c.Path())
+		return errForbidden
+	}
+	return nil
+}
+
+// readRequest checks the id in the path, the query string of a list, and the body, and leaves them in
+// one spelling for the generated code to bind.
+func (s *Server) readRequest(c echo.Context, r *request) error {
+	if text := c.Param("id"); text != "" || hasParam(c, "id") {
+		id, ok := parseUUID(text)
+		if !ok {
+			return errNotFound
+		}
+		c.SetParamValues(id.String())
+	}
+	if r.operation.query != nil {
+		bind, l, err := readQuery(r.operation.query, c.Request().URL.RawQuery)
+		if err != nil {
+			return err
+		}
+		r.listing = l
+		c.Request().URL.RawQuery = bind.Encode()
+	} else {
+		c.Request().URL.RawQuery = ""
+	}
+	if r.operation.body == nil {
+		return nil
+	}
+	raw, err := readAll(c, r.operation.bodyLimit)
+	if err != nil {
+		return err
+	}
+	body, reading, err := readBody(r.operation.body, raw)
+	var malformed *parseError
+	switch {
+	case errors.As(err, &malformed):
+		return failed(http.StatusBadRequest, malformed.Error())
+	case err != nil:
+		return err
+	}
+	r.body, r.reading = body, reading
+	c.Request().Header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	c.Request().Body = io.NopCloser(bytes.NewReader(body))
+	c.Request().ContentLength = int64(len(body))
+	return nil
+}
+
+func hasParam(c echo.Context, name string) bool {
+	for _, have := range c.ParamNames() {
+		if have == name {
+			return true
+		}
+	}
+	return false
+}
+
+// readAll reads a body of JSON up to limit bytes.
+func readAll(c echo.Context, limit int64) ([]byte, error) {
+	req := c.Request()
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), req.Body, limit))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, errTooLarge
+		}
+		return nil, failed(http.StatusBadRequest, "The request body could not be read.")
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	if encoding := req.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, failed(http.StatusUnsupportedMediaType, "Unsupported content encoding in request.")
+	}
+	contentType := req.Header.Get("Content-Type")
+	mediaType, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || mediaType != "application/json" || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
+		return nil, unsupported(contentType)
+	}
+	return raw, nil
+}
+
+// hideUnknown turns a refused body into 404 when the object that it was for does not exist as far as
+// the caller may see: a mistake in the body must not tell one from the other.
+func (s *Server) hideUnknown(c echo.Context, r *request, refused error) error {
+	id, ok := parseUUID(c.Param("id"))
+	if r.operation.object == "" || !ok {
+		return refused
+	}
+	var missing []int32
+	err := s.db.Read(c.Request().Context(), func(q *db.Queries) error {
+		var err error
+		missing, err = missingReferences(c.Request().Context(), q, r.principal, []reference{{"id", r.operation.object, id.String()}})
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(missing) > 0:
+		return errNotFound
+	}
+	return refused
+}
+
+// acceptsJSON tells whether one of the Accept headers lets JSON through.
+func acceptsJSON(accept []string) bool {
+	if len(accept) == 0 {
+		return true
+	}
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		mediaType, parameters, _ := strings.Cut(part, ";")
+		switch strings.ToLower(strings.TrimSpace(mediaType)) {
+		case "", "*/*", "application/*", "application/json":
+			if q := strings.ReplaceAll(parameters, " ", ""); !strings.HasPrefix(q, "q=0") || strings.Trim(q, "q=0.") != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// spell makes a path and a method as the routes have them: with a trailing slash, and HEAD as the GET
+// that it is, whose body the HTTP server leaves out.
+func spell(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		req := c.Request()
+		if path := req.URL.Path; !strings.HasSuffix(path, "/") || req.Method == http.MethodHead {
+			again := req.Clone(req.Context())
+			again.URL = &url.URL{Path: path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery}
+			if !strings.HasSuffix(path, "/") {
+				again.URL.Path += "/"
+				if again.URL.RawPath != "" {
+					again.URL.RawPath += "/"
+				}
+			}
+			if req.Method == http.MethodHead {
+				again.Method = http.MethodGet
+			}
+			c.SetRequest(again)
+		}
+		return next(c)
+	}
+}
+
+// logRequest writes one line for each request when it is over. Query strings and bodies stay out of
+// it: they name patients.
+func (s *Server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		method := c.Request().Method
+		err := next(c)
+		if err != nil {
+			c.Error(err) // so that the status is known here
+		}
+		r := requestOf(c.Request().Context())
+		status, elapsed := c.Response().Status, time.Since(start)
+		s.metrics.request(c.Path(), method, status, elapsed)
+		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", method, "path", c.Request().URL.Path,
+			"status", status, "bytes", c.Response().Size, "ms", float64(elapsed.Microseconds())/1000, "ip", r.clientIP, "caller", r.caller())
+		return nil
+	}
+}
+
+// caller names who sent the request, for the log.
+func (r *request) caller() string {
+	switch r.principal.Kind {
+	case auth.KindUser:
+		return r.principal.Username
+	case auth.KindAPIKey:
+		return "key:" + r.principal.ConfigID.String()
+	}
+	return ""
+}
+
+func newID() uuid.UUID {
+	return uuid.Must(uuid.NewV7())
+}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+
+	"github.com/px360/px360/gen/api"
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+// errLogin is the same for a user who does not exist, is inactive, or gave another password.
+var errLogin = unauthorized(detail{Detail: "No active account found with the given credentials"})
+
+func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject) (api.CreateTokenResponseObject, error) {
+	var user db.UserForLoginRow
+	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
+		user, err = q.UserForLogin(ctx, r.Body.Username)
+		return err
+	})
+	if err != nil && !queries.NoRows(err) {
+		return nil, err
+	}
+	// An unknown user's empty hash costs as much time as a real one.
+	ok, rehash, err := s.passwords.Check(ctx, user.Password, r.Body.Password)
+	switch {
+	case err == auth.ErrTooLong, err == auth.ErrMalformedHash:
+		return nil, errLogin
+	case err != nil:
+		return nil, err
+	case !ok || !user.IsActive:
+		s.log.InfoContext(ctx, "login refused", "request_id", requestOf(ctx).id, "ip", requestOf(ctx).clientIP)
+		return nil, errLogin
+	}
+	login := db.UserLoggedInParams{ID: user.ID}
+	if rehash {
+		hash, err := s.passwords.Hash(ctx, r.Body.Password)
+		if err != nil {
+			return nil, err
+		}
+		login.Password = &hash
+	}
+	if err := s.db.Read(ctx, func(q *db.Queries) error { return q.UserLoggedIn(ctx, login) }); err != nil {
+		return nil, err
+	}
+	access, refresh, err := s.tokens.Issue(user.ID, int(user.TokenVersion))
+	return api.CreateToken200JSONResponse{Access: access, Refresh: refresh}, err
+}
+
+func (s *Server) RefreshToken(ctx context.Context, r api.RefreshTokenRequestObject) (api.RefreshTokenResponseObject, error) {
+	claims, err := s.current(ctx, r.Body.Refresh, auth.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	access, err := s.tokens.IssueAccess(claims.UserID, claims.Version)
+	return api.RefreshToken200JSONResponse{Access: access}, err
+}
+
+func (s *Server) VerifyToken(ctx context.Context, r api.VerifyTokenRequestObject) (api.VerifyTokenResponseObject, error) {
+	_, err := s.current(ctx, r.Body.Token, auth.AnyToken)
+	return api.VerifyToken200JSONResponse{}, err
+}
+
+func (s *Server) BlacklistToken(ctx context.Context, r api.BlacklistTokenRequestObject) (api.BlacklistTokenResponseObject, error) {
+	claims, err := s.current(ctx, r.Body.Refresh, auth.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func(q *db.Queries) error { return q.UserEndTokens(ctx, claims.UserID) })
+	return api.BlacklistToken200JSONResponse{}, err
+}
+
+// current verifies a token from a body and asks whether its user still lets it count.
+func (s *Server) current(ctx context.Context, token string, wanted auth.TokenType) (auth.Claims, error) {
+	claims, err := s.tokens.Verify(token, wanted)
+	if err != nil {
+		return claims, unauthorized(detail{Detail: err.Error(), Code: codeNotValid})
+	}
+	var user db.UserPrincipalRow
+	err = s.db.Read(ctx, func(q *db.Queries) error {
+		user, err = q.UserPrincipal(ctx, claims.UserID)
+		return err
+	})
+	switch {
+	case queries.NoRows(err), err == nil && !user.IsActive:
+		return claims, unauthorized(detail{Detail: "No active account found for the given token."})
+	case err == nil && int(user.TokenVersion) != claims.Version:
+		return claims, unauthorized(detail{Detail: auth.ErrTokenInvalid.Message, Code: codeNotValid})
+	}
+	return claims, err
+}

@@ -1,0 +1,268 @@
+package dbtest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/px360/px360/schema"
+	"github.com/px360/px360/schema/localpg"
+)
+
+func TestMain(m *testing.M) { Main(m) }
+
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func exec(t testing.TB, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.Exec(context.Background(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func value(t testing.TB, conn *pgx.Conn, sql string) string {
+	t.Helper()
+	var got string
+	if err := conn.QueryRow(context.Background(), sql).Scan(&got); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return got
+}
+
+const (
+	roles     = `SELECT string_agg(name, ',' ORDER BY name) FROM roles`
+	hospitals = `SELECT count(*)::text FROM hospitals`
+	// Into any table that the migrations leave empty.
+	addHospital = `INSERT INTO hospitals (id, name, code) VALUES (gen_random_uuid(), 'A', 'A')`
+)
+
+func TestNewIsMigratedAndEmpty(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, New(t))
+	if err := schema.Check(t.Context(), conn); err != nil {
+		t.Error(err)
+	}
+	if got := value(t, conn, roles); !strings.Contains(got, "PX Admin") {
+		t.Errorf("roles %q, want the seeded ones", got)
+	}
+	if got := value(t, conn, hospitals); got != "0" {
+		t.Errorf("%s hospitals, want none", got)
+	}
+}
+
+func TestTimeZonesDifferFromUTCAndEachOther(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, New(t))
+	if got := value(t, conn, `SHOW timezone`); got != databaseZone {
+		t.Errorf("the database is in %s, want %s", got, databaseZone)
+	}
+	if _, offset := time.Now().Zone(); offset%3600 == 0 {
+		t.Errorf("the program is %d s from UTC, want no whole number of hours", offset)
+	}
+}
+
+func TestDatabasesAreApart(t *testing.T) {
+	t.Parallel()
+	one, other := connect(t, New(t)), connect(t, New(t))
+	exec(t, one, addHospital)
+	if got := value(t, other, hospitals); got != "0" {
+		t.Errorf("a hospital of another test is seen")
+	}
+}
+
+func TestNewBlank(t *testing.T) {
+	t.Parallel()
+	url := NewBlank(t)
+	if got := value(t, connect(t, url), `SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'`); got != "0" {
+		t.Errorf("%s tables, want none", got)
+	}
+	if err := schema.Up(t.Context(), url); err != nil {
+		t.Error(err)
+	}
+}
+
+// borrow takes a database for the time of use only, from a cluster that no other
+// test touches, and reports whether it came back into the pool.
+func borrow(t *testing.T, c *cluster, use func(url string)) (kept bool) {
+	t.Helper()
+	ctx := t.Context()
+	d, err := c.take(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := c.url(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use(address)
+	if err := c.giveBack(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	return len(c.free) == 1
+}
+
+func TestReuse(t *testing.T) {
+	t.Parallel()
+	c := &cluster{}
+	t.Cleanup(func() {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(c.parent); !os.IsNotExist(err) {
+			t.Errorf("the server's directory is still there: %v", err)
+		}
+	})
+	if err := c.ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	var first string
+	var forgotten *pgx.Conn
+	kept := borrow(t, c, func(url string) {
+		first = url
+		forgotten = connect(t, url)
+		exec(t, forgotten, `CREATE TEMPORARY TABLE scratch (x int)`)
+		exec(t, forgotten, `BEGIN; `+addHospital+`; COMMIT; BEGIN; LOCK TABLE hospitals`)
+	})
+	if forgotten.Ping(t.Context()) == nil {
+		t.Error("a connection that the test forgot is still there")
+	}
+	if !kept {
+		t.Error("a database with new rows was not kept")
+	}
+	kept = borrow(t, c, func(url string) {
+		if url == first {
+			t.Error("an address was used twice")
+		}
+		if conn, err := pgx.Connect(t.Context(), first); err == nil {
+			conn.Close(t.Context())
+			t.Error("the first test can still get at its database")
+		}
+		if got := value(t, connect(t, url), hospitals); got != "0" {
+			t.Error("a row of the test before is still there")
+		}
+	})
+	if !kept {
+		t.Error("an untouched database was not kept")
+	}
+
+	for what, statement := range map[string]string{
+		"a changed column":     `ALTER TABLE hospitals ALTER name DROP NOT NULL`,
+		"an added column":      `ALTER TABLE hospitals ADD x int`,
+		"a dropped table":      `DROP TABLE hospitals CASCADE`,
+		"a new table":          `CREATE TABLE x (x int)`,
+		"a new schema":         `CREATE SCHEMA x`,
+		"a new trigger":        `CREATE TRIGGER x BEFORE UPDATE ON hospitals FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
+		"a changed seeded row": `UPDATE roles SET description = 'x' WHERE name = 'Viewer'`,
+		"a changed setting":    `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$`,
+	} {
+		if borrow(t, c, func(url string) { exec(t, connect(t, url), statement) }) {
+			t.Errorf("a database with %s was kept for other tests", what)
+			c.free = nil
+		}
+	}
+}
+
+func TestRemoveLeftovers(t *testing.T) {
+	t.Parallel()
+	left, err := newDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	young, err := newDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(young) })
+	inUse, err := newDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(inUse) })
+	p, err := localpg.Start(t.Context(), localpg.Options{Dir: serverDirectory(inUse), Throwaway: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Stop() })
+	if err := os.MkdirAll(filepath.Join(left, "postgres", "data"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hourAgo := time.Now().Add(-time.Hour)
+	for _, dir := range []string{left, inUse} {
+		if err := os.Chtimes(dir, hourAgo, hourAgo); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if err := removeLeftovers(); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{left: false, young: true, inUse: true} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
+		}
+	}
+}
+
+// witness notes a failure instead of failing.
+type witness struct {
+	testing.TB
+	failed bool
+}
+
+func (w *witness) Helper()               {}
+func (w *witness) Fatalf(string, ...any) { w.failed = true }
+
+func TestEventually(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	Eventually(t, "the third call", func() bool { calls++; return calls == 3 })
+	w := &witness{TB: t}
+	eventually(w, "never", 30*time.Millisecond, func() bool { return false })
+	if !w.failed {
+		t.Error("waiting for what never happens did not fail")
+	}
+}
+
+// BenchmarkNew is what a short test pays: a database, a connection, a row.
+func BenchmarkNew(b *testing.B) {
+	New(b) // starts the server
+	for b.Loop() {
+		test := &borrower{TB: b}
+		conn, err := pgx.Connect(b.Context(), New(test))
+		if err != nil {
+			b.Fatal(err)
+		}
+		exec(b, conn, addHospital)
+		conn.Close(b.Context())
+		test.end()
+	}
+}
+
+// borrower is a test within a benchmark, with an end of its own.
+type borrower struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (w *borrower) Cleanup(f func()) { w.cleanups = append(w.cleanups, f) }
+
+func (w *borrower) end() {
+	for _, f := range slices.Backward(w.cleanups) {
+		f()
+	}
+}

@@ -1,0 +1,320 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/oapi-codegen/nullable"
+
+	"github.com/px360/px360/gen/client"
+	"github.com/px360/px360/tests/hospitalday"
+)
+
+// standIn is sent where the API requires a text and the day has none, such as a physician's first
+// name: a text that nobody takes for a name.
+const standIn = "—"
+
+// pageSize is the most rows that a page may have.
+var pageSize = ptr(client.PageSize(100))
+
+// stage is a stage of the plan, in the template that exists by now.
+type stage struct {
+	hospitalday.Stage
+	template client.ID
+}
+
+// fillCatalogue makes what events are about: people, places, templates, and the journeys that are
+// known before their first event.
+func (p *player) fillCatalogue(ctx context.Context) error {
+	begun := time.Now()
+	hospitals, err := ensured(ctx, p, p.hospitals(), []hospitalday.Hospital{p.plan.Hospital})
+	if err != nil {
+		return err
+	}
+	p.hospital = hospitals[p.plan.Hospital.Code]
+	departments, err := ensured(ctx, p, p.departments(), p.day.Departments)
+	if err != nil {
+		return err
+	}
+	if _, err := ensured(ctx, p, p.physicians(), p.day.Physicians); err != nil {
+		return err
+	}
+	templates, err := p.fillTemplates(ctx)
+	if err != nil {
+		return err
+	}
+	patients, err := ensured(ctx, p, p.patients(), p.day.Patients)
+	if err != nil {
+		return err
+	}
+	p.journeys = p.journeysOf(templates, patients, departments)
+	var early []hospitalday.Encounter
+	for i, encounter := range p.day.Encounters {
+		if _, ok := p.plan.Template(encounter.JourneyType); ok && p.day.CreateAfter(i) < 0 {
+			early = append(early, encounter)
+		}
+	}
+	if _, err := ensured(ctx, p, p.journeys, early); err != nil {
+		return err
+	}
+	p.summary.CatalogueTime = time.Since(begun)
+	return nil
+}
+
+// fillTemplates makes surveys, journey templates and their stages, and returns the journey templates
+// by name.
+func (p *player) fillTemplates(ctx context.Context) (map[string]client.ID, error) {
+	surveys, err := ensured(ctx, p, p.surveys(), p.plan.Surveys)
+	if err != nil {
+		return nil, err
+	}
+	templates, err := ensured(ctx, p, p.templates(), p.plan.Templates)
+	if err != nil {
+		return nil, err
+	}
+	var stages []stage
+	for _, template := range p.plan.Templates {
+		for _, planned := range template.Stages {
+			stages = append(stages, stage{planned, templates[template.Name]})
+		}
+	}
+	_, err = ensured(ctx, p, p.stages(templates, surveys), stages)
+	return templates, err
+}
+
+// ensured makes what is missing of the wants, says so and returns the ids by key.
+func ensured[Want, Row any](ctx context.Context, p *player, c *collection[Want, Row], wants []Want) (map[string]client.ID, error) {
+	p.progress.start(c.noun, len(wants))
+	if err := c.load(ctx); err != nil {
+		return nil, err
+	}
+	created, err := c.ensure(ctx, wants, p.progress.add)
+	if err != nil {
+		return nil, err
+	}
+	p.summary.Catalogue = append(p.summary.Catalogue, Made{c.noun, created, len(wants) - created})
+	p.progress.finish("%d created, %d there before", created, len(wants)-created)
+	return c.ids, nil
+}
+
+func (p *player) hospitals() *collection[hospitalday.Hospital, client.Hospital] {
+	return &collection[hospitalday.Hospital, client.Hospital]{
+		noun: "hospitals",
+		key:  func(h hospitalday.Hospital) string { return h.Code },
+		list: func(ctx context.Context) iter.Seq2[client.Hospital, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListHospitalsResponse, error) {
+				return p.api.ListHospitalsWithResponse(ctx, &client.ListHospitalsParams{
+					Search: &p.plan.Hospital.Code, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(h client.Hospital) (string, client.ID) { return h.Code, h.ID },
+		create: func(ctx context.Context, h hospitalday.Hospital) (client.ID, error) {
+			return made(p.api.CreateHospital(ctx, client.HospitalCreate{Code: h.Code, Name: h.Name, NameAr: &h.NameAr}))
+		},
+	}
+}
+
+func (p *player) departments() *collection[hospitalday.Department, client.Department] {
+	return &collection[hospitalday.Department, client.Department]{
+		noun: "departments",
+		key:  func(d hospitalday.Department) string { return d.Code },
+		list: func(ctx context.Context) iter.Seq2[client.Department, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListDepartmentsResponse, error) {
+				return p.api.ListDepartmentsWithResponse(ctx, &client.ListDepartmentsParams{
+					Hospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(d client.Department) (string, client.ID) { return d.Code, d.ID },
+		create: func(ctx context.Context, d hospitalday.Department) (client.ID, error) {
+			return made(p.api.CreateDepartment(ctx, client.DepartmentCreate{
+				Hospital: p.hospital, Code: d.Code, Name: d.Name, Location: &d.Location,
+			}))
+		},
+	}
+}
+
+func (p *player) physicians() *collection[hospitalday.Physician, client.Physician] {
+	return &collection[hospitalday.Physician, client.Physician]{
+		noun: "physicians",
+		key:  func(d hospitalday.Physician) string { return d.LicenseNumber },
+		list: func(ctx context.Context) iter.Seq2[client.Physician, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListPhysiciansResponse, error) {
+				return p.api.ListPhysiciansWithResponse(ctx, &client.ListPhysiciansParams{
+					Hospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(d client.Physician) (string, client.ID) { return d.LicenseNumber, d.ID },
+		create: func(ctx context.Context, d hospitalday.Physician) (client.ID, error) {
+			return made(p.api.CreatePhysician(ctx, client.PhysicianCreate{
+				Hospital: p.hospital, LicenseNumber: d.LicenseNumber, FirstName: orStandIn(d.FirstName),
+				LastName: orStandIn(d.LastName), Specialization: orStandIn(d.Specialization),
+			}))
+		},
+	}
+}
+
+func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
+	return &collection[hospitalday.Patient, client.Patient]{
+		noun: "patients",
+		key:  func(d hospitalday.Patient) string { return d.MRN },
+		list: func(ctx context.Context) iter.Seq2[client.Patient, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListPatientsResponse, error) {
+				return p.api.ListPatientsWithResponse(ctx, &client.ListPatientsParams{
+					PrimaryHospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(d client.Patient) (string, client.ID) { return d.Mrn, d.ID },
+		create: func(ctx context.Context, d hospitalday.Patient) (client.ID, error) {
+			return made(p.api.CreatePatient(ctx, client.PatientCreate{
+				PrimaryHospital: nullable.NewNullableWithValue(p.hospital),
+				Mrn:             d.MRN, NationalID: &d.NationalID,
+				FirstName: orStandIn(d.FirstName), LastName: orStandIn(d.LastName),
+				DateOfBirth: nullable.NewNullableWithValue(d.DateOfBirth), Gender: ptr(client.Gender(d.Gender)),
+				Phone: &d.Phone, Address: &d.Address, City: &d.City, Status: ptr(client.ActiveStatus(d.Status)),
+			}))
+		},
+	}
+}
+
+func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.SurveyTemplate] {
+	return &collection[hospitalday.SurveyTemplate, client.SurveyTemplate]{
+		noun: "survey templates",
+		key:  func(s hospitalday.SurveyTemplate) string { return s.Name },
+		list: func(ctx context.Context) iter.Seq2[client.SurveyTemplate, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListSurveyTemplatesResponse, error) {
+				return p.api.ListSurveyTemplatesWithResponse(ctx, &client.ListSurveyTemplatesParams{
+					Hospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(s client.SurveyTemplate) (string, client.ID) { return s.Name, s.ID },
+		create: func(ctx context.Context, s hospitalday.SurveyTemplate) (client.ID, error) {
+			return made(p.api.CreateSurveyTemplate(ctx, client.SurveyTemplateCreate{
+				Hospital: p.hospital, Name: s.Name, NameAr: &s.NameAr,
+			}))
+		},
+	}
+}
+
+func (p *player) templates() *collection[hospitalday.Template, client.JourneyTemplate] {
+	return &collection[hospitalday.Template, client.JourneyTemplate]{
+		noun: "journey templates",
+		key:  func(t hospitalday.Template) string { return t.Name },
+		list: func(ctx context.Context) iter.Seq2[client.JourneyTemplate, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListJourneyTemplatesResponse, error) {
+				return p.api.ListJourneyTemplatesWithResponse(ctx, &client.ListJourneyTemplatesParams{
+					Hospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(t client.JourneyTemplate) (string, client.ID) { return t.Name, t.ID },
+		create: func(ctx context.Context, t hospitalday.Template) (client.ID, error) {
+			return made(p.api.CreateJourneyTemplate(ctx, client.JourneyTemplateCreate{
+				Hospital: p.hospital, Name: t.Name, NameAr: &t.NameAr,
+				JourneyType: client.JourneyType(t.JourneyType), IsDefault: ptr(true),
+			}))
+		},
+	}
+}
+
+// stages are found in the plan's templates only: the codes are unique in there, since every one
+// begins with its template's.
+func (p *player) stages(templates, surveys map[string]client.ID) *collection[stage, client.StageTemplate] {
+	stageKey := func(template client.ID, code string) string { return template.String() + " " + code }
+	return &collection[stage, client.StageTemplate]{
+		noun: "stage templates",
+		key:  func(s stage) string { return stageKey(s.template, s.Code) },
+		list: func(ctx context.Context) iter.Seq2[client.StageTemplate, error] {
+			return func(yield func(client.StageTemplate, error) bool) {
+				for _, template := range templates {
+					rows := client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListStageTemplatesResponse, error) {
+						return p.api.ListStageTemplatesWithResponse(ctx, &client.ListStageTemplatesParams{
+							JourneyTemplate: &template, Page: page, PageSize: pageSize,
+						})
+					})
+					for row, err := range rows {
+						if !yield(row, err) {
+							return
+						}
+					}
+				}
+			}
+		},
+		keyOf: func(s client.StageTemplate) (string, client.ID) { return stageKey(s.JourneyTemplate, s.Code), s.ID },
+		create: func(ctx context.Context, s stage) (client.ID, error) {
+			return made(p.api.CreateStageTemplate(ctx, client.StageTemplateCreate{
+				JourneyTemplate: s.template, Name: s.Name, NameAr: &s.NameAr, Code: s.Code, Order: int32(s.Order),
+				TriggerEventCode: s.TriggerEventCode, SurveyTemplate: reference(surveys, s.SurveyTemplate),
+				AutoSendSurvey: &s.AutoSendSurvey, SurveyDelayHours: ptr(int32(s.SurveyDelayHours)),
+				RequiresPhysician: &s.RequiresPhysician, RequiresDepartment: &s.RequiresDepartment, IsOptional: &s.IsOptional,
+			}))
+		},
+	}
+}
+
+// journeysOf takes the ids by template name, MRN and department code.
+func (p *player) journeysOf(templates, patients, departments map[string]client.ID) *collection[hospitalday.Encounter, client.JourneyInstance] {
+	return &collection[hospitalday.Encounter, client.JourneyInstance]{
+		noun: "journeys",
+		key:  func(e hospitalday.Encounter) string { return e.EncounterID },
+		list: func(ctx context.Context) iter.Seq2[client.JourneyInstance, error] {
+			return client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListJourneyInstancesResponse, error) {
+				return p.api.ListJourneyInstancesWithResponse(ctx, &client.ListJourneyInstancesParams{
+					Hospital: &p.hospital, Page: page, PageSize: pageSize,
+				})
+			})
+		},
+		keyOf: func(j client.JourneyInstance) (string, client.ID) { return j.EncounterID, j.ID },
+		create: func(ctx context.Context, e hospitalday.Encounter) (client.ID, error) {
+			template, _ := p.plan.Template(e.JourneyType)
+			return made(p.api.CreateJourneyInstance(ctx, client.JourneyInstanceCreate{
+				JourneyTemplate: templates[template.Name], Hospital: p.hospital, Patient: patients[e.MRN],
+				Department: reference(departments, e.DepartmentCode), EncounterID: e.EncounterID, StartedAt: &e.StartedAt,
+			}))
+		},
+	}
+}
+
+// made reads the id of a row that was just created.
+func made(response *http.Response, err error) (client.ID, error) {
+	if err != nil {
+		return client.ID{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return client.ID{}, err
+	}
+	if err := client.Check(response, body); err != nil {
+		return client.ID{}, err
+	}
+	var row struct{ ID client.ID }
+	if err := json.Unmarshal(body, &row); err != nil {
+		return client.ID{}, fmt.Errorf("the answer is no row: %w", err)
+	}
+	return row.ID, nil
+}
+
+func orStandIn(text string) string {
+	if text == "" {
+		return standIn
+	}
+	return text
+}
+
+// reference is the id with that key, or null if there is none.
+func reference(ids map[string]client.ID, key string) nullable.Nullable[client.ID] {
+	if id, ok := ids[key]; ok {
+		return nullable.NewNullableWithValue(id)
+	}
+	return nullable.NewNullNullable[client.ID]()
+}

@@ -1,0 +1,97 @@
+package demo
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// Summary is what came out of the day.
+type Summary struct {
+	URL, Hospital string
+	Catalogue     []Made
+
+	// What became of the events as they were sent.
+	Accepted, Duplicates, Refused int
+	RefusedFor                    map[string]int // by message
+
+	// What has become of the day's events and journeys since, counting those of earlier runs.
+	Outcomes map[Outcome]int
+	Surveys  int            // scheduled by one of the events
+	Journeys map[string]int // of the hospital, by status
+
+	CatalogueTime time.Duration
+	SendTime      time.Duration // including the journeys that were made between the events
+	ApplyTime     time.Duration // from the first event sent until none was pending
+
+	sendBegun time.Time
+}
+
+// Made counts what was to be there of one noun.
+type Made struct {
+	Noun           string
+	Created, Found int
+}
+
+// Outcome is what a worker decided on an event.
+type Outcome struct {
+	Status, Reason string
+}
+
+// Write writes the summary as a table.
+func (s *Summary) Write(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "A hospital day at %s, hospital %s\n\n", s.URL, s.Hospital)
+	fmt.Fprintf(table, "set up\tcreated\tthere before\n")
+	for _, made := range s.Catalogue {
+		fmt.Fprintf(table, "  %s\t%d\t%d\n", made.Noun, made.Created, made.Found)
+	}
+	fmt.Fprintf(table, "\nevents sent\t%d\n", s.Accepted+s.Duplicates+s.Refused)
+	fmt.Fprintf(table, "  accepted\t%d\n", s.Accepted)
+	fmt.Fprintf(table, "  duplicate\t%d\tstored before, known by the source_event_id\n", s.Duplicates)
+	for _, reason := range byCount(s.RefusedFor) {
+		fmt.Fprintf(table, "  refused\t%d\t%s\n", s.RefusedFor[reason], reason)
+	}
+	fmt.Fprintf(table, "\nwhat became of them\t%d\n", total(s.Outcomes))
+	for _, outcome := range byCount(s.Outcomes) {
+		fmt.Fprintf(table, "  %s\t%d\t%s\n", outcome.Status, s.Outcomes[outcome], outcome.Reason)
+	}
+	fmt.Fprintf(table, "\njourneys\t%d\n", total(s.Journeys))
+	for _, status := range byCount(s.Journeys) {
+		fmt.Fprintf(table, "  %s\t%d\n", status, s.Journeys[status])
+	}
+	fmt.Fprintf(table, "surveys scheduled\t%d\n", s.Surveys)
+	fmt.Fprintf(table, "\nsetting up\t%s\n", seconds(s.CatalogueTime))
+	fmt.Fprintf(table, "sending\t%s\t%s\n", seconds(s.SendTime), perSecond("accepted", s.Accepted, s.SendTime))
+	fmt.Fprintf(table, "until all was applied\t%s\t%s\n", seconds(s.ApplyTime), perSecond("applied", s.Accepted, s.ApplyTime))
+	return table.Flush()
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// perSecond is blank where nothing happened that could have a speed.
+func perSecond(verb string, count int, d time.Duration) string {
+	if count == 0 || d <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f events %s per second", float64(count)/d.Seconds(), verb)
+}
+
+func total[K comparable](counts map[K]int) int {
+	sum := 0
+	for _, count := range counts {
+		sum += count
+	}
+	return sum
+}
+
+// byCount returns the keys, the commonest first.
+func byCount[K comparable](counts map[K]int) []K {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b K) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)))
+	})
+}
