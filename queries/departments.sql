@@ -13,7 +13,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
   AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR d.search LIKE ALL (search_patterns(sqlc.narg(search))))
-ORDER BY /* ordering */ d.id DESC
+ORDER BY /* ordering */ d.name, d.id
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: DepartmentCount :one

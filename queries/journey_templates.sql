@@ -1,7 +1,8 @@
 -- name: JourneyTemplateList :many
 SELECT
     t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.id, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar, t.updated_at
+    t.journey_type, t.name, t.name_ar,
+    (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
@@ -11,7 +12,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
   AND (sqlc.narg(search)::text IS NULL OR t.search LIKE ALL (search_patterns(sqlc.narg(search))))
-ORDER BY /* ordering */ t.id DESC
+ORDER BY /* ordering */ t.name, t.id
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: JourneyTemplateCount :one

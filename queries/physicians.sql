@@ -13,7 +13,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(specialization)::text IS NULL OR p.specialization = sqlc.narg(specialization))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))))
-ORDER BY /* ordering */ p.id DESC
+ORDER BY /* ordering */ p.last_name, p.first_name, p.id
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: PhysicianCount :one

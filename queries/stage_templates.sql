@@ -57,14 +57,3 @@ WHERE id = @id;
 
 -- name: StageTemplateDelete :exec
 DELETE FROM stage_templates WHERE id = @id;
-
--- name: StageTemplateListOf :many
--- The stages of several journey templates, in their order.
-SELECT
-    s.auto_send_survey, s.code, s.created_at, s.id, s.is_active, s.is_optional, s.journey_template_id AS journey_template,
-    s.name, s.name_ar, s."order", s.requires_department, s.requires_physician, s.survey_delay_hours,
-    s.survey_template_id AS survey_template, v.name AS survey_template_name, s.trigger_event_code, s.updated_at
-FROM stage_templates s
-LEFT JOIN survey_templates v ON v.id = s.survey_template_id
-WHERE s.journey_template_id = ANY (@journey_templates::uuid[])
-ORDER BY s.journey_template_id, s."order", s.code;

@@ -43,7 +43,8 @@ INSERT INTO stage_instances (
 
 -- name: StageUpdate :exec
 UPDATE stage_instances
-SET journey_instance_id = @journey_instance, stage_template_id = @stage_template, status = @status,
+SET journey_instance_id = @journey_instance, stage_template_id = @stage_template, status = CASE WHEN @status::text = 'completed' THEN status ELSE @status END, -- StageComplete completes
+   
     physician_id = @physician, department_id = @department, metadata = @metadata,
     updated_at = now()
 WHERE id = @id;

@@ -17,7 +17,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.i
   AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
   AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
   AND (sqlc.narg(search)::text IS NULL OR u.search LIKE ALL (search_patterns(sqlc.narg(search))))
-ORDER BY /* ordering */ u.id DESC
+ORDER BY /* ordering */ u.username, u.id
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: UserCount :one

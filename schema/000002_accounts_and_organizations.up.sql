@@ -148,4 +148,6 @@ CREATE TABLE patients (
 );
 -- A patient without a hospital is seen by PX Admins alone; among those an MRN is unique, too.
 CREATE UNIQUE INDEX patients_primary_hospital_id_mrn_key ON patients (primary_hospital_id, mrn) NULLS NOT DISTINCT;
+CREATE INDEX patients_by_name_idx ON patients (last_name, first_name, id);
+CREATE INDEX patients_by_hospital_and_name_idx ON patients (primary_hospital_id, last_name, first_name, id);
 CREATE INDEX patients_search_idx ON patients USING gin (search gin_trgm_ops);

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 
 	"github.com/google/uuid"
 
@@ -14,10 +15,7 @@ var journeyTemplates = &resource[api.JourneyTemplate, db.JourneyTemplateListPara
 		noun: "journey_template",
 		list: func(q *db.Queries, ctx context.Context, filter db.JourneyTemplateListParams) ([]api.JourneyTemplate, error) {
 			rows, err := q.JourneyTemplateList(ctx, filter)
-			if err != nil {
-				return nil, err
-			}
-			return withStages(ctx, q, rows)
+			return each(rows, err, func(row db.JourneyTemplateListRow) api.JourneyTemplate { return api.JourneyTemplate(row) })
 		},
 		count: func(q *db.Queries, ctx context.Context, filter db.JourneyTemplateListParams) (int64, error) {
 			return q.JourneyTemplateCount(ctx, fill[db.JourneyTemplateCountParams](filter))
@@ -47,27 +45,17 @@ func makeRoomForDefault(ctx context.Context, q *db.Queries, w *writing[db.Journe
 	return q.JourneyTemplateClearDefault(ctx, db.JourneyTemplateClearDefaultParams{Hospital: w.row.Hospital, JourneyType: w.row.JourneyType, ID: w.id})
 }
 
-// withStages reads the stages of a page of templates in one query.
-func withStages(ctx context.Context, q *db.Queries, rows []db.JourneyTemplateListRow) ([]api.JourneyTemplate, error) {
-	ids := make([]uuid.UUID, len(rows))
-	for i, row := range rows {
-		ids[i] = row.ID
-	}
-	all, err := q.StageTemplateListOf(ctx, ids)
+// detailedTemplate is a journey template with its stages, as single templates are answered.
+func (s *Server) detailedTemplate(ctx context.Context, template api.JourneyTemplate, err error) (api.JourneyTemplateDetail, error) {
+	full := fill[api.JourneyTemplateDetail](template)
 	if err != nil {
-		return nil, err
+		return full, err
 	}
-	stages := map[uuid.UUID][]api.StageTemplate{}
-	for _, stage := range all {
-		stages[stage.JourneyTemplate] = append(stages[stage.JourneyTemplate], api.StageTemplate(stage))
-	}
-	templates := make([]api.JourneyTemplate, len(rows))
-	for i, row := range rows {
-		templates[i] = fill[api.JourneyTemplate](row)
-		templates[i].Stages = stages[row.ID]
-		templates[i].StageCount = int32(len(stages[row.ID]))
-	}
-	return templates, nil
+	err = s.db.Read(ctx, func(q *db.Queries) error {
+		full.Stages, err = stageTemplates.list(q, ctx, db.StageTemplateListParams{JourneyTemplate: &template.ID, PageSize: math.MaxInt32})
+		return err
+	})
+	return full, err
 }
 
 func (s *Server) ListJourneyTemplates(ctx context.Context, r api.ListJourneyTemplatesRequestObject) (api.ListJourneyTemplatesResponseObject, error) {
@@ -77,22 +65,26 @@ func (s *Server) ListJourneyTemplates(ctx context.Context, r api.ListJourneyTemp
 
 func (s *Server) CreateJourneyTemplate(ctx context.Context, r api.CreateJourneyTemplateRequestObject) (api.CreateJourneyTemplateResponseObject, error) {
 	row, err := create(ctx, s, journeyTemplates, r.Body)
-	return api.CreateJourneyTemplate201JSONResponse(row), err
+	full, err := s.detailedTemplate(ctx, row, err)
+	return api.CreateJourneyTemplate201JSONResponse(full), err
 }
 
 func (s *Server) RetrieveJourneyTemplate(ctx context.Context, r api.RetrieveJourneyTemplateRequestObject) (api.RetrieveJourneyTemplateResponseObject, error) {
 	row, err := retrieve(ctx, s, &journeyTemplates.collection, r.ID)
-	return api.RetrieveJourneyTemplate200JSONResponse(row), err
+	full, err := s.detailedTemplate(ctx, row, err)
+	return api.RetrieveJourneyTemplate200JSONResponse(full), err
 }
 
 func (s *Server) ReplaceJourneyTemplate(ctx context.Context, r api.ReplaceJourneyTemplateRequestObject) (api.ReplaceJourneyTemplateResponseObject, error) {
 	row, err := update(ctx, s, journeyTemplates, r.ID, r.Body)
-	return api.ReplaceJourneyTemplate200JSONResponse(row), err
+	full, err := s.detailedTemplate(ctx, row, err)
+	return api.ReplaceJourneyTemplate200JSONResponse(full), err
 }
 
 func (s *Server) UpdateJourneyTemplate(ctx context.Context, r api.UpdateJourneyTemplateRequestObject) (api.UpdateJourneyTemplateResponseObject, error) {
 	row, err := update(ctx, s, journeyTemplates, r.ID, r.Body)
-	return api.UpdateJourneyTemplate200JSONResponse(row), err
+	full, err := s.detailedTemplate(ctx, row, err)
+	return api.UpdateJourneyTemplate200JSONResponse(full), err
 }
 
 func (s *Server) DeleteJourneyTemplate(ctx context.Context, r api.DeleteJourneyTemplateRequestObject) (api.DeleteJourneyTemplateResponseObject, error) {

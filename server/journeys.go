@@ -48,6 +48,9 @@ var journeys = &resource[api.JourneyInstance, db.JourneyListParams, db.JourneyIn
 // locked: a worker that is deciding on the encounter's events is done by then, and the next one sees
 // the journey.
 func claimEncounter(ctx context.Context, q *db.Queries, _ uuid.UUID, body any) error {
+	if body == nil { // a delete
+		return nil
+	}
 	encounter := fill[struct{ EncounterID string }](body).EncounterID
 	if encounter == "" {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -216,7 +215,7 @@ func acceptsJSON(accept []string) bool {
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		mediaType, parameters, _ := strings.Cut(part, ";")
 		switch strings.ToLower(strings.TrimSpace(mediaType)) {
-		case "", "*/*", "application/*", "application/json":
+		case "*/*", "application/*", "application/json":
 			if q := strings.ReplaceAll(parameters, " ", ""); !strings.HasPrefix(q, "q=0") || strings.Trim(q, "q=0.") != "" {
 				return true
 			}
@@ -227,25 +226,23 @@ func acceptsJSON(accept []string) bool {
 
 // spell makes a path and a method as the routes have them: with a trailing slash, and HEAD as the GET
 // that it is, whose body the HTTP server leaves out.
-func spell(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		req := c.Request()
-		if path := req.URL.Path; !strings.HasSuffix(path, "/") || req.Method == http.MethodHead {
-			again := req.Clone(req.Context())
-			again.URL = &url.URL{Path: path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery}
-			if !strings.HasSuffix(path, "/") {
-				again.URL.Path += "/"
-				if again.URL.RawPath != "" {
-					again.URL.RawPath += "/"
-				}
-			}
-			if req.Method == http.MethodHead {
-				again.Method = http.MethodGet
-			}
-			c.SetRequest(again)
-		}
-		return next(c)
+func spell(r *http.Request) *http.Request {
+	if strings.HasSuffix(r.URL.Path, "/") && r.Method != http.MethodHead {
+		return r
 	}
+	again := *r
+	at := *r.URL
+	again.URL = &at
+	if !strings.HasSuffix(at.Path, "/") {
+		at.Path += "/"
+		if at.RawPath != "" {
+			at.RawPath += "/"
+		}
+	}
+	if r.Method == http.MethodHead {
+		again.Method = http.MethodGet
+	}
+	return &again
 }
 
 // logRequest writes one line for each request when it is over. Query strings and bodies stay out of

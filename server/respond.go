@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -55,7 +56,9 @@ func (s *Server) write(c echo.Context, status int, body any) error {
 	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
-	_, err = c.Response().Write(text)
+	if _, err = c.Response().Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
+		return nil
+	}
 	return err
 }
 

@@ -99,7 +99,6 @@ func (s *Server) route(proxies []netip.Prefix) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientIP(proxies)
 	e.HTTPErrorHandler = s.render
-	e.Pre(spell)
 	e.Use(s.begin, s.logRequest, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic}), s.gate)
 	api.RegisterHandlers(e, api.NewStrictHandler(s, []api.StrictMiddlewareFunc{s.respond}))
 	s.routeUndeclared()
@@ -141,7 +140,7 @@ func (s *Server) logPanic(c echo.Context, err error, stack []byte) error {
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, spell(r)) }
 
 // Serve answers requests on l until ctx ends. Then it takes no new ones, gives those in flight up to
 // 15 s, and returns nil if they finished.

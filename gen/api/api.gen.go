@@ -2048,9 +2048,6 @@ type JourneyTemplate struct {
 	// Example: 1
 	StageCount int32 `json:"stage_count"`
 
-	// Stages The stages in their order.
-	Stages []StageTemplate `json:"stages"`
-
 	// UpdatedAt When the row last changed.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2093,6 +2090,72 @@ type JourneyTemplateCreate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+}
+
+// JourneyTemplateDetail defines model for JourneyTemplateDetail.
+type JourneyTemplateDetail struct {
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description What the journey is for.
+	//
+	// Example: Standard outpatient journey
+	Description string `json:"description"`
+
+	// Hospital The hospital that the template belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// ID Identifies the journey template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000007
+	ID openapi_types.UUID `json:"id"`
+
+	// IsActive Whether it is offered for new journeys.
+	//
+	// Example: true
+	IsActive bool `json:"is_active"`
+
+	// IsDefault Whether it is the hospital's default for its type. At most one is: making this one the default takes it from the other.
+	//
+	// Example: true
+	IsDefault bool `json:"is_default"`
+
+	// JourneyType The kind of visit.
+	//
+	// Example: opd
+	JourneyType JourneyType `json:"journey_type"`
+
+	// Name The journey's name.
+	//
+	// Example: Standard OPD Journey
+	Name string `json:"name"`
+
+	// NameAr The name in Arabic.
+	//
+	// Example: رحلة العيادات الخارجية القياسية
+	NameAr string `json:"name_ar"`
+
+	// StageCount Number of stages.
+	//
+	// Example: 1
+	StageCount int32 `json:"stage_count"`
+
+	// Stages The stages in their order.
+	Stages []StageTemplate `json:"stages"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // JourneyTemplateList A page of the list.
@@ -7670,7 +7733,7 @@ type CreateJourneyTemplateResponseObject interface {
 	VisitCreateJourneyTemplateResponse(w http.ResponseWriter) error
 }
 
-type CreateJourneyTemplate201JSONResponse JourneyTemplate
+type CreateJourneyTemplate201JSONResponse JourneyTemplateDetail
 
 func (response CreateJourneyTemplate201JSONResponse) VisitCreateJourneyTemplateResponse(w http.ResponseWriter) error {
 
@@ -7708,7 +7771,7 @@ type RetrieveJourneyTemplateResponseObject interface {
 	VisitRetrieveJourneyTemplateResponse(w http.ResponseWriter) error
 }
 
-type RetrieveJourneyTemplate200JSONResponse JourneyTemplate
+type RetrieveJourneyTemplate200JSONResponse JourneyTemplateDetail
 
 func (response RetrieveJourneyTemplate200JSONResponse) VisitRetrieveJourneyTemplateResponse(w http.ResponseWriter) error {
 
@@ -7731,7 +7794,7 @@ type UpdateJourneyTemplateResponseObject interface {
 	VisitUpdateJourneyTemplateResponse(w http.ResponseWriter) error
 }
 
-type UpdateJourneyTemplate200JSONResponse JourneyTemplate
+type UpdateJourneyTemplate200JSONResponse JourneyTemplateDetail
 
 func (response UpdateJourneyTemplate200JSONResponse) VisitUpdateJourneyTemplateResponse(w http.ResponseWriter) error {
 
@@ -7754,7 +7817,7 @@ type ReplaceJourneyTemplateResponseObject interface {
 	VisitReplaceJourneyTemplateResponse(w http.ResponseWriter) error
 }
 
-type ReplaceJourneyTemplate200JSONResponse JourneyTemplate
+type ReplaceJourneyTemplate200JSONResponse JourneyTemplateDetail
 
 func (response ReplaceJourneyTemplate200JSONResponse) VisitReplaceJourneyTemplateResponse(w http.ResponseWriter) error {
 

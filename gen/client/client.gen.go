@@ -2203,9 +2203,6 @@ type JourneyTemplate struct {
 	// Example: 1
 	StageCount int32 `json:"stage_count"`
 
-	// Stages The stages in their order.
-	Stages []StageTemplate `json:"stages"`
-
 	// UpdatedAt When the row last changed.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2248,6 +2245,72 @@ type JourneyTemplateCreate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+}
+
+// JourneyTemplateDetail defines model for JourneyTemplateDetail.
+type JourneyTemplateDetail struct {
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description What the journey is for.
+	//
+	// Example: Standard outpatient journey
+	Description string `json:"description"`
+
+	// Hospital The hospital that the template belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// ID Identifies the journey template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000007
+	ID openapi_types.UUID `json:"id"`
+
+	// IsActive Whether it is offered for new journeys.
+	//
+	// Example: true
+	IsActive bool `json:"is_active"`
+
+	// IsDefault Whether it is the hospital's default for its type. At most one is: making this one the default takes it from the other.
+	//
+	// Example: true
+	IsDefault bool `json:"is_default"`
+
+	// JourneyType The kind of visit.
+	//
+	// Example: opd
+	JourneyType JourneyType `json:"journey_type"`
+
+	// Name The journey's name.
+	//
+	// Example: Standard OPD Journey
+	Name string `json:"name"`
+
+	// NameAr The name in Arabic.
+	//
+	// Example: رحلة العيادات الخارجية القياسية
+	NameAr string `json:"name_ar"`
+
+	// StageCount Number of stages.
+	//
+	// Example: 1
+	StageCount int32 `json:"stage_count"`
+
+	// Stages The stages in their order.
+	Stages []StageTemplate `json:"stages"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // JourneyTemplateList A page of the list.
@@ -16894,7 +16957,7 @@ type CreateJourneyTemplateResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON201 the response for an HTTP 201 `application/json` response
-	JSON201 *JourneyTemplate
+	JSON201 *JourneyTemplateDetail
 	// JSON400 the response for an HTTP 400 `application/json` response
 	JSON400 *BadRequest
 	// JSON401 the response for an HTTP 401 `application/json` response
@@ -17014,7 +17077,7 @@ type RetrieveJourneyTemplateResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *JourneyTemplate
+	JSON200 *JourneyTemplateDetail
 	// JSON401 the response for an HTTP 401 `application/json` response
 	JSON401 *Unauthorized
 	// JSON403 the response for an HTTP 403 `application/json` response
@@ -17071,7 +17134,7 @@ type UpdateJourneyTemplateResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *JourneyTemplate
+	JSON200 *JourneyTemplateDetail
 	// JSON400 the response for an HTTP 400 `application/json` response
 	JSON400 *BadRequest
 	// JSON401 the response for an HTTP 401 `application/json` response
@@ -17136,7 +17199,7 @@ type ReplaceJourneyTemplateResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *JourneyTemplate
+	JSON200 *JourneyTemplateDetail
 	// JSON400 the response for an HTTP 400 `application/json` response
 	JSON400 *BadRequest
 	// JSON401 the response for an HTTP 401 `application/json` response
@@ -26268,7 +26331,7 @@ func ParseCreateJourneyTemplateResponse(rsp *http.Response) (*CreateJourneyTempl
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
-		var dest JourneyTemplate
+		var dest JourneyTemplateDetail
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -26474,7 +26537,7 @@ func ParseRetrieveJourneyTemplateResponse(rsp *http.Response) (*RetrieveJourneyT
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest JourneyTemplate
+		var dest JourneyTemplateDetail
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -26565,7 +26628,7 @@ func ParseUpdateJourneyTemplateResponse(rsp *http.Response) (*UpdateJourneyTempl
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest JourneyTemplate
+		var dest JourneyTemplateDetail
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -26684,7 +26747,7 @@ func ParseReplaceJourneyTemplateResponse(rsp *http.Response) (*ReplaceJourneyTem
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest JourneyTemplate
+		var dest JourneyTemplateDetail
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

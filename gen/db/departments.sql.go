@@ -167,7 +167,7 @@ WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
   AND ($4::uuid IS NULL OR d.parent_id = $4)
   AND ($5::text IS NULL OR d.status = $5)
   AND ($6::text IS NULL OR d.search LIKE ALL (search_patterns($6)))
-ORDER BY /* ordering */ d.id DESC
+ORDER BY /* ordering */ d.name, d.id
 LIMIT $8 OFFSET $7
 `
 

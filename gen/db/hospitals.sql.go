@@ -101,7 +101,7 @@ WHERE ($1::uuid IS NULL OR h.id = $1)
   AND ($3::text IS NULL OR h.status = $3)
   AND ($4::text IS NULL OR h.city = $4)
   AND ($5::text IS NULL OR h.search LIKE ALL (search_patterns($5)))
-ORDER BY /* ordering */ h.id DESC
+ORDER BY /* ordering */ h.name, h.id
 LIMIT $7 OFFSET $6
 `
 

@@ -112,7 +112,8 @@ func (q *Queries) JourneyTemplateInsert(ctx context.Context, arg JourneyTemplate
 const journeyTemplateList = `-- name: JourneyTemplateList :many
 SELECT
     t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.id, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar, t.updated_at
+    t.journey_type, t.name, t.name_ar,
+    (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
 WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
@@ -122,7 +123,7 @@ WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
   AND ($5::boolean IS NULL OR t.is_active = $5)
   AND ($6::boolean IS NULL OR t.is_default = $6)
   AND ($7::text IS NULL OR t.search LIKE ALL (search_patterns($7)))
-ORDER BY /* ordering */ t.id DESC
+ORDER BY /* ordering */ t.name, t.id
 LIMIT $9 OFFSET $8
 `
 
@@ -149,6 +150,7 @@ type JourneyTemplateListRow struct {
 	JourneyType  string
 	Name         string
 	NameAr       string
+	StageCount   int32
 	UpdatedAt    time.Time
 }
 
@@ -182,6 +184,7 @@ func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateLi
 			&i.JourneyType,
 			&i.Name,
 			&i.NameAr,
+			&i.StageCount,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err

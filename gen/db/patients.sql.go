@@ -121,7 +121,7 @@ WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
   AND ($5::text IS NULL OR p.city = $5)
   AND ($6::text IS NULL OR p.status = $6)
   AND ($7::text IS NULL OR p.search LIKE ALL (search_patterns($7)))
-ORDER BY /* ordering */ p.id DESC
+ORDER BY /* ordering */ p.last_name, p.first_name, p.id
 LIMIT $9 OFFSET $8
 `
 

@@ -353,7 +353,8 @@ func (q *Queries) StageLock(ctx context.Context, arg StageLockParams) (StageLock
 
 const stageUpdate = `-- name: StageUpdate :exec
 UPDATE stage_instances
-SET journey_instance_id = $1, stage_template_id = $2, status = $3,
+SET journey_instance_id = $1, stage_template_id = $2, status = CASE WHEN $3::text = 'completed' THEN status ELSE $3 END, -- StageComplete completes
+   
     physician_id = $4, department_id = $5, metadata = $6,
     updated_at = now()
 WHERE id = $7

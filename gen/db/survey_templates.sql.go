@@ -90,7 +90,7 @@ WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($3::uuid IS NULL OR s.hospital_id = $3)
   AND ($4::boolean IS NULL OR s.is_active = $4)
   AND ($5::text IS NULL OR s.search LIKE ALL (search_patterns($5)))
-ORDER BY /* ordering */ s.id DESC
+ORDER BY /* ordering */ s.name, s.id
 LIMIT $7 OFFSET $6
 `
 

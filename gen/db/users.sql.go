@@ -192,7 +192,7 @@ WHERE ($1::uuid IS NULL OR u.hospital_id = $1 OR u.id = $2::uuid)
   AND ($6::uuid IS NULL OR u.department_id = $6)
   AND ($7::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $7))
   AND ($8::text IS NULL OR u.search LIKE ALL (search_patterns($8)))
-ORDER BY /* ordering */ u.id DESC
+ORDER BY /* ordering */ u.username, u.id
 LIMIT $10 OFFSET $9
 `
 

@@ -1,0 +1,297 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/hospitalday"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// fixture is a database set up for a model: hospitals, people and templates at first, journeys when
+// a test creates them.
+type fixture struct {
+	testing.TB
+	*queries.DB
+	url         string
+	model       hospitalday.Model
+	hospitals   map[string]uuid.UUID
+	surveys     map[string]uuid.UUID // by hospital and name
+	physicians  map[uuid.UUID]string
+	departments map[uuid.UUID]string
+	journeys    []uuid.UUID // one for each of the model's, created or not
+	templates   []uuid.UUID // likewise
+	patients    []uuid.UUID // likewise
+}
+
+func newFixture(t testing.TB, model hospitalday.Model) *fixture {
+	t.Helper()
+	url := dbtest.New(t)
+	database, err := queries.Open(t.Context(), url, queries.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(database.Close)
+	f := &fixture{TB: t, DB: database, url: url, model: model}
+	f.setUp()
+	return f
+}
+
+func (f *fixture) setUp() {
+	f.hospitals, f.surveys = map[string]uuid.UUID{}, map[string]uuid.UUID{}
+	f.physicians, f.departments = map[uuid.UUID]string{}, map[uuid.UUID]string{}
+	for hospital, licenses := range f.model.Physicians {
+		for _, license := range licenses {
+			id := uuid.New()
+			f.physicians[id] = license
+			f.exec(`INSERT INTO physicians (id, first_name, last_name, license_number, specialization, hospital_id)
+				VALUES ($1, 'P', $2, $2, 'S', $3)`, id, license, f.hospital(hospital))
+		}
+	}
+	for hospital, codes := range f.model.Departments {
+		for _, code := range codes {
+			id := uuid.New()
+			f.departments[id] = code
+			f.exec(`INSERT INTO departments (id, hospital_id, name, code) VALUES ($1, $2, $3, $3)`, id, f.hospital(hospital), code)
+		}
+	}
+	for _, j := range f.model.Journeys {
+		hospital, template, patient := f.hospital(j.Hospital), uuid.New(), uuid.New()
+		f.templates, f.patients = append(f.templates, template), append(f.patients, patient)
+		f.journeys = append(f.journeys, uuid.New())
+		f.exec(`INSERT INTO patients (id, mrn, national_id, first_name, last_name, primary_hospital_id)
+			VALUES ($1, $2, $3, 'A', 'B', $4) ON CONFLICT DO NOTHING`, patient, j.PatientMRN, j.PatientNationalID, hospital)
+		f.exec(`INSERT INTO journey_templates (id, name, journey_type, hospital_id) VALUES ($1, 'T', 'opd', $2)`, template, hospital)
+		for _, s := range j.Stages {
+			f.exec(`INSERT INTO stage_templates (id, hospital_id, journey_template_id, name, code, "order", trigger_event_code,
+					survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
+				VALUES (uuid7(), $1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+				hospital, template, s.Code, s.Order, s.TriggerEventCode, f.survey(j.Hospital, s.SurveyTemplate),
+				s.AutoSendSurvey, s.SurveyDelayHours, s.RequiresPhysician, s.RequiresDepartment, s.IsOptional)
+		}
+	}
+}
+
+func (f *fixture) hospital(name string) uuid.UUID {
+	id, found := f.hospitals[name]
+	if !found {
+		id = uuid.New()
+		f.hospitals[name] = id
+		f.exec(`INSERT INTO hospitals (id, name, code) VALUES ($1, $2, $2)`, id, name)
+	}
+	return id
+}
+
+func (f *fixture) survey(hospital, name string) *uuid.UUID {
+	if name == "" {
+		return nil
+	}
+	id, found := f.surveys[hospital+"/"+name]
+	if !found {
+		id = uuid.New()
+		f.surveys[hospital+"/"+name] = id
+		f.exec(`INSERT INTO survey_templates (id, hospital_id, name, is_active) VALUES ($1, $2, $3, $3 = ANY ($4::text[]))`,
+			id, f.hospital(hospital), name, append([]string{}, f.model.ActiveSurveys...))
+	}
+	return &id
+}
+
+func (f *fixture) exec(sql string, args ...any) {
+	f.Helper()
+	if _, err := f.Pool.Exec(context.Background(), sql, args...); err != nil {
+		f.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// one returns the single value that a query gives.
+func one[T any](f *fixture, sql string, args ...any) (value T) {
+	f.Helper()
+	if err := f.Pool.QueryRow(context.Background(), sql, args...).Scan(&value); err != nil {
+		f.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+// create makes the model's journey the way in which the server does.
+func (f *fixture) create(index int) {
+	f.Helper()
+	err := f.InTx(context.Background(), func(q *db.Queries) error { return f.createIn(q, index) })
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) createIn(q *db.Queries, index int) error {
+	ctx, j := context.Background(), f.model.Journeys[index]
+	if err := q.EncounterLock(ctx, j.EncounterID); err != nil {
+		return err
+	}
+	status := "active"
+	if j.Cancelled {
+		status = "cancelled"
+	}
+	hospital := f.hospitals[j.Hospital]
+	err := q.JourneyInsert(ctx, db.JourneyInsertParams{
+		JourneyTemplate: f.templates[index], Patient: f.patients[index], EncounterID: j.EncounterID, Hospital: hospital,
+		Status: status, Metadata: []byte(`{}`), StartedAt: time.Now(), ID: f.journeys[index],
+	})
+	if err != nil {
+		return err
+	}
+	err = q.JourneyAddStages(ctx, db.JourneyAddStagesParams{Journey: f.journeys[index], JourneyTemplate: f.templates[index]})
+	if err != nil {
+		return err
+	}
+	for _, code := range j.Skipped {
+		var id uuid.UUID
+		stages, err := q.StageListOf(ctx, []uuid.UUID{f.journeys[index]})
+		if err != nil {
+			return err
+		}
+		for i, s := range f.inOrder(index) {
+			if s.Code == code {
+				id = stages[i].ID
+			}
+		}
+		row, err := q.StageLock(ctx, db.StageLockParams{ID: id})
+		if err != nil {
+			return err
+		}
+		row.Status = "skipped"
+		if err := q.StageUpdate(ctx, db.StageUpdateParams(row)); err != nil {
+			return err
+		}
+	}
+	_, err = q.EventRequeue(ctx, db.EventRequeueParams{EncounterID: j.EncounterID, Hospital: hospital})
+	return err
+}
+
+// inOrder returns the stages of a journey in the order of the database.
+func (f *fixture) inOrder(index int) []hospitalday.StageState {
+	m := hospitalday.Model{Journeys: f.model.Journeys[index : index+1]}
+	return m.Run(nil).Journeys[0].Stages
+}
+
+// send stores events in their order, as one request of a sender of that hospital does, and returns their ids.
+func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID {
+	f.Helper()
+	p := db.EventInsertParams{SenderKind: "user", SenderID: uuid.New()}
+	if hospital != "" {
+		id := f.hospitals[hospital]
+		p.Hospital = &id
+	}
+	for _, e := range events {
+		p.Ids = append(p.Ids, uuid.Must(uuid.NewV7()))
+		p.SourceSystems = append(p.SourceSystems, "his")
+		p.EventCodes = append(p.EventCodes, e.EventCode)
+		p.EncounterIds = append(p.EncounterIds, e.EncounterID)
+		p.PatientIdentifiers = append(p.PatientIdentifiers, e.PatientIdentifier)
+		payload := string(e.PayloadJSON)
+		if payload == "" {
+			payload = "{}"
+		}
+		p.Payloads = append(p.Payloads, payload)
+		p.SourceEventIds = append(p.SourceEventIds, "")
+	}
+	err := f.InTx(context.Background(), func(q *db.Queries) error {
+		_, err := q.EventInsert(context.Background(), p)
+		return err
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return p.Ids
+}
+
+// start runs a worker until the test ends or stop is called, whichever comes first.
+func (f *fixture) start(o Options) (stop func()) {
+	f.Helper()
+	return f.run(f.worker(o))
+}
+
+func (f *fixture) worker(o Options) *Worker {
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(f.Output(), nil))
+	}
+	return New(f.DB, o)
+}
+
+func (f *fixture) run(w *Worker) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			f.Error(err)
+		}
+	}
+	f.Cleanup(stop)
+	return stop
+}
+
+func (f *fixture) waitUntilDrained() {
+	f.Helper()
+	dbtest.Eventually(f, "nothing is pending", func() bool {
+		return one[int](f, `SELECT count(*) FROM events WHERE status = 'pending'`) == 0
+	})
+}
+
+// verdict is an event's status and reason, waited for while it is pending.
+func (f *fixture) verdict(id uuid.UUID) string {
+	f.Helper()
+	var verdict string
+	dbtest.Eventually(f, "the event is done", func() bool {
+		verdict = one[string](f, `SELECT trim(status || ' ' || reason) FROM events WHERE id = $1`, id)
+		return verdict != "pending"
+	})
+	return verdict
+}
+
+// simple is a model of one hospital with a journey for each encounter, whose stages A, B, C… are
+// triggered by the events of the same names.
+func simple(stages string, encounters ...string) hospitalday.Model {
+	var m hospitalday.Model
+	for i, encounter := range encounters {
+		j := hospitalday.Journey{Hospital: "H", EncounterID: encounter, PatientMRN: fmt.Sprint("M", i)}
+		for order, code := range strings.Split(stages, "") {
+			j.Stages = append(j.Stages, hospitalday.Stage{Code: code, Order: order, TriggerEventCode: code})
+		}
+		m.Journeys = append(m.Journeys, j)
+	}
+	return m
+}
+
+func eventOf(encounter, code string) hospitalday.Event {
+	return hospitalday.Event{EncounterID: encounter, EventCode: code}
+}
+
+// goroutines returns the stacks of the goroutines that a worker started.
+func goroutines(w *Worker) []string {
+	all := make([]byte, 1<<22)
+	all = all[:runtime.Stack(all, true)]
+	var found []string
+	for _, stack := range bytes.Split(all, []byte("\n\n")) {
+		if bytes.Contains(stack, fmt.Appendf(nil, "worker.(*Worker).Run(%p", w)) {
+			found = append(found, string(stack))
+		}
+	}
+	return found
+}
