@@ -1,0 +1,580 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/schema"
+	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/server"
+	"github.com/px360/px360/tests/hospitalday/demo"
+	"github.com/px360/px360/worker"
+)
+
+const (
+	// stopPatience is a second more than the server and the worker each take at most to finish what
+	// they have in hand.
+	stopPatience = 16 * time.Second
+	// closePatience is for what has nothing in hand any more.
+	closePatience = 2 * time.Second
+
+	defaultAddr     = "127.0.0.1:8000"
+	defaultWorkAddr = "127.0.0.1:8001" // so that serve and work get along on one host
+)
+
+// program is one run of px360. Tests fill it in with buffers and an environment of their own.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+
+	config   Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+}
+
+// runUntilSignal is run, ended by SIGINT or SIGTERM: the first one lets it finish what it has in hand,
+// the second one ends the process at once.
+func (p *program) runUntilSignal(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return p.run(ctx, args)
+}
+
+// run runs a command and returns the exit code.
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(p.stderr, "%s: %v\n", command.CommandPath(), err)
+	return 1
+}
+
+func (p *program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "px360",
+		Short: "Follow patients through their hospital journey",
+		Long: "PX360 follows patients through their hospital journey: hospital systems send events, events complete\n" +
+			"the stages of journeys, and stages send surveys.\n\n" +
+			"`px360 up` is all that is needed to try it. In production, run `px360 migrate` once for each release,\n" +
+			"and then any number of `px360 serve` and `px360 work` on one Postgres.",
+		Example:           "  px360 up            start everything on http://" + defaultAddr + "\n  px360 demo          play a hospital day against it",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.NoArgs,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return p.prepare(c) },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		help(c, args)
+		if c == root {
+			fmt.Fprintln(p.stdout)
+			_ = writeVariables(p.stdout)
+		}
+	})
+	root.AddCommand(p.upCommand(), p.serveCommand(), p.workCommand(), p.migrateCommand(), p.userCommand(), p.demoCommand(), p.versionCommand())
+	return root
+}
+
+// prepare reads the configuration and sets up the log, before any command runs.
+func (p *program) prepare(c *cobra.Command) error {
+	config, warnings, err := readConfig(p.environ)
+	if err != nil {
+		return err
+	}
+	p.config = config
+	options := &slog.HandlerOptions{Level: config.LogLevel}
+	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
+	if c.Name() == "up" && isTerminal(p.stderr) {
+		p.log = slog.New(slog.NewTextHandler(p.stderr, options))
+	}
+	for _, warning := range warnings {
+		p.log.Warn(warning)
+	}
+	p.registry = prometheus.NewRegistry()
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return nil
+}
+
+func (p *program) upCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "up",
+		Short: "Start everything in one process",
+		Long: "Migrates, serves the API and works on events, in one process. Without PX360_DATABASE_URL it runs a\n" +
+			"private Postgres, whose data stays in PX360_DATA_DIR. The secret key and the password of the first\n" +
+			"PX Admin are made once and kept there, readable for you only, unless they are given. Requests over\n" +
+			"their limit are reported in the log and answered all the same, unless PX360_RATE_LIMITS says otherwise.",
+		Example: "  px360 up\n  PX360_ADDR=127.0.0.1:9000 PX360_DATA_DIR=/tmp/px360 px360 up",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return p.up(c.Context()) },
+	}
+}
+
+func (p *program) up(ctx context.Context) error {
+	if err := os.MkdirAll(p.config.DataDir, 0o755); err != nil { // a user that runs Postgres for root must get through
+		return fmt.Errorf("make the data directory (PX360_DATA_DIR chooses another): %w", err)
+	}
+	// First of all, so that a second program on the same address ends before it touches anything.
+	listener, err := listen(ctx, cmp.Or(p.config.Addr, defaultAddr))
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	databaseURL, release, err := p.databaseOrPrivate(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := schema.Up(ctx, databaseURL); err != nil {
+		return err
+	}
+	if p.config.SecretKey == "" {
+		if p.config.SecretKey, _, err = keptSecret(p.kept(secretKeyFile), newSecretKey); err != nil {
+			return err
+		}
+	}
+	database, err := p.open(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer p.close(database)
+	api, err := p.newServer(database, baseURL(listener), reportLimits)
+	if err != nil {
+		return err
+	}
+	login, err := p.firstAdmin(ctx, database, api)
+	if err != nil {
+		return err
+	}
+	metrics, err := p.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	p.banner(cmp.Or(p.config.PublicURL, baseURL(listener)), login)
+	return together(ctx, metrics, p.newWorker(database).Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+}
+
+// firstAdmin makes sure that there is a PX Admin, and says how to log in.
+func (p *program) firstAdmin(ctx context.Context, database *queries.DB, api *server.Server) (string, error) {
+	// The lock keeps two programs that start together from deciding on the password file at once.
+	lock, err := database.Pool.Acquire(ctx)
+	if err != nil {
+		return "", fmt.Errorf("look for a PX Admin: %w", err)
+	}
+	defer lock.Release()
+	const key = 360
+	if _, err := lock.Exec(ctx, "SELECT pg_advisory_lock($1)", key); err != nil {
+		return "", fmt.Errorf("look for a PX Admin: %w", err)
+	}
+	defer func() { _, _ = lock.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", key) }()
+
+	name, password, fresh := p.config.AdminUsername, p.config.AdminPassword, false
+	file := p.kept(adminPasswordFile)
+	if password == "" {
+		// The file comes before the user, or a crash between the two would leave a user whom nobody knows.
+		if password, fresh, err = keptSecret(file, newPassword); err != nil {
+			return "", err
+		}
+	}
+	created, err := api.EnsureAdmin(ctx, name, string(password))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("create the first PX Admin, %s: %w", name, err)
+	case p.config.AdminPassword != "" && created:
+		return fmt.Sprintf("user %s, password as in PX360_ADMIN_PASSWORD", name), nil
+	case p.config.AdminPassword != "":
+		return "as a PX Admin; those there were before PX360_ADMIN_PASSWORD keep their passwords", nil
+	case created:
+		return fmt.Sprintf("user %s, password %s (kept in %s)", name, string(password), file), nil
+	case fresh: // somebody else is PX Admin, so this password is nobody's
+		return "as a PX Admin; `px360 user set-password NAME` helps if the password is lost", os.Remove(file)
+	}
+	return fmt.Sprintf("user %s, password as in %s unless it was changed", name, file), nil
+}
+
+func (p *program) banner(at, login string) {
+	fmt.Fprintf(p.stdout, "\nPX360 is running.\n\n"+
+		"  API     %s/api/\n  Docs    %s/api/docs/\n  Log in  %s\n  Demo    px360 demo --url %s   plays a hospital day\n\n"+
+		"Ctrl-C stops it.\n\n", at, at, login, at)
+}
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the API",
+		Long: "Serves the API, /healthz and /readyz on PX360_ADDR. It needs PX360_DATABASE_URL, a schema that\n" +
+			"`px360 migrate` has brought up to date, and PX360_SECRET_KEY, the same for every serve. Any number may\n" +
+			"run on one database. SIGTERM lets the requests in flight finish, for at most 15 seconds.",
+		Example: "  PX360_DATABASE_URL=postgres://… PX360_SECRET_KEY=… PX360_ADDR=0.0.0.0:8000 px360 serve",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return p.serve(c.Context()) },
+	}
+}
+
+func (p *program) serve(ctx context.Context) error {
+	if p.config.SecretKey == "" {
+		return errors.New("PX360_SECRET_KEY is not set: give every serve the same key, for example from `openssl rand -base64 48`")
+	}
+	database, err := p.openChecked(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close(database)
+	listener, err := listen(ctx, cmp.Or(p.config.Addr, defaultAddr))
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	public := localURL(listener)
+	if p.config.PublicURL == "" {
+		p.log.Warn("PX360_PUBLIC_URL is not set: links to other pages begin with " + public)
+	}
+	api, err := p.newServer(database, public, enforceLimits)
+	if err != nil {
+		return err
+	}
+	metrics, err := p.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	p.log.Info("serving", "addr", listener.Addr().String(), "version", version(), "config", p.config)
+	return together(ctx, metrics, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+}
+
+func (p *program) workCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "work",
+		Short: "Work on events",
+		Long: "Applies the events that are waiting: completes stages and journeys, schedules surveys. It needs\n" +
+			"PX360_DATABASE_URL and a schema that `px360 migrate` has brought up to date. Any number may run on one\n" +
+			"database. It answers /healthz and /readyz on PX360_ADDR, by default " + defaultWorkAddr + ". SIGTERM lets the\n" +
+			"batch in hand finish, for at most 15 seconds.",
+		Example: "  PX360_DATABASE_URL=postgres://… PX360_WORKERS=4 px360 work",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return p.work(c.Context()) },
+	}
+}
+
+func (p *program) work(ctx context.Context) error {
+	database, err := p.openChecked(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close(database)
+	metrics, err := p.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	health := idle
+	listener, err := listen(ctx, cmp.Or(p.config.Addr, defaultWorkAddr))
+	switch {
+	case err == nil:
+		health = serveHTTP(listener, server.Health(database))
+	case p.config.Addr != "":
+		return err
+	default: // another one on this host, and nobody asked for this one's health
+		p.log.Warn("not telling about health: set PX360_ADDR to an address that is free", "error", err)
+	}
+	p.log.Info("working", "version", version(), "config", p.config)
+	return together(ctx, metrics, health, p.newWorker(database).Run)
+}
+
+func (p *program) migrateCommand() *cobra.Command {
+	var down, deleteAll bool
+	command := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the database's schema up to date",
+		Long: "Applies to PX360_DATABASE_URL the migrations that it does not have yet; of several that start together,\n" +
+			"one migrates and the others wait. The previous release runs on the new schema, so migrate first and\n" +
+			"then replace serve and work. --down takes all of it back and deletes every row.",
+		Example: "  PX360_DATABASE_URL=postgres://… px360 migrate",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case p.config.DatabaseURL == "":
+				return errors.New("PX360_DATABASE_URL is not set (`px360 up` migrates its private Postgres by itself)")
+			case down && !deleteAll:
+				return errors.New("--down deletes every row of the database: add --delete-all-data if that is what you want")
+			case down:
+				return schema.Down(c.Context(), string(p.config.DatabaseURL))
+			}
+			if err := schema.Up(c.Context(), string(p.config.DatabaseURL)); err != nil {
+				return err
+			}
+			fmt.Fprintf(p.stdout, "the schema is up to date, at version %d\n", schema.Latest())
+			return nil
+		},
+	}
+	command.Flags().BoolVar(&down, "down", false, "take back every migration, and with them all data")
+	command.Flags().BoolVar(&deleteAll, "delete-all-data", false, "confirm --down")
+	return command
+}
+
+func (p *program) userCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "user",
+		Short: "Create a PX Admin, or give a user another password",
+		Long: "For the first PX Admin, and for whoever locked themselves out: needs the database, not the API. Without\n" +
+			"PX360_DATABASE_URL it is the private Postgres of `px360 up`, which may be running or not.\n" +
+			"The password is asked for, or read from standard input where that is no terminal.",
+		Example: "  px360 user create-admin sara\n  px360 user set-password sara < password-file",
+	}
+	add := func(use, short string, change func(*server.Server, context.Context, string, string) error, done string) {
+		command.AddCommand(&cobra.Command{
+			Use: use + " NAME", Short: short, Long: short + ".\n" + command.Long, Example: "  px360 user " + use + " sara",
+			Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				return p.withServer(c.Context(), func(api *server.Server) error {
+					password, err := p.readPassword(c.Context())
+					if err != nil {
+						return err
+					}
+					if err := change(api, c.Context(), args[0], password); err != nil {
+						return err
+					}
+					fmt.Fprintf(p.stdout, done+"\n", args[0])
+					return nil
+				})
+			},
+		})
+	}
+	add("create-admin", "Create a PX Admin", (*server.Server).CreateAdmin, "%s is a PX Admin now")
+	add("set-password", "Give a user another password, and end their sessions", (*server.Server).SetPassword, "%s has a new password")
+	return command
+}
+
+// withServer runs f with a server that serves nobody, on the given or the private database.
+func (p *program) withServer(ctx context.Context, f func(*server.Server) error) error {
+	if p.config.DatabaseURL == "" {
+		if _, err := os.Stat(p.privateDir()); err != nil {
+			return errors.New("PX360_DATABASE_URL is not set, and there is no private Postgres of `px360 up` in " + p.config.DataDir)
+		}
+	}
+	databaseURL, release, err := p.databaseOrPrivate(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p.config.DatabaseURL = secret(databaseURL)
+	database, err := p.openChecked(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close(database)
+	p.config.SecretKey = secret(cmp.Or(string(p.config.SecretKey), newSecretKey())) // passwords do not depend on it
+	api, err := p.newServer(database, "http://localhost", limitsOff)
+	if err != nil {
+		return err
+	}
+	return f(api)
+}
+
+// readPassword asks for a password, twice and without echo, or reads a line where nobody sits.
+func (p *program) readPassword(ctx context.Context) (string, error) {
+	terminal, ok := p.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		line, err := bufio.NewReader(p.stdin).ReadString('\n')
+		password := strings.TrimRight(line, "\r\n")
+		if password == "" {
+			return "", errors.Join(errors.New("there is no password on standard input"), ignoreEOF(err))
+		}
+		return password, nil
+	}
+	password, err := p.ask(ctx, terminal, "Password: ")
+	if err != nil {
+		return "", err
+	}
+	again, err := p.ask(ctx, terminal, "Again: ")
+	if err == nil && again != password {
+		err = errors.New("the two passwords differ: nothing was changed")
+	}
+	return password, err
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// ask reads a line without echo. An interruption gives the terminal its echo back.
+func (p *program) ask(ctx context.Context, terminal *os.File, prompt string) (string, error) {
+	before, err := term.GetState(int(terminal.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("the terminal: %w", err)
+	}
+	fmt.Fprint(p.stderr, prompt)
+	defer fmt.Fprintln(p.stderr)
+	type answer struct {
+		text []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := term.ReadPassword(int(terminal.Fd()))
+		answers <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", errors.Join(errors.New("interrupted: nothing was changed"), term.Restore(int(terminal.Fd()), before))
+	case a := <-answers:
+		return string(a.text), a.err
+	}
+}
+
+func (p *program) demoCommand() *cobra.Command {
+	var options demo.Options
+	command := &cobra.Command{
+		Use:   "demo",
+		Short: "Play a hospital day against a running PX360",
+		Long: "Sets up a hospital, DEMO, with its departments, physicians, patients and templates, sends the 6,373\n" +
+			"events of one synthetic day through the public API, and shows what came out. Every second journey is\n" +
+			"created only after some of its events. The user must be a PX Admin. It can be run again: what is there\n" +
+			"is not doubled. Where rate limits are enforced it waits as the server asks, about twenty minutes.",
+		Example: "  px360 demo\n  PX360_ADMIN_PASSWORD=… px360 demo --url https://px360.example.org --username sara",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := p.demoLogin(&options); err != nil {
+				return err
+			}
+			options.Progress, options.Interactive = p.stderr, isTerminal(p.stderr)
+			summary, err := demo.Run(c.Context(), options)
+			if c.Context().Err() != nil {
+				return errors.New("interrupted; run it again to go on where it stopped")
+			}
+			if err != nil {
+				return err
+			}
+			return summary.Write(p.stdout)
+		},
+	}
+	command.Flags().StringVar(&options.URL, "url", "", "where PX360 is (default http://"+defaultAddr+", or PX360_ADDR)")
+	command.Flags().StringVar(&options.Username, "username", "", "a PX Admin (default PX360_ADMIN_USERNAME)")
+	command.Flags().StringVar(&options.Password, "password", "",
+		"their password; others on this host can see it here, so rather set PX360_ADMIN_PASSWORD\n(default that, or what `px360 up` keeps in the data directory)")
+	return command
+}
+
+// demoLogin fills in what the flags leave out. The password in the data directory is for the program
+// on this host, and is sent to no other.
+func (p *program) demoLogin(o *demo.Options) error {
+	o.URL = cmp.Or(o.URL, "http://"+cmp.Or(p.config.Addr, defaultAddr))
+	o.Username = cmp.Or(o.Username, p.config.AdminUsername)
+	if o.Password = cmp.Or(o.Password, string(p.config.AdminPassword)); o.Password != "" {
+		return nil
+	}
+	at, err := url.Parse(o.URL)
+	if err != nil {
+		return fmt.Errorf("--url: %w", err)
+	}
+	if host := at.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, host)
+	}
+	kept, err := readSecret(p.kept(adminPasswordFile))
+	if err != nil {
+		return fmt.Errorf("give the password of %s in PX360_ADMIN_PASSWORD; `px360 up` has kept none here: %w", o.Username, err)
+	}
+	o.Password = string(kept)
+	return nil
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Show which version this is",
+		Long:    "Shows the version, the commit it was built from and the Go release that built it.",
+		Example: "  px360 version",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(p.stdout, "px360 %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// version is the module's, and the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	text := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && !strings.Contains(text, setting.Value[:min(12, len(setting.Value))]) {
+			text += " " + setting.Value[:min(12, len(setting.Value))]
+		}
+	}
+	return text
+}
+
+// together runs the parts until one fails or ctx ends, and then gives all of them time to stop.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopPatience):
+		return fmt.Errorf("not everything stopped within %v: ending all the same", stopPatience)
+	}
+}
+
+// idle is a part that has nothing to do.
+func idle(context.Context) error { return nil }
+
+// serveHTTP is a part that serves what has no work worth finishing.
+func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+		defer stop()
+		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		}
+		return nil
+	}
+}

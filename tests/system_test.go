@@ -1,0 +1,203 @@
+// Package tests drives PX360 from outside: a server and a worker on a database of their own, spoken to
+// through the generated client, as a partner's program would.
+package tests
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/px360/px360/gen/client"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server"
+	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/worker"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const (
+	adminName     = "admin"
+	adminPassword = "Secret-pass-360!"
+	signingKey    = "a signing key of no use outside these tests"
+)
+
+// A system is PX360 as one test sees it.
+type system struct {
+	t     testing.TB
+	url   string // of the server
+	dbURL string
+	db    *pgxpool.Pool // for a look behind the API
+	admin *client.ClientWithResponses
+	log   *logBuffer
+}
+
+// start runs a server and a worker, until the test ends, on an empty database with one PX Admin.
+func start(t testing.TB, change ...func(*server.Options)) *system {
+	t.Helper()
+	s := startServer(t, change...)
+	s.work(worker.Options{})
+	return s
+}
+
+// startServer is start without a worker: events stay pending.
+func startServer(t testing.TB, change ...func(*server.Options)) *system {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}
+	database, err := queries.Open(ctx, s.dbURL, queries.Options{})
+	must(t, err)
+	s.db = database.Pool
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s.url = "http://" + listener.Addr().String()
+	o := server.Options{PublicURL: s.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(s.log, nil))}
+	for _, f := range change {
+		f(&o)
+	}
+	srv, err := server.New(database, o)
+	must(t, err)
+	_, err = srv.EnsureAdmin(ctx, adminName, adminPassword)
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		database.Close()
+	})
+	s.admin = s.login(adminName, adminPassword)
+	return s
+}
+
+// work runs a worker until the test ends.
+func (s *system) work(o worker.Options) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	database, err := queries.Open(ctx, s.dbURL, queries.Options{})
+	must(s.t, err)
+	o.Log = slog.New(slog.NewJSONHandler(s.log, nil))
+	done := make(chan error, 1)
+	go func() { done <- worker.New(database, o).Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Errorf("work: %v", err)
+		}
+		database.Close()
+	})
+}
+
+// login is a client of the named user.
+func (s *system) login(username, password string) *client.ClientWithResponses {
+	s.t.Helper()
+	c, err := client.Connect(context.Background(), s.url, username, password)
+	must(s.t, err)
+	return c
+}
+
+// token is an access token of the named user, for requests made by hand.
+func (s *system) token(username, password string) string {
+	s.t.Helper()
+	answer := s.send("POST", "/api/auth/token/", "", map[string]string{"username": username, "password": password})
+	if answer.status != http.StatusOK {
+		s.t.Fatalf("login of %s: %d %s", username, answer.status, answer.body)
+	}
+	return answer.json()["access"].(string)
+}
+
+// An answer is what came back of a request made by hand.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) json() map[string]any {
+	var value map[string]any
+	_ = json.Unmarshal([]byte(a.body), &value)
+	return value
+}
+
+// send makes a request by hand. body is sent as it is if it is a string, as JSON otherwise, and not at
+// all if it is nil.
+func (s *system) send(method, path, token string, body any, header ...string) answer {
+	s.t.Helper()
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		reader = strings.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		must(s.t, err)
+		reader = bytes.NewReader(text)
+	}
+	req, err := http.NewRequest(method, s.url+path, reader)
+	must(s.t, err)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	must(s.t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	must(s.t, err)
+	return answer{res.StatusCode, res.Header, string(text)}
+}
+
+// create posts body as the PX Admin and returns the id of what was made.
+func (s *system) create(token, path string, body map[string]any) uuid.UUID {
+	s.t.Helper()
+	a := s.send("POST", path, token, body)
+	if a.status != http.StatusCreated {
+		s.t.Fatalf("POST %s: %d %s", path, a.status, a.body)
+	}
+	id, err := uuid.Parse(fmt.Sprint(a.json()["id"]))
+	must(s.t, err)
+	return id
+}
+
+// settled waits until no event is pending.
+func (s *system) settled() {
+	s.t.Helper()
+	dbtest.Eventually(s.t, "every event is processed", func() bool {
+		var pending int
+		must(s.t, s.db.QueryRow(context.Background(), "SELECT count(*) FROM events WHERE status = 'pending'").Scan(&pending))
+		return pending == 0
+	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var serial atomic.Int64
+
+// unique is text that no other call returns, for codes and names.
+func unique(prefix string) string {
+	return fmt.Sprintf("%s-%d-%d", prefix, time.Now().UnixNano()%1e9, serial.Add(1))
+}
