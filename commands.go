@@ -9,12 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/pprof"
 	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -23,17 +20,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/schema"
-	"github.com/px360/px360/schema/localpg"
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/tests/hospitalday/demo"
-	"github.com/px360/px360/worker"
 )
 
 const (
@@ -67,7 +61,7 @@ func (p *program) runUntilSignal(args []string) int {
 	return p.run(ctx, args)
 }
 
-// run runs a command and returns the exit code.
+// run runs a command and returns the exit code: 0, 1 if it failed, 2 if it was called wrongly.
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.rootCommand()
 	root.SetArgs(args)
@@ -79,6 +73,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	fmt.Fprintf(p.stderr, "%s: %v\n", command.CommandPath(), err)
+	if p.log == nil { // it did not even get as far as the configuration
+		fmt.Fprintf(p.stderr, "`%s --help` tells more\n", command.CommandPath())
+		return 2
+	}
 	return 1
 }
 
@@ -520,6 +518,8 @@ func (p *program) versionCommand() *cobra.Command {
 		Long:    "Shows the version, the commit it was built from and the Go release that built it.",
 		Example: "  px360 version",
 		Args:    cobra.NoArgs,
+		// In the place of the root's: which version it is does not depend on the configuration.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(p.stdout, "px360 %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
@@ -565,16 +565,3 @@ func together(ctx context.Context, parts ...func(context.Context) error) error {
 
 // idle is a part that has nothing to do.
 func idle(context.Context) error { return nil }
-
-// serveHTTP is a part that serves what has no work worth finishing.
-func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-		defer stop()
-		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-		}
-		return nil
-	}
-}

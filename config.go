@@ -2,22 +2,36 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/term"
+
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/schema"
+	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/server"
+	"github.com/px360/px360/worker"
 )
 
 // Config is everything that can be configured, by environment variables alone. It is read once. Its
@@ -145,9 +159,13 @@ func explainParse(err error) string {
 			lines = append(lines, err.Error())
 			continue
 		}
+		why := parse.Err.Error()
+		if number, ok := errors.AsType[*strconv.NumError](parse.Err); ok {
+			why = fmt.Sprintf("%q is no number", number.Num)
+		}
 		for _, v := range variables() {
 			if v.field == parse.Name {
-				lines = append(lines, fmt.Sprintf("%s: %v", v.name, parse.Err))
+				lines = append(lines, v.name+": "+why)
 			}
 		}
 	}
@@ -402,6 +420,19 @@ func (p *program) metrics(ctx context.Context) (func(context.Context) error, err
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	p.log.Info("showing metrics and profiles", "addr", listener.Addr().String())
 	return serveHTTP(listener, mux), nil
+}
+
+// serveHTTP is a part that serves what has no work worth finishing.
+func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+		defer stop()
+		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		}
+		return nil
+	}
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {

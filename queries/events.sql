@@ -75,53 +75,54 @@ WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journ
 SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
 
 -- name: EventClaimEncounters :many
--- Claims encounters that have pending events, those with the oldest first, at most a window of the
--- queue at a time. The head of an encounter, its first pending event, is locked with SKIP LOCKED so
--- that workers spread; the encounter's mutex then makes the encounter this worker's own. Where
--- somebody else holds the mutex it is not owned.
+-- Claims encounters that have pending events, those with the oldest first, out of a window of the queue:
+-- whoever gets an encounter's mutex owns it until the transaction ends. No rows are locked, and no
+-- joins leave the planner a choice: what it knows of a queue is always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
     WHERE e.status = 'pending' AND e.seq >= @from_seq
     ORDER BY e.seq
     LIMIT sqlc.arg(window_size)::integer
-), head AS MATERIALIZED (
-    SELECT e.seq, e.encounter_id
-    FROM events e
-    WHERE e.seq IN (SELECT DISTINCT ON (p.encounter_id) p.seq FROM pending p ORDER BY p.encounter_id, p.seq)
-      AND e.processed_at IS NULL
-      AND NOT EXISTS (
-        SELECT FROM events b
-        WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
-    ORDER BY e.seq
-    LIMIT sqlc.arg(most)::integer
-    FOR UPDATE OF e SKIP LOCKED
+), waiting AS MATERIALIZED (
+    SELECT p.encounter_id, min(p.seq)::bigint AS seq
+    FROM pending p
+    GROUP BY p.encounter_id
+    ORDER BY min(p.seq)
 )
-SELECT h.encounter_id, h.seq, pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0)) AS is_owned
-FROM head h;
+SELECT w.encounter_id, w.seq
+FROM waiting w
+WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
+LIMIT sqlc.arg(most)::integer;
 
 -- name: EventClaim :many
 -- The pending events of encounters that this worker owns, in their order. Of a payload come only the
 -- texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
--- fill the memory.
+-- fill the memory. OFFSET 0 has each encounter looked up by itself, also where the planner believes
+-- that there is hardly anything pending.
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
-    (CASE jsonb_typeof(e.license) WHEN 'string' THEN left(e.license #>> '{}', 101) ELSE '' END)::text AS physician_license,
-    (CASE jsonb_typeof(e.department) WHEN 'string' THEN left(e.department #>> '{}', 101) ELSE '' END)::text AS department_code,
-    (CASE jsonb_typeof(e.happened) WHEN 'string' THEN left(e.happened #>> '{}', 101) ELSE '' END)::text AS happened_at
-FROM unnest(@encounters::text[]) AS owned (encounter_id)
-CROSS JOIN LATERAL (
-    SELECT
-        p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
-        p.payload_json -> 'physician_license' AS license, p.payload_json -> 'department_code' AS department,
-        p.payload_json -> 'timestamp' AS happened
-    FROM events p
-    WHERE p.encounter_id = owned.encounter_id AND p.status = 'pending'
-    ORDER BY p.seq
+    (CASE jsonb_typeof(e.payload_json -> 'physician_license')
+        WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
+    (CASE jsonb_typeof(e.payload_json -> 'department_code')
+        WHEN 'string' THEN left(e.payload_json ->> 'department_code', 101) ELSE '' END)::text AS department_code,
+    (CASE jsonb_typeof(e.payload_json -> 'timestamp')
+        WHEN 'string' THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS happened_at
+FROM (
+    SELECT waiting.*
+    FROM unnest(@encounters::text[]) AS owned (encounter_id)
+    CROSS JOIN LATERAL (
+        SELECT
+            p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
+            p.payload_json
+        FROM events p
+        WHERE p.encounter_id = owned.encounter_id AND p.processed_at IS NULL
+        OFFSET 0
+    ) waiting
+    ORDER BY waiting.seq
     LIMIT sqlc.arg(most)::integer
 ) e
-ORDER BY e.seq
-LIMIT sqlc.arg(most)::integer;
+ORDER BY e.seq;
 
 -- name: EventPendingFrom :one
 -- The seq of the pending event that lies so many places further on in the queue.
@@ -134,8 +135,7 @@ LIMIT 1;
 
 -- name: EventFinish :execrows
 -- Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
--- What is pending has no processed_at: to ask for that, and not for the status, keeps the planner from
--- looking for these rows among all that is pending.
+-- The way in which it asks for what is still pending keeps the planner from using an index for that.
 UPDATE events e
 SET status = f.status, reason = f.reason, error_message = f.error_message,
     attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
@@ -149,24 +149,19 @@ FROM (
         unnest(@error_messages::text[]) AS error_message,
         unnest(@journeys::uuid[]) AS journey, unnest(@stages::uuid[]) AS stage, unnest(@surveys::uuid[]) AS survey
 ) f
-WHERE e.seq = f.seq AND e.processed_at IS NULL;
+WHERE e.seq = f.seq AND e.status || '' = 'pending';
 
 -- name: EventTry :one
 -- Counts a try of an event before it is made, so that one which takes the worker down is counted too:
 -- only of the first pending event of an encounter that nobody is at. No row: it is not this one's turn.
-UPDATE events
-SET attempts = events.attempts + 1, tries = events.tries + 1
-FROM (
-    SELECT e.seq
-    FROM events e
-    WHERE e.seq = @seq AND e.processed_at IS NULL
-      AND NOT EXISTS (
-        SELECT FROM events b
-        WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.status = 'pending')
-    FOR UPDATE SKIP LOCKED
-) head
-WHERE events.seq = head.seq
-RETURNING events.tries;
+UPDATE events e
+SET attempts = e.attempts + 1, tries = e.tries + 1
+WHERE e.seq = @seq AND e.processed_at IS NULL
+  AND NOT EXISTS (
+    SELECT FROM events b
+    WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
+  AND pg_try_advisory_xact_lock(hashtextextended(e.encounter_id, 0))
+RETURNING e.tries;
 
 -- name: EventUntry :exec
 -- Takes back the count of a try that failed for no fault of the event's.

@@ -79,23 +79,14 @@ func (b *batch) claim(ctx context.Context, q *db.Queries, c claim) error {
 		FromSeq: c.from, WindowSize: c.window, Most: c.encounters,
 	})
 	b.searched = time.Since(began)
-	if err != nil {
+	if err != nil || len(heads) == 0 {
 		return err
 	}
 	var encounters []string
 	for _, h := range heads {
-		if !h.IsOwned {
-			b.busy = true
-			continue
-		}
-		if len(encounters) == 0 {
-			b.first = h.Seq
-		}
 		encounters = append(encounters, h.EncounterID)
 	}
-	if len(encounters) == 0 {
-		return nil
-	}
+	b.first = heads[0].Seq
 	b.events, err = q.EventClaim(ctx, db.EventClaimParams{Encounters: encounters, Most: c.events})
 	b.full = len(heads) == int(c.encounters) || len(b.events) == int(c.events)
 	return err

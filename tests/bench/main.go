@@ -1,0 +1,221 @@
+// Command bench measures PX360 on this machine, each figure beside what the same Postgres does bare, in
+// the same run and with the same number of connections. The program under test is the real binary,
+// serving and working in a process of its own; Postgres and the load share the machine with it. What
+// counts are the ratios: absolute figures drift from hour to hour.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/px360/px360/schema/localpg"
+)
+
+type options struct {
+	binary      string
+	connections int
+	seconds     float64
+	rounds      int
+	journeys    int
+	river       bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "px360", "bin/px360", "the program to measure")
+	flag.IntVar(&o.connections, "connections", 8, "connections of the load, and of the bare figures")
+	flag.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds; each figure is the median of all")
+	flag.IntVar(&o.journeys, "journeys", 2000, "journeys; the drain has four events for each")
+	flag.BoolVar(&o.river, "river", true, "also measure the River queue's no-op jobs")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// A bench is what a run measures with.
+type bench struct {
+	options
+	ctx     context.Context
+	pg      *localpg.Postgres
+	bare    *pgxpool.Pool // on a database of its own
+	product *pgxpool.Pool // on the program's, to make ready and to look
+	api     *api
+	figures []*figure
+
+	bareJourneys []string // ids in the bare database
+}
+
+// A figure is a line of the table: rates per second, one a round.
+type figure struct {
+	name, bareName string
+	product, bare  []float64
+}
+
+func run(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "px360-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	pg, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(dir, "postgres"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = pg.Stop()
+		_ = localpg.Remove(filepath.Join(dir, "postgres"))
+	}()
+	b := &bench{options: o, ctx: ctx, pg: pg}
+	url, stop, err := b.launch(dir)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if b.product, err = pgxpool.New(ctx, pg.URL("px360")); err != nil {
+		return err
+	}
+	defer b.product.Close()
+	if err := b.prepareBare(); err != nil {
+		return err
+	}
+	defer b.bare.Close()
+	if b.api, err = prepare(ctx, url, b.journeys); err != nil {
+		return err
+	}
+	for round := 1; round <= o.rounds; round++ {
+		for _, m := range b.measurements() {
+			progress("round %d of %d: %s", round, o.rounds, m.name)
+			if err := b.measure(m); err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+		}
+	}
+	progress("")
+	b.print(os.Stdout)
+	return nil
+}
+
+// progress shows where a run is, on a terminal in one line.
+func progress(format string, args ...any) {
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(os.Stderr, "\r\x1b[K"+format, args...)
+		return
+	}
+	if format != "" {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
+	}
+}
+
+// launch starts the program on the bench's Postgres and waits until it is ready.
+func (b *bench) launch(dir string) (url string, stop func(), err error) {
+	database, err := b.pg.EnsureDatabase(b.ctx, "px360")
+	if err != nil {
+		return "", nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	logs, err := os.Create(filepath.Join(dir, "px360.log"))
+	if err != nil {
+		return "", nil, err
+	}
+	command := exec.CommandContext(b.ctx, b.binary, "up")
+	command.Env = append(os.Environ(), "PX360_DATABASE_URL="+database, "PX360_ADDR="+address, "PX360_DATA_DIR="+filepath.Join(dir, "data"),
+		"PX360_ADMIN_PASSWORD="+password, "PX360_RATE_LIMITS=off", "PX360_LOG_LEVEL=warn")
+	command.Stdout, command.Stderr = logs, logs
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	if err := command.Start(); err != nil {
+		return "", nil, fmt.Errorf("%w (build it with `make build`)", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- command.Wait() }()
+	stop = func() {
+		_ = command.Process.Signal(syscall.SIGTERM)
+		<-exited
+	}
+	url = "http://" + address
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if ready(url) {
+			return url, stop, nil
+		}
+		select {
+		case err := <-exited:
+			text, _ := os.ReadFile(logs.Name())
+			return "", nil, fmt.Errorf("px360 ended: %w\n%s", err, text)
+		case <-time.After(50 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			stop()
+			return "", nil, fmt.Errorf("px360 was not ready within 30 s")
+		}
+	}
+}
+
+// measure adds one round to a figure: the bare rate first, then the program's.
+func (b *bench) measure(m measurement) error {
+	f := b.figure(m.name, m.bareName)
+	bare, err := m.bare(b)
+	if err != nil {
+		return fmt.Errorf("bare: %w", err)
+	}
+	f.bare = append(f.bare, bare)
+	if m.product == nil {
+		return nil
+	}
+	product, err := m.product(b)
+	f.product = append(f.product, product)
+	return err
+}
+
+func (b *bench) figure(name, bareName string) *figure {
+	for _, f := range b.figures {
+		if f.name == name {
+			return f
+		}
+	}
+	f := &figure{name: name, bareName: bareName}
+	b.figures = append(b.figures, f)
+	return f
+}
+
+func (b *bench) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\tPX360 /s\tbare Postgres /s\tratio\t  beside\n")
+	for _, f := range b.figures {
+		if len(f.product) == 0 {
+			fmt.Fprintf(w, "%s\t\t%.0f\t\t  %s\n", f.name, median(f.bare), f.bareName)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f %%\t  %s\n", f.name, median(f.product), median(f.bare), 100*median(f.product)/median(f.bare), f.bareName)
+	}
+	w.Flush()
+	fmt.Fprintf(out, "\nmedians of %d rounds of %.0f s, %d connections\n", b.rounds, b.seconds, b.connections)
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return sorted[len(sorted)/2]
+}
