@@ -2,6 +2,8 @@
 
 OAPI_CODEGEN = github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
 SQLC         = github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+SCHEMATHESIS = schemathesis==4.32.0
 BIN          = bin
 
 .PHONY: help
@@ -20,10 +22,41 @@ build: ## Build bin/px360
 test: ## Run every test
 	go test ./...
 
+.PHONY: race
+race: ## Run every test under the race detector
+	go test -race ./...
+
+.PHONY: lint
+lint: $(BIN)/staticcheck ## Look for mistakes and for what is not formatted
+	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted, run 'gofmt -w':"; echo "$$files"; exit 1; }
+	go vet ./...
+	$(BIN)/staticcheck ./...
+	cd tests/bench && go vet ./...
+
+# What to give to the bench, such as BENCH="-rounds 1 -seconds 1"; see `go run . -help` in tests/bench.
+BENCH =
+
+$(BIN)/schemathesis:
+	python3 -m venv $(BIN)/venv
+	$(BIN)/venv/bin/pip install --quiet --disable-pip-version-check $(SCHEMATHESIS)
+	ln -sf venv/bin/schemathesis $@
+
+.PHONY: contract
+contract: build $(BIN)/schemathesis ## Test a server against the contract with Schemathesis
+	tests/contract.sh $(BIN)/px360 $(BIN)/schemathesis
+
+.PHONY: bench
+bench: build ## Measure this machine, each figure beside bare Postgres
+	cd tests/bench && go build -o ../../$(BIN)/bench .
+	$(BIN)/bench -px360 $(BIN)/px360 $(BENCH)
+
 # The tools are built once, without touching go.mod: the program does not depend on them.
-$(BIN)/oapi-codegen $(BIN)/sqlc:
-	@echo "building $(notdir $@) (once; sqlc takes some minutes)"
-	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(if $(findstring sqlc,$@),$(SQLC),$(OAPI_CODEGEN))
+$(BIN)/oapi-codegen: TOOL = $(OAPI_CODEGEN)
+$(BIN)/sqlc:         TOOL = $(SQLC)
+$(BIN)/staticcheck:  TOOL = $(STATICCHECK)
+$(BIN)/oapi-codegen $(BIN)/sqlc $(BIN)/staticcheck:
+	@echo "building $(notdir $@), once (sqlc takes some minutes)"
+	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(TOOL)
 
 # $(call generate,DIR) makes the generated code under DIR. The server's config is the common one with
 # an overlay; see openapi/server.overlay.yaml for what that leaves out.

@@ -111,12 +111,12 @@ func (p *program) rootCommand() *cobra.Command {
 // prepare reads the configuration and sets up the log, before any command runs.
 func (p *program) prepare(c *cobra.Command) error {
 	config, warnings, err := readConfig(p.environ)
-	if err != nil {
-		return err
-	}
 	p.config = config
 	options := &slog.HandlerOptions{Level: config.LogLevel}
 	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
+	if err != nil {
+		return err
+	}
 	if c.Name() == "up" && isTerminal(p.stderr) {
 		p.log = slog.New(slog.NewTextHandler(p.stderr, options))
 	}

@@ -80,8 +80,8 @@ func (s secret) String() string {
 	return "(set)"
 }
 
-// GoString keeps %#v from showing it.
-func (s secret) GoString() string { return s.String() }
+// Format keeps every verb of fmt from showing it, those included that do not call String.
+func (s secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText keeps JSON from showing it.
 func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
@@ -234,7 +234,7 @@ func unknownVariables(environment map[string]string) []string {
 		}
 		nearest := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
 		warning := fmt.Sprintf("%s is no variable of this program and is ignored", name)
-		if distance(name, nearest) <= (len(name)-len(prefix))/2 {
+		if distance(name, nearest) <= (len(name)-len(prefix))*2/3 {
 			warning += fmt.Sprintf("; do you mean %s?", nearest)
 		} else {
 			warning += "; `px360 help` lists those there are"

@@ -1,6 +1,6 @@
 -- name: ConfigList :many
 SELECT
-    c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, c.id,
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, 
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id

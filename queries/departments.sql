@@ -1,6 +1,6 @@
 -- name: DepartmentList :many
 SELECT
-    d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.id, d.location,
+    d.id, d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.location,
     d.manager_id AS manager, m.full_name AS manager_name, d.name, d.name_ar, d.parent_id AS parent,
     p.name AS parent_name, d.phone, d.status, d.updated_at
 FROM departments d
@@ -50,6 +50,11 @@ WHERE id = @id;
 
 -- name: DepartmentDelete :exec
 DELETE FROM departments WHERE id = @id;
+
+-- name: DepartmentLockTree :exec
+-- One at a time may change which department of a hospital is above which: together, changes that are each
+-- right can close a ring.
+SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;
 
 -- name: DepartmentIsBelow :one
 -- Whether one department is the other, or anywhere below it: then it cannot become its parent.

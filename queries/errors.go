@@ -2,6 +2,7 @@ package queries
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -73,6 +74,10 @@ func Violation(err error) error {
 	}
 	if v, found := violations[pg.ConstraintName]; found {
 		return &v
+	}
+	// The other side of a composite key: the row would leave the hospital of those that refer to it.
+	if pg.Code == "23503" && strings.Contains(pg.Detail, "(hospital_id, id)") {
+		return &FieldError{"hospital", "Others of the hospital refer to this, so it cannot move to another."}
 	}
 	if field, found := references[pg.ConstraintName]; found {
 		return &FieldError{field, "The object is not of this hospital, or does not exist any more."}

@@ -30,7 +30,7 @@ JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> 
 
 -- name: EventList :many
 SELECT
-    e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, e.id,
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, 
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
     e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
 FROM events e
@@ -153,15 +153,24 @@ WHERE e.seq = f.seq AND e.status || '' = 'pending';
 
 -- name: EventTry :one
 -- Counts a try of an event before it is made, so that one which takes the worker down is counted too:
--- only of the first pending event of an encounter that nobody is at. No row: it is not this one's turn.
+-- only of the first pending event of an encounter, whose mutex then belongs to the connection until
+-- EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
 UPDATE events e
 SET attempts = e.attempts + 1, tries = e.tries + 1
 WHERE e.seq = @seq AND e.processed_at IS NULL
   AND NOT EXISTS (
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
-  AND pg_try_advisory_xact_lock(hashtextextended(e.encounter_id, 0))
+  AND pg_try_advisory_lock(hashtextextended(e.encounter_id, 0))
 RETURNING e.tries;
+
+-- name: EventTryBegin :exec
+-- A connection that is lost without a word must not keep a mutex for longer than a transaction could.
+SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false);
+
+-- name: EventTryEnd :exec
+-- Gives back all mutexes that belong to the connection.
+SELECT pg_advisory_unlock_all();
 
 -- name: EventUntry :exec
 -- Takes back the count of a try that failed for no fault of the event's.

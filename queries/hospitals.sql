@@ -1,6 +1,6 @@
 -- name: HospitalList :many
 SELECT
-    h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.id, h.license_number, h.name, h.name_ar, h.phone,
+    h.id, h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.license_number, h.name, h.name_ar, h.phone,
     h.status, h.updated_at
 FROM hospitals h
 WHERE (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))

@@ -1,6 +1,6 @@
 -- name: JourneyTemplateList :many
 SELECT
-    t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.id, t.is_active, t.is_default,
+    t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
     t.journey_type, t.name, t.name_ar,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t

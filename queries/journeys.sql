@@ -1,7 +1,7 @@
 -- name: JourneyList :many
 SELECT
-    j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
-    j.hospital_id AS hospital, h.name AS hospital_name, j.id, j.journey_template_id AS journey_template,
+    j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
+    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
     t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
     p.full_name AS patient_name, j.started_at, j.status, j.updated_at
 FROM journey_instances j

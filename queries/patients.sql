@@ -1,7 +1,7 @@
 -- name: PatientList :many
 SELECT
-    p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.id, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
+    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
     h.name AS primary_hospital_name, p.status, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id

@@ -1,7 +1,7 @@
 -- name: PhysicianList :many
 SELECT
-    p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
-    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.id, p.last_name, p.last_name_ar,
+    p.id, p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
+    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.last_name, p.last_name_ar,
     p.license_number, p.phone, p.specialization, p.status, p.updated_at
 FROM physicians p
 JOIN hospitals h ON h.id = p.hospital_id

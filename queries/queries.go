@@ -37,9 +37,7 @@ type DB struct {
 // ErrBusy says that no connection became free in time: the caller may try again.
 var ErrBusy = errors.New("no database connection became free in time")
 
-// Open connects to Postgres at url and prepares every connection: times in UTC, dates as text, and
-// a plan of its own for every call, because the optional filters of the lists make a plan that
-// serves all of them a hundred times slower than one that knows which are used.
+// Open connects to Postgres at url and prepares every connection: times in UTC, dates as text.
 func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -52,7 +50,6 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		"application_name":                    or(o.Name, "px360"),
 		"timezone":                            "UTC",
 		"datestyle":                           "ISO, YMD",
-		"plan_cache_mode":                     "force_custom_plan",
 		"statement_timeout":                   milliseconds(or(o.StatementTimeout, 10*time.Second)),
 		"lock_timeout":                        milliseconds(or(o.LockTimeout, 3*time.Second)),
 		"idle_in_transaction_session_timeout": milliseconds(or(o.IdleInTransaction, 10*time.Second)),
@@ -83,7 +80,7 @@ func (d *DB) Read(ctx context.Context, f func(*db.Queries) error) error {
 		return err
 	}
 	defer conn.Release()
-	return f(db.New(conn))
+	return f(db.New(planned{conn, nil}))
 }
 
 // List runs f on one connection with the given order in the place of every ordering marker.
@@ -93,7 +90,7 @@ func (d *DB) List(ctx context.Context, order Order, f func(*db.Queries) error) e
 		return err
 	}
 	defer conn.Release()
-	return f(db.New(ordered{conn, order}))
+	return f(db.New(planned{conn, order}))
 }
 
 // InTx runs f in a transaction of isolation level READ COMMITTED and commits it if f returns nil.
@@ -115,7 +112,7 @@ func (d *DB) once(ctx context.Context, f func(*db.Queries) error) error {
 		return err
 	}
 	defer conn.Release()
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return f(db.New(tx)) })
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return f(db.New(planned{tx, nil})) })
 }
 
 func (d *DB) connection(ctx context.Context) (*pgxpool.Conn, error) {
@@ -140,25 +137,58 @@ type Column struct {
 	Descending bool
 }
 
-const marker = "/* ordering */"
+const (
+	orderingMarker = "/* ordering */"
+	// optionalFilter is in the text of a query some of whose filters may be left out.
+	optionalFilter = "IS NULL OR"
+)
 
-// ordered replaces the ordering marker of a list query. sqlc has no way to say ORDER BY a parameter,
-// and a CASE for every column and direction would keep Postgres from using any index.
-type ordered struct {
-	*pgxpool.Conn
+// planned is a connection or transaction that knows two things about the queries of this package.
+//
+// A list is ordered by what its caller asked for, in the place of the ordering marker: sqlc has no way
+// to say ORDER BY a parameter, and a CASE for every column and direction would keep Postgres from using
+// any index.
+//
+// A query with optional filters gets a plan of its own at every call. A plan that serves every choice of
+// filters reads whole tables, a hundred times slower on a large one; Postgres turns to such a plan by
+// itself once a prepared statement has run five times. All other queries keep their plan.
+type planned struct {
+	db.DBTX
 	order Order
 }
 
-func (o ordered) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	var columns strings.Builder
-	for _, c := range o.order {
-		columns.WriteString(pgx.Identifier{c.Name}.Sanitize())
-		if c.Descending {
-			columns.WriteString(" DESC")
-		}
-		columns.WriteString(", ")
+func (p planned) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return p.DBTX.Exec(ctx, sql, p.plan(sql, args)...)
+}
+
+func (p planned) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if len(p.order) > 0 {
+		sql = strings.Replace(sql, orderingMarker, p.order.columns(), 1)
 	}
-	return o.Conn.Query(ctx, strings.Replace(sql, marker, columns.String(), 1), args...)
+	return p.DBTX.Query(ctx, sql, p.plan(sql, args)...)
+}
+
+func (p planned) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return p.DBTX.QueryRow(ctx, sql, p.plan(sql, args)...)
+}
+
+func (planned) plan(sql string, args []any) []any {
+	if strings.Contains(sql, optionalFilter) {
+		return append([]any{pgx.QueryExecModeCacheDescribe}, args...) // not prepared, so planned each time
+	}
+	return args
+}
+
+func (o Order) columns() string {
+	var text strings.Builder
+	for _, c := range o {
+		text.WriteString(pgx.Identifier{c.Name}.Sanitize())
+		if c.Descending {
+			text.WriteString(" DESC")
+		}
+		text.WriteString(", ")
+	}
+	return text.String()
 }
 
 // retryable tells the failures after which the same transaction may simply be run again.

@@ -1,6 +1,6 @@
 -- name: StageTemplateList :many
 SELECT
-    s.auto_send_survey, s.code, s.created_at, s.id, s.is_active, s.is_optional,
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
     s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
     s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
     v.name AS survey_template_name, s.trigger_event_code, s.updated_at

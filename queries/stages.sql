@@ -1,7 +1,7 @@
 -- name: StageList :many
 SELECT
-    s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
-    s.id, s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
     (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
@@ -29,22 +29,23 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
 -- name: StageLock :one
 -- The writable columns, for a change to start from.
 SELECT
-    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+    hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 FROM stage_instances s
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
 FOR UPDATE;
 
 -- name: StageInsert :exec
 INSERT INTO stage_instances (
-    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+    hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 ) VALUES (
-    @journey_instance, @stage_template, @status, @physician, @department, @metadata, @id
+    @hospital, @journey_instance, @stage_template, @status, @physician, @department, @metadata, @id
 );
 
 -- name: StageUpdate :exec
+-- Does not complete a stage: that is StageComplete's, which knows when.
 UPDATE stage_instances
-SET journey_instance_id = @journey_instance, stage_template_id = @stage_template, status = CASE WHEN @status::text = 'completed' THEN status ELSE @status END, -- StageComplete completes
-   
+SET hospital_id = @hospital, journey_instance_id = @journey_instance, stage_template_id = @stage_template,
+    status = CASE WHEN @status::text = 'completed' THEN status ELSE @status END,
     physician_id = @physician, department_id = @department, metadata = @metadata,
     updated_at = now()
 WHERE id = @id;
@@ -62,7 +63,8 @@ WHERE s.journey_instance_id = ANY (@journeys::uuid[])
 ORDER BY s.journey_instance_id, s."order", s.code;
 
 -- name: StageAdd :execrows
--- Adds a stage to a journey under way, copied from a template of its hospital.
+-- Adds a stage to a journey under way, copied from a template of its hospital. Like StageUpdate it leaves
+-- completing to StageComplete.
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
     survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional,
@@ -71,7 +73,7 @@ INSERT INTO stage_instances (
 SELECT
     @id, j.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
     t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
-    t.is_optional, @status, sqlc.narg(physician), sqlc.narg(department), @metadata
+    t.is_optional, CASE WHEN @status::text = 'completed' THEN 'pending' ELSE @status END, sqlc.narg(physician), sqlc.narg(department), @metadata
 FROM stage_templates t, journey_instances j
 WHERE t.id = @stage_template AND j.id = @journey_instance AND t.journey_template_id = j.journey_template_id;
 
@@ -91,3 +93,7 @@ FROM (
         unnest(@departments::uuid[]) AS department
 ) c
 WHERE s.id = c.id AND s.status IN ('pending', 'in_progress');
+
+-- name: StageHasOutcome :one
+-- Whether the stage's survey was sent: then it is part of the record and cannot be deleted.
+SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = @id AND sent_at IS NOT NULL);

@@ -1,6 +1,6 @@
 -- name: SurveyTemplateList :many
 SELECT
-    s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.id, s.is_active, s.name, s.name_ar,
+    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
     s.updated_at
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id

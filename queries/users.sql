@@ -1,9 +1,9 @@
 -- name: UserList :many
 SELECT
-    u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
+    u.id, u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
     u.full_name,
     ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id)::uuid[] AS groups,
-    u.hospital_id AS hospital, h.name AS hospital_name, u.id, u.is_active, u.language, u.last_login, u.last_name,
+    u.hospital_id AS hospital, h.name AS hospital_name, u.is_active, u.language, u.last_login, u.last_name,
     u.phone,
     ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id ORDER BY o.id)::text[] AS roles,
     u.updated_at, u.username
@@ -96,13 +96,16 @@ INSERT INTO user_roles (user_id, role_id) VALUES (@user_id, @role_id) ON CONFLIC
 -- name: UserRemoveRole :execrows
 DELETE FROM user_roles WHERE user_id = @user_id AND role_id = @role_id;
 
+-- name: UserLockAdmins :exec
+-- One at a time may take a PX Admin away. A statement of its own, before the count: one that waited for the
+-- lock would still count those who were there when it began.
+SELECT FROM roles WHERE name = 'PX Admin' FOR NO KEY UPDATE;
+
 -- name: UserOtherAdmins :one
--- How many active PX Admins there are beside this user. The role's row is locked first, so that two
--- requests cannot each take the other for the one who stays.
-WITH role AS (SELECT id FROM roles WHERE name = 'PX Admin' FOR UPDATE)
+-- How many active PX Admins there are beside this user.
 SELECT count(*)
 FROM user_roles r
-JOIN role ON role.id = r.role_id
+JOIN roles o ON o.id = r.role_id AND o.name = 'PX Admin'
 JOIN users u ON u.id = r.user_id
 WHERE u.is_active AND u.id <> @id;
 

@@ -38,6 +38,9 @@ func checkDepartment(ctx context.Context, q *db.Queries, w *writing[db.Departmen
 	if w.old == nil || w.row.Parent == nil {
 		return nil
 	}
+	if err := q.DepartmentLockTree(ctx, w.row.Hospital); err != nil {
+		return err
+	}
 	below, err := q.DepartmentIsBelow(ctx, db.DepartmentIsBelowParams{Department: *w.row.Parent, Above: w.id})
 	if err == nil && below {
 		return invalidField("parent", "A department cannot be below itself.")

@@ -33,7 +33,12 @@ func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(*d
 	if r.principal.Kind == auth.KindAPIKey {
 		principal = r.principal.ConfigID
 	}
-	hash := sha256.Sum256(r.body)
+	// The items of a bulk that are refused are no longer in the body, but in the answer.
+	refused, err := json.Marshal(r.reading.itemErrors)
+	if err != nil {
+		return answer, err
+	}
+	hash := sha256.Sum256(append(refused, r.body...))
 	err = s.db.InTx(ctx, func(q *db.Queries) error {
 		if err := q.IdempotencyLock(ctx, db.IdempotencyLockParams{Principal: principal.String(), Operation: r.operation.id, Key: *key}); err != nil {
 			return err

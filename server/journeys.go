@@ -187,12 +187,18 @@ func (s *Server) RetrieveJourneyInstance(ctx context.Context, r api.RetrieveJour
 
 func (s *Server) ReplaceJourneyInstance(ctx context.Context, r api.ReplaceJourneyInstanceRequestObject) (api.ReplaceJourneyInstanceResponseObject, error) {
 	row, err := update(ctx, s, journeys, r.ID, r.Body)
+	if err == nil {
+		s.waker.wake() // events may have waited for its encounter id
+	}
 	full, err := s.detailed(ctx, row, err)
 	return api.ReplaceJourneyInstance200JSONResponse(full), err
 }
 
 func (s *Server) UpdateJourneyInstance(ctx context.Context, r api.UpdateJourneyInstanceRequestObject) (api.UpdateJourneyInstanceResponseObject, error) {
 	row, err := update(ctx, s, journeys, r.ID, r.Body)
+	if err == nil {
+		s.waker.wake() // events may have waited for its encounter id
+	}
 	full, err := s.detailed(ctx, row, err)
 	return api.UpdateJourneyInstance200JSONResponse(full), err
 }

@@ -102,6 +102,7 @@ func (s *Server) route(proxies []netip.Prefix) {
 	e.Use(s.begin, s.logRequest, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic}), s.gate)
 	api.RegisterHandlers(e, api.NewStrictHandler(s, []api.StrictMiddlewareFunc{s.respond}))
 	s.routeUndeclared()
+	s.routeDocs()
 	for path, handler := range map[string]echo.HandlerFunc{"/healthz/": s.healthz, "/readyz/": s.readyz} {
 		s.static[path] = true
 		e.GET(path, handler)

@@ -9,6 +9,7 @@ import (
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
 )
 
 var stages = &resource[api.StageInstance, db.StageListParams, db.StageInsertParams]{
@@ -35,6 +36,13 @@ var stages = &resource[api.StageInstance, db.StageListParams, db.StageInsertPara
 	claim:   claimJourney,
 	check:   checkStage,
 	written: completeStage,
+	removed: func(ctx context.Context, q *db.Queries, _ auth.Principal, row db.StageInsertParams) error {
+		kept, err := q.StageHasOutcome(ctx, row.ID)
+		if err == nil && kept {
+			return conflict("The survey of this stage was sent, so it cannot be deleted.")
+		}
+		return err
+	},
 }
 
 // claimJourney locks the journey before its stage, as workers do.
@@ -79,6 +87,7 @@ func checkStage(ctx context.Context, q *db.Queries, w *writing[db.StageInsertPar
 		return conflict("A stage that is " + from + " cannot become " + w.row.Status + ".")
 	}
 	journey, err := q.JourneyLock(ctx, db.JourneyLockParams{ID: w.row.JourneyInstance})
+	w.row.Hospital = journey.Hospital
 	if err == nil && journey.Status != "active" {
 		return conflict("The journey is " + journey.Status + ".")
 	}

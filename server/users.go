@@ -86,11 +86,14 @@ func mayChange(ctx context.Context, q *db.Queries, p auth.Principal, id uuid.UUI
 	return err
 }
 
-// keepAnAdmin refuses what would leave nobody to administer the system. The count locks out a second
-// request that takes away another PX Admin at the same time.
+// keepAnAdmin refuses what would leave nobody to administer the system. The lock makes a second request
+// that takes away another PX Admin at the same time wait for this one.
 func keepAnAdmin(ctx context.Context, q *db.Queries, id uuid.UUID) error {
 	held, err := q.UserRoles(ctx, id)
 	if err != nil || !slices.Contains(held, auth.RolePXAdmin) {
+		return err
+	}
+	if err := q.UserLockAdmins(ctx); err != nil {
 		return err
 	}
 	others, err := q.UserOtherAdmins(ctx, id)

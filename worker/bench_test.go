@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,9 @@ func BenchmarkDrain(b *testing.B) {
 				backlog(f, encounters, order)
 				b.StartTimer()
 				began := time.Now()
-				stop := f.start(Options{})
+				conc, _ := strconv.Atoi(os.Getenv("CONC"))
+				batch, _ := strconv.Atoi(os.Getenv("BATCH"))
+				stop := f.start(Options{Concurrency: conc, Batch: batch})
 				for one[bool](f, `SELECT EXISTS (SELECT FROM events WHERE status = 'pending')`) {
 					time.Sleep(5 * time.Millisecond)
 				}
@@ -80,6 +83,6 @@ func backlog(f *fixture, encounters int, order string) {
 	f.exec(fmt.Sprintf(`INSERT INTO events (id, source_system, event_code, encounter_id, patient_identifier, payload_json,
 			hospital_id, sender_kind, sender_id)
 		SELECT uuid7(), 'his', c, 'ENC-' || p.mrn, p.mrn, jsonb_build_object('timestamp', '2025-01-01T10:00:00Z',
-			'physician_license', 'LIC-7', 'more', repeat('x', 200)), $1, 'user', uuid7()
-		FROM patients p, unnest('{A,B,C,D}'::text[]) c ORDER BY %s`, sequence), hospital)
+			'physician_license', 'LIC-' || (1 + mod(p.i, 50)), 'more', repeat('x', 200)), $1, 'user', uuid7()
+		FROM (SELECT mrn, row_number() OVER () AS i FROM patients) p, unnest('{A,B,C,D}'::text[]) c ORDER BY %s`, sequence), hospital)
 }

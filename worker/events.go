@@ -17,6 +17,7 @@ type claim struct {
 	window     int32 // how many pending events are looked at
 	encounters int32 // at most
 	events     int32 // at most
+	inTx       func(context.Context, func(*db.Queries) error) error
 }
 
 // batch is what one transaction got hold of and what became of it.
@@ -24,7 +25,7 @@ type batch struct {
 	first    int64         // seq of the first encounter's head, 0 if none was claimed
 	searched time.Duration // how long it took to find the encounters
 	events   []event       // that are to be decided on, in their order
-	suspects []int64       // seqs of events that failed before: each is to be tried alone
+	suspects []event       // failed before: each is to be tried alone
 	busy     bool          // something is left pending that only has to wait for somebody else
 	full     bool          // there may be more where this came from
 	outcomes []outcome     // of events, once they are decided on
@@ -49,7 +50,7 @@ type decider func(context.Context, *db.Queries, *batch) error
 func (w *Worker) work(ctx context.Context, c claim, decide decider) (b batch, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	err = w.database.InTx(ctx, func(q *db.Queries) (err error) {
+	err = c.inTx(ctx, func(q *db.Queries) (err error) {
 		// Recovered here, within the transaction, so that it is rolled back.
 		defer func() {
 			if p := recover(); p != nil {
@@ -99,7 +100,7 @@ func (b *batch) setSuspectsApart() {
 	b.keep(func(e *event) bool {
 		if e.Tries > 0 && !waiting[e.EncounterID] {
 			waiting[e.EncounterID] = true
-			b.suspects = append(b.suspects, e.Seq)
+			b.suspects = append(b.suspects, *e)
 		}
 		return !waiting[e.EncounterID]
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,8 +103,8 @@ func (f *fixture) survey(hospital, name string) *uuid.UUID {
 	if !found {
 		id = uuid.New()
 		f.surveys[hospital+"/"+name] = id
-		f.exec(`INSERT INTO survey_templates (id, hospital_id, name, is_active) VALUES ($1, $2, $3, $3 = ANY ($4::text[]))`,
-			id, f.hospital(hospital), name, append([]string{}, f.model.ActiveSurveys...))
+		f.exec(`INSERT INTO survey_templates (id, hospital_id, name, is_active) VALUES ($1, $2, $3, $4)`,
+			id, f.hospital(hospital), name, slices.Contains(f.model.ActiveSurveys, name))
 	}
 	return &id
 }
@@ -124,12 +125,12 @@ func one[T any](f *fixture, sql string, args ...any) (value T) {
 	return value
 }
 
-// create makes the model's journey the way in which the server does.
+// create makes the model's journey the way in which the server does. It may be called from any goroutine.
 func (f *fixture) create(index int) {
 	f.Helper()
 	err := f.InTx(context.Background(), func(q *db.Queries) error { return f.createIn(q, index) })
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
 	}
 }
 
@@ -184,7 +185,8 @@ func (f *fixture) inOrder(index int) []hospitalday.StageState {
 	return m.Run(nil).Journeys[0].Stages
 }
 
-// send stores events in their order, as one request of a sender of that hospital does, and returns their ids.
+// send stores events in their order, as one request of a sender of that hospital does, and returns
+// their ids. It may be called from any goroutine.
 func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID {
 	f.Helper()
 	p := db.EventInsertParams{SenderKind: "user", SenderID: uuid.New()}
@@ -210,7 +212,7 @@ func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID
 		return err
 	})
 	if err != nil {
-		f.Fatal(err)
+		f.Error(err)
 	}
 	return p.Ids
 }

@@ -2,8 +2,11 @@ package worker
 
 import (
 	"context"
-	"log/slog"
+	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
@@ -16,90 +19,116 @@ const maxTries = 3
 // workSingly tries events in their order, each in a transaction of its own, so that one that cannot
 // be processed holds up nobody but its encounter, and that one only until it is given up. It returns
 // how many were finished, or the error that is no fault of any event's.
-func (w *Worker) workSingly(ctx context.Context, seqs []int64) (finished int, err error) {
-	for _, seq := range seqs {
+func (w *Worker) workSingly(ctx context.Context, events []event) (finished int, err error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
+	conn, err := w.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		conn.Conn().Close(context.WithoutCancel(ctx)) // it has settings that nobody else wants
+		conn.Release()
+	}()
+	for i := range events {
 		if ctx.Err() != nil {
 			return finished, nil
 		}
-		ok, err := w.try(ctx, seq)
+		result, err := w.try(ctx, conn, &events[i])
+		if result == tryInVain {
+			err = errors.Join(err, w.untry(ctx, events[i].Seq))
+		}
 		if err != nil {
 			return finished, err
 		}
-		if ok {
+		if result == tryFinished {
 			finished++
 		}
 	}
 	return finished, nil
 }
 
-// try applies the event if it is its turn. The try is counted before it is made: an event that takes
-// the worker down each time is given up like one that returns an error each time.
-func (w *Worker) try(ctx context.Context, seq int64) (finished bool, err error) {
-	tries, err := w.countTry(ctx, seq)
-	switch {
-	case queries.NoRows(err):
-		return false, nil
-	case err != nil:
-		return false, err
+// connect takes a connection for tries.
+func (w *Worker) connect(ctx context.Context) (*pgxpool.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := w.database.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if tries <= maxTries {
-		finished, err = w.applyOne(ctx, seq, w.evenSuspects)
-		switch {
-		case err == nil && finished:
-			return true, nil
-		case err == nil: // its journey is somebody else's just now
-			return false, w.untry(ctx, seq)
-		case transient(err):
-			w.log.WarnContext(ctx, "the database failed, trying again", "error", err)
-			return false, w.untry(ctx, seq)
-		}
-		w.log.WarnContext(ctx, "an event failed", "seq", seq, "try", tries, "error", err)
-		if tries < maxTries {
-			return false, nil
-		}
+	if err := db.New(conn).EventTryBegin(ctx); err != nil {
+		conn.Conn().Close(ctx)
+		conn.Release()
+		return nil, err
 	}
-	finished, err = w.applyOne(ctx, seq, asInternalErrors)
-	if err != nil && !transient(err) {
-		w.log.ErrorContext(ctx, "an event could not even be given up", "seq", seq, "error", err)
-		return false, nil
-	}
-	return finished, err
+	return conn, nil
 }
 
-// countTry returns how many tries there were, this one included. Once counted it is made, even if the
-// worker is told to stop meanwhile.
-func (w *Worker) countTry(ctx context.Context, seq int64) (tries int32, err error) {
+// How a try of an event ends.
+type tryResult int
+
+const (
+	tryNotMade  tryResult = iota // it was not the event's turn
+	tryFailed                    // for a reason of the event's own
+	tryInVain                    // for another reason: it does not count
+	tryFinished                  // the event is done
+)
+
+// try applies the event if it is its turn. The try is counted before it is made: an event that takes
+// the worker down each time is given up like one that returns an error each time. Nobody else gets
+// at the encounter meanwhile. The error is one that is no fault of the event's.
+func (w *Worker) try(ctx context.Context, conn *pgxpool.Conn, e *event) (result tryResult, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	err = w.database.Read(ctx, func(q *db.Queries) error {
-		tries, err = q.EventTry(ctx, seq)
-		return err
-	})
-	return tries, err
+	defer func() { err = errors.Join(err, db.New(conn).EventTryEnd(ctx)) }()
+	tries, err := db.New(conn).EventTry(ctx, e.Seq)
+	switch {
+	case queries.NoRows(err):
+		return tryNotMade, nil
+	case err != nil:
+		return tryNotMade, err
+	}
+	if tries <= maxTries {
+		done, err := w.applyOne(ctx, conn, e.Seq, w.evenSuspects)
+		switch {
+		case err == nil && done:
+			return tryFinished, nil
+		case err == nil || transient(err): // somebody else holds the journey, or the database failed
+			return tryInVain, err
+		}
+		w.log.WarnContext(ctx, "an event failed", "event", e.ID, "try", tries, "error", err)
+		if tries < maxTries {
+			return tryFailed, nil
+		}
+	}
+	done, err := w.applyOne(ctx, conn, e.Seq, asInternalErrors)
+	switch {
+	case err == nil && done:
+		w.log.ErrorContext(ctx, "an event was given up", "event", e.ID)
+		return tryFinished, nil
+	case err == nil || transient(err):
+		return tryFailed, err
+	}
+	w.log.ErrorContext(ctx, "an event could not even be given up", "event", e.ID, "error", err)
+	return tryFailed, nil
 }
 
 // applyOne applies the event alone, if it is still the first of its encounter.
-func (w *Worker) applyOne(ctx context.Context, seq int64, decide decider) (finished bool, err error) {
+func (w *Worker) applyOne(ctx context.Context, conn *pgxpool.Conn, seq int64, decide decider) (done bool, err error) {
 	began := time.Now()
-	b, err := w.work(ctx, claim{from: seq, window: 1, encounters: 1, events: 1},
-		func(ctx context.Context, q *db.Queries, b *batch) error {
-			b.keep(func(e *event) bool { return e.Seq == seq })
-			if len(b.events) == 0 {
-				return nil
-			}
-			return decide(ctx, q, b)
-		})
-	if err != nil || len(b.outcomes) == 0 {
+	c := claim{from: seq, window: 1, encounters: 1, events: 1, inTx: func(ctx context.Context, f func(*db.Queries) error) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return f(db.New(tx)) })
+	}}
+	b, err := w.work(ctx, c, func(ctx context.Context, q *db.Queries, b *batch) error {
+		b.keep(func(e *event) bool { return e.Seq == seq })
+		return decide(ctx, q, b)
+	})
+	if err != nil {
 		return false, err
 	}
 	w.report(ctx, b, time.Since(began))
-	o := b.outcomes[0]
-	level := slog.LevelInfo
-	if o.reason == reasonInternalError {
-		level = slog.LevelError
-	}
-	w.log.Log(ctx, level, "event done alone", "event", o.event.ID, "status", o.status, "reason", o.reason)
-	return true, nil
+	return len(b.outcomes) > 0, nil
 }
 
 // untry takes back the count of a try that failed for no fault of the event's. It does not give up

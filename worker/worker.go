@@ -142,7 +142,7 @@ func (p *poller) round(ctx context.Context) (wait time.Duration, err error) {
 	}
 	// Each encounter of a transaction takes a lock in a table that all sessions share. Most have
 	// several events waiting when there is much to do. The window has room for others' encounters.
-	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size}
+	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, inTx: p.database.InTx}
 	began := time.Now()
 	b, err := p.work(ctx, c, p.byTheRules)
 	p.cost += b.searched
@@ -154,10 +154,7 @@ func (p *poller) round(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	default:
 		p.log.WarnContext(ctx, "a batch failed, doing its events one by one", "events", len(b.events), "error", err)
-		b.suspects = nil
-		for _, e := range b.events {
-			b.suspects = append(b.suspects, e.Seq)
-		}
+		b.suspects = b.events
 	}
 	if b.full {
 		p.signal()

@@ -684,6 +684,11 @@ type ActiveStatus = string
 
 // AuditEntry One change: who, what, when.
 type AuditEntry struct {
+	// ID Number of the entry.
+	//
+	// Example: 17
+	ID int64 `json:"id"`
+
 	// Actor The user or config that did it.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000003
@@ -718,11 +723,6 @@ type AuditEntry struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital *openapi_types.UUID `json:"hospital"`
-
-	// ID Number of the entry.
-	//
-	// Example: 17
-	ID int64 `json:"id"`
 
 	// ObjectID The thing changed.
 	//
@@ -767,6 +767,11 @@ type BadRequest = json.RawMessage
 
 // Department Departments of a hospital.
 type Department struct {
+	// ID Identifies the department; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	ID openapi_types.UUID `json:"id"`
+
 	// Code Short code, unique within the hospital; events name a department by it.
 	//
 	// Example: DEPT_OPD
@@ -786,11 +791,6 @@ type Department struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the department; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000002
-	ID openapi_types.UUID `json:"id"`
 
 	// Location Where to find it.
 	//
@@ -971,6 +971,11 @@ type Error struct {
 
 // Event An event and what became of it.
 type Event struct {
+	// ID Identifies the event; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000011
+	ID openapi_types.UUID `json:"id"`
+
 	// Attempts How often a worker has tried it.
 	//
 	// Example: 1
@@ -1000,11 +1005,6 @@ type Event struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital *openapi_types.UUID `json:"hospital"`
-
-	// ID Identifies the event; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000011
-	ID openapi_types.UUID `json:"id"`
 
 	// JourneyInstance The journey that it was applied to.
 	//
@@ -1163,6 +1163,11 @@ type EventList struct {
 
 // EventReceipt An event that is stored and will be processed.
 type EventReceipt struct {
+	// ID Identifies the event; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000011
+	ID openapi_types.UUID `json:"id"`
+
 	// EncounterID The visit number of the journey that it concerns.
 	//
 	// Example: ENC20251214001
@@ -1172,11 +1177,6 @@ type EventReceipt struct {
 	//
 	// Example: OPD_VISIT_COMPLETED
 	EventCode string `json:"event_code"`
-
-	// ID Identifies the event; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000011
-	ID openapi_types.UUID `json:"id"`
 
 	// ReceivedAt When it was stored.
 	//
@@ -1207,6 +1207,11 @@ type Gender = string
 
 // Hospital Hospitals: the walls between tenants.
 type Hospital struct {
+	// ID Identifies the hospital; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	ID openapi_types.UUID `json:"id"`
+
 	// Address Street address.
 	//
 	// Example: 123 Main St
@@ -1236,11 +1241,6 @@ type Hospital struct {
 	//
 	// Example: info@alhammadi.sa
 	Email string `json:"email"`
-
-	// ID Identifies the hospital; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000001
-	ID openapi_types.UUID `json:"id"`
 
 	// LicenseNumber Number of the operating licence.
 	//
@@ -1398,6 +1398,11 @@ type HospitalUpdate struct {
 
 // IntegrationConfig Systems that send events, and their API keys.
 type IntegrationConfig struct {
+	// ID Identifies the config; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000013
+	ID openapi_types.UUID `json:"id"`
+
 	// APIURL Where the system is reached. Kept for the hospital; nothing calls it.
 	//
 	// Example: https://his.hospital.sa/api/
@@ -1427,11 +1432,6 @@ type IntegrationConfig struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
-
-	// ID Identifies the config; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000013
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1499,6 +1499,11 @@ type IntegrationConfigCreate struct {
 
 // IntegrationConfigCreated defines model for IntegrationConfigCreated.
 type IntegrationConfigCreated struct {
+	// ID Identifies the config; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000013
+	ID openapi_types.UUID `json:"id"`
+
 	// APIKey The key that the server made, shown this once; left out where the client brought its own.
 	//
 	// Example: px360_4f9d0c7b2a
@@ -1533,11 +1538,6 @@ type IntegrationConfigCreated struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
-
-	// ID Identifies the config; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000013
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1625,6 +1625,11 @@ type JSON = json.RawMessage
 
 // JourneyInstance Journeys of patients: one for each encounter.
 type JourneyInstance struct {
+	// ID Identifies the journey instance; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	ID openapi_types.UUID `json:"id"`
+
 	// CompletedAt When the last stage was completed; null until the journey is complete.
 	CompletedAt *time.Time `json:"completed_at"`
 
@@ -1657,11 +1662,6 @@ type JourneyInstance struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the journey instance; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000009
-	ID openapi_types.UUID `json:"id"`
 
 	// JourneyTemplate The template whose active stages the journey gets. Never changes.
 	//
@@ -1759,6 +1759,11 @@ type JourneyInstanceCreate struct {
 
 // JourneyInstanceDetail defines model for JourneyInstanceDetail.
 type JourneyInstanceDetail struct {
+	// ID Identifies the journey instance; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	ID openapi_types.UUID `json:"id"`
+
 	// CompletedAt When the last stage was completed; null until the journey is complete.
 	CompletedAt *time.Time `json:"completed_at"`
 
@@ -1791,11 +1796,6 @@ type JourneyInstanceDetail struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the journey instance; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000009
-	ID openapi_types.UUID `json:"id"`
 
 	// JourneyTemplate The template whose active stages the journey gets. Never changes.
 	//
@@ -1913,6 +1913,11 @@ type JourneyInstanceUpdate struct {
 
 // JourneyProgress How far a journey has come.
 type JourneyProgress struct {
+	// JourneyID The journey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyID openapi_types.UUID `json:"journey_id"`
+
 	// CompletedAt When it was completed.
 	CompletedAt *time.Time `json:"completed_at"`
 
@@ -1930,11 +1935,6 @@ type JourneyProgress struct {
 	//
 	// Example: false
 	IsComplete bool `json:"is_complete"`
-
-	// JourneyID The journey.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000009
-	JourneyID openapi_types.UUID `json:"journey_id"`
 
 	// JourneyType Kind of visit.
 	//
@@ -1993,6 +1993,11 @@ type JourneyStatus = string
 
 // JourneyTemplate What a journey of a kind consists of.
 type JourneyTemplate struct {
+	// ID Identifies the journey template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000007
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2012,11 +2017,6 @@ type JourneyTemplate struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the journey template; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000007
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether it is offered for new journeys.
 	//
@@ -2094,6 +2094,11 @@ type JourneyTemplateCreate struct {
 
 // JourneyTemplateDetail defines model for JourneyTemplateDetail.
 type JourneyTemplateDetail struct {
+	// ID Identifies the journey template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000007
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2113,11 +2118,6 @@ type JourneyTemplateDetail struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the journey template; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000007
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether it is offered for new journeys.
 	//
@@ -2247,6 +2247,11 @@ type PasswordChange struct {
 
 // Patient Patients whose journeys are followed.
 type Patient struct {
+	// ID Identifies the patient; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	ID openapi_types.UUID `json:"id"`
+
 	// Address Postal address.
 	//
 	// Example: 123 Street, District
@@ -2291,11 +2296,6 @@ type Patient struct {
 	//
 	// Example: male
 	Gender Gender `json:"gender"`
-
-	// ID Identifies the patient; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000005
-	ID openapi_types.UUID `json:"id"`
 
 	// LastName Family name.
 	//
@@ -2508,6 +2508,11 @@ type PatientUpdate struct {
 
 // Physician Physicians whom events and stages name.
 type Physician struct {
+	// ID Identifies the physician; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2552,11 +2557,6 @@ type Physician struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the physician; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000004
-	ID openapi_types.UUID `json:"id"`
 
 	// LastName Family name.
 	//
@@ -2752,6 +2752,11 @@ type ProfileUpdate struct {
 
 // Role What a user may do. Roles are seeded and read-only.
 type Role struct {
+	// ID Identifies the role.
+	//
+	// Example: 01900000-0000-7000-8000-000000000002
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -2761,11 +2766,6 @@ type Role struct {
 	//
 	// Example: Administers one hospital: its users, departments, people, templates and journeys.
 	Description string `json:"description"`
-
-	// ID Identifies the role.
-	//
-	// Example: 01900000-0000-7000-8000-000000000002
-	ID openapi_types.UUID `json:"id"`
 
 	// Name The role's name.
 	//
@@ -2805,19 +2805,24 @@ type RoleList struct {
 
 // RotatedKey A config's new key.
 type RotatedKey struct {
-	// APIKey The new key, shown this once. The old one no longer works.
-	//
-	// Example: px360_4f9d0c7b2a
-	APIKey string `json:"api_key"`
-
 	// ID Identifies the config; made by the server.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000013
 	ID openapi_types.UUID `json:"id"`
+
+	// APIKey The new key, shown this once. The old one no longer works.
+	//
+	// Example: px360_4f9d0c7b2a
+	APIKey string `json:"api_key"`
 }
 
 // StageInstance Stages of journeys under way.
 type StageInstance struct {
+	// ID Identifies the stage instance; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	ID openapi_types.UUID `json:"id"`
+
 	// CompletedAt When the stage was completed.
 	//
 	// Example: 2025-12-14T10:45:00Z
@@ -2842,11 +2847,6 @@ type StageInstance struct {
 	//
 	// Example: Outpatient Department
 	DepartmentName *string `json:"department_name"`
-
-	// ID Identifies the stage instance; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000010
-	ID openapi_types.UUID `json:"id"`
 
 	// JourneyInstance The journey that the stage is part of.
 	//
@@ -2995,6 +2995,11 @@ type StageStatus = string
 
 // StageTemplate Stages of a journey template.
 type StageTemplate struct {
+	// ID Identifies the stage template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000008
+	ID openapi_types.UUID `json:"id"`
+
 	// AutoSendSurvey Whether completing the stage schedules the survey.
 	//
 	// Example: true
@@ -3009,11 +3014,6 @@ type StageTemplate struct {
 	//
 	// Example: 2025-12-14T09:00:00Z
 	CreatedAt time.Time `json:"created_at"`
-
-	// ID Identifies the stage template; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000008
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether new journeys get the stage.
 	//
@@ -3236,6 +3236,11 @@ type StageTemplateUpdate struct {
 
 // SurveyTemplate Questionnaires that stages send.
 type SurveyTemplate struct {
+	// ID Identifies the survey template; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -3250,11 +3255,6 @@ type SurveyTemplate struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
-
-	// ID Identifies the survey template; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000006
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3384,6 +3384,11 @@ type TokenVerifyRequest struct {
 
 // User People who log in. A user belongs to at most one hospital and sees nothing of any other.
 type User struct {
+	// ID Identifies the user; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	ID openapi_types.UUID `json:"id"`
+
 	// CreatedAt When the row was created.
 	//
 	// Example: 2025-12-14T09:00:00Z
@@ -3433,11 +3438,6 @@ type User struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
-
-	// ID Identifies the user; made by the server.
-	//
-	// Example: 0193c5a0-7a00-7000-8000-000000000003
-	ID openapi_types.UUID `json:"id"`
 
 	// IsActive Whether the user may log in.
 	//

@@ -28,7 +28,7 @@ func All[Row any, Response pager[Row]](
 				yield(none, err)
 				return
 			}
-			rows, more, err := response.rows()
+			rows, more, err := response.Rows()
 			if shrunk(err, number) {
 				return
 			}
@@ -54,9 +54,9 @@ func shrunk(err error, number Page) bool {
 	return ok && failure.StatusCode == http.StatusNotFound && number > 1
 }
 
-// pager is a generated list response. From its method All infers the type of its rows.
+// pager is a generated list response. From its method Rows, All infers the type of its rows.
 type pager[Row any] interface {
-	rows() (rows []Row, more bool, err error)
+	Rows() (rows []Row, more bool, err error)
 }
 
 // list has the members of every generated …List, so that each converts to it.
@@ -79,58 +79,72 @@ func rowsOf[Row any](response *http.Response, body []byte, page *list[Row]) ([]R
 	return page.Results, page.Next != nil, nil
 }
 
-func (r *ListAuditEntriesResponse) rows() ([]AuditEntry, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListAuditEntriesResponse) Rows() ([]AuditEntry, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[AuditEntry])(r.JSON200))
 }
 
-func (r *ListRolesResponse) rows() ([]Role, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListRolesResponse) Rows() ([]Role, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Role])(r.JSON200))
 }
 
-func (r *ListUsersResponse) rows() ([]User, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListUsersResponse) Rows() ([]User, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[User])(r.JSON200))
 }
 
-func (r *ListIntegrationConfigsResponse) rows() ([]IntegrationConfig, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListIntegrationConfigsResponse) Rows() ([]IntegrationConfig, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[IntegrationConfig])(r.JSON200))
 }
 
-func (r *ListEventsResponse) rows() ([]Event, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListEventsResponse) Rows() ([]Event, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Event])(r.JSON200))
 }
 
-func (r *ListJourneyInstancesResponse) rows() ([]JourneyInstance, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListJourneyInstancesResponse) Rows() ([]JourneyInstance, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyInstance])(r.JSON200))
 }
 
-func (r *ListStageInstancesResponse) rows() ([]StageInstance, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListStageInstancesResponse) Rows() ([]StageInstance, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[StageInstance])(r.JSON200))
 }
 
-func (r *ListStageTemplatesResponse) rows() ([]StageTemplate, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListStageTemplatesResponse) Rows() ([]StageTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[StageTemplate])(r.JSON200))
 }
 
-func (r *ListJourneyTemplatesResponse) rows() ([]JourneyTemplate, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListJourneyTemplatesResponse) Rows() ([]JourneyTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyTemplate])(r.JSON200))
 }
 
-func (r *ListDepartmentsResponse) rows() ([]Department, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListDepartmentsResponse) Rows() ([]Department, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Department])(r.JSON200))
 }
 
-func (r *ListHospitalsResponse) rows() ([]Hospital, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListHospitalsResponse) Rows() ([]Hospital, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Hospital])(r.JSON200))
 }
 
-func (r *ListPatientsResponse) rows() ([]Patient, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListPatientsResponse) Rows() ([]Patient, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Patient])(r.JSON200))
 }
 
-func (r *ListPhysiciansResponse) rows() ([]Physician, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListPhysiciansResponse) Rows() ([]Physician, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Physician])(r.JSON200))
 }
 
-func (r *ListSurveyTemplatesResponse) rows() ([]SurveyTemplate, bool, error) {
+// Rows are those of the page, and whether more pages follow.
+func (r *ListSurveyTemplatesResponse) Rows() ([]SurveyTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[SurveyTemplate])(r.JSON200))
 }

@@ -130,7 +130,7 @@ func TestEveryListHasRows(t *testing.T) {
 					found[node.Name.Name] = true
 				}
 			case *ast.FuncDecl:
-				if node.Recv != nil && node.Name.Name == "rows" {
+				if node.Recv != nil && node.Name.Name == "Rows" {
 					methods[node.Recv.List[0].Type.(*ast.StarExpr).X.(*ast.Ident).Name] = true
 				}
 			}
@@ -138,7 +138,7 @@ func TestEveryListHasRows(t *testing.T) {
 	}
 	for name := range found {
 		if !methods[name] {
-			t.Errorf("%s has no method rows: add it to pages.go", name)
+			t.Errorf("%s has no method Rows: add it to pages.go", name)
 		}
 	}
 	if len(found) == 0 {

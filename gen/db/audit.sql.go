@@ -89,7 +89,7 @@ func (q *Queries) AuditInsert(ctx context.Context, arg AuditInsertParams) error 
 
 const auditList = `-- name: AuditList :many
 SELECT
-    a.actor_id AS actor, a.actor_kind, a.actor_name, a.at, a.changed_fields, a.client_ip, a.hospital_id AS hospital, a.id,
+    a.id, a.actor_id AS actor, a.actor_kind, a.actor_name, a.at, a.changed_fields, a.client_ip, a.hospital_id AS hospital, 
     a.object_id, a.object_type, a.operation, a.request_id
 FROM audit_log a
 WHERE ($1::uuid IS NULL OR a.hospital_id = $1)
@@ -116,6 +116,7 @@ type AuditListParams struct {
 }
 
 type AuditListRow struct {
+	ID            int64
 	Actor         *uuid.UUID
 	ActorKind     string
 	ActorName     string
@@ -123,7 +124,6 @@ type AuditListRow struct {
 	ChangedFields []string
 	ClientIP      string
 	Hospital      *uuid.UUID
-	ID            int64
 	ObjectID      uuid.UUID
 	ObjectType    string
 	Operation     string
@@ -150,6 +150,7 @@ func (q *Queries) AuditList(ctx context.Context, arg AuditListParams) ([]AuditLi
 	for rows.Next() {
 		var i AuditListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.Actor,
 			&i.ActorKind,
 			&i.ActorName,
@@ -157,7 +158,6 @@ func (q *Queries) AuditList(ctx context.Context, arg AuditListParams) ([]AuditLi
 			&i.ChangedFields,
 			&i.ClientIP,
 			&i.Hospital,
-			&i.ID,
 			&i.ObjectID,
 			&i.ObjectType,
 			&i.Operation,

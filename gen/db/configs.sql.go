@@ -93,7 +93,7 @@ func (q *Queries) ConfigInsert(ctx context.Context, arg ConfigInsertParams) erro
 
 const configList = `-- name: ConfigList :many
 SELECT
-    c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, c.id,
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, 
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
@@ -119,13 +119,13 @@ type ConfigListParams struct {
 }
 
 type ConfigListRow struct {
+	ID           uuid.UUID
 	APIURL       string
 	ConfigJSON   json.RawMessage
 	CreatedAt    time.Time
 	Description  string
 	Hospital     *uuid.UUID
 	HospitalName *string
-	ID           uuid.UUID
 	IsActive     bool
 	Name         string
 	SourceSystem string
@@ -151,13 +151,13 @@ func (q *Queries) ConfigList(ctx context.Context, arg ConfigListParams) ([]Confi
 	for rows.Next() {
 		var i ConfigListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.APIURL,
 			&i.ConfigJSON,
 			&i.CreatedAt,
 			&i.Description,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.IsActive,
 			&i.Name,
 			&i.SourceSystem,

@@ -154,7 +154,7 @@ func (q *Queries) DepartmentIsBelow(ctx context.Context, arg DepartmentIsBelowPa
 
 const departmentList = `-- name: DepartmentList :many
 SELECT
-    d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.id, d.location,
+    d.id, d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.location,
     d.manager_id AS manager, m.full_name AS manager_name, d.name, d.name_ar, d.parent_id AS parent,
     p.name AS parent_name, d.phone, d.status, d.updated_at
 FROM departments d
@@ -183,11 +183,11 @@ type DepartmentListParams struct {
 }
 
 type DepartmentListRow struct {
+	ID           uuid.UUID
 	Code         string
 	CreatedAt    time.Time
 	Hospital     uuid.UUID
 	HospitalName string
-	ID           uuid.UUID
 	Location     string
 	Manager      *uuid.UUID
 	ManagerName  *string
@@ -219,11 +219,11 @@ func (q *Queries) DepartmentList(ctx context.Context, arg DepartmentListParams) 
 	for rows.Next() {
 		var i DepartmentListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.Code,
 			&i.CreatedAt,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.Location,
 			&i.Manager,
 			&i.ManagerName,
@@ -288,6 +288,17 @@ func (q *Queries) DepartmentLock(ctx context.Context, arg DepartmentLockParams) 
 		&i.ID,
 	)
 	return i, err
+}
+
+const departmentLockTree = `-- name: DepartmentLockTree :exec
+SELECT FROM hospitals WHERE id = $1 FOR NO KEY UPDATE
+`
+
+// One at a time may change which department of a hospital is above which: together, changes that are each
+// right can close a ring.
+func (q *Queries) DepartmentLockTree(ctx context.Context, hospital uuid.UUID) error {
+	_, err := q.db.Exec(ctx, departmentLockTree, hospital)
+	return err
 }
 
 const departmentUpdate = `-- name: DepartmentUpdate :exec

@@ -382,7 +382,7 @@ func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]Eve
 
 const eventList = `-- name: EventList :many
 SELECT
-    e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, e.id,
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, 
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
     e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
 FROM events e
@@ -406,13 +406,13 @@ type EventListParams struct {
 }
 
 type EventListRow struct {
+	ID                uuid.UUID
 	Attempts          int32
 	CreatedAt         time.Time
 	EncounterID       string
 	ErrorMessage      string
 	EventCode         string
 	Hospital          *uuid.UUID
-	ID                uuid.UUID
 	JourneyInstance   *uuid.UUID
 	PatientIdentifier string
 	PayloadJSON       json.RawMessage
@@ -445,13 +445,13 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 	for rows.Next() {
 		var i EventListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.Attempts,
 			&i.CreatedAt,
 			&i.EncounterID,
 			&i.ErrorMessage,
 			&i.EventCode,
 			&i.Hospital,
-			&i.ID,
 			&i.JourneyInstance,
 			&i.PatientIdentifier,
 			&i.PayloadJSON,
@@ -582,17 +582,38 @@ WHERE e.seq = $1 AND e.processed_at IS NULL
   AND NOT EXISTS (
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
-  AND pg_try_advisory_xact_lock(hashtextextended(e.encounter_id, 0))
+  AND pg_try_advisory_lock(hashtextextended(e.encounter_id, 0))
 RETURNING e.tries
 `
 
 // Counts a try of an event before it is made, so that one which takes the worker down is counted too:
-// only of the first pending event of an encounter that nobody is at. No row: it is not this one's turn.
+// only of the first pending event of an encounter, whose mutex then belongs to the connection until
+// EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
 func (q *Queries) EventTry(ctx context.Context, seq int64) (int32, error) {
 	row := q.db.QueryRow(ctx, eventTry, seq)
 	var tries int32
 	err := row.Scan(&tries)
 	return tries, err
+}
+
+const eventTryBegin = `-- name: EventTryBegin :exec
+SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false)
+`
+
+// A connection that is lost without a word must not keep a mutex for longer than a transaction could.
+func (q *Queries) EventTryBegin(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, eventTryBegin)
+	return err
+}
+
+const eventTryEnd = `-- name: EventTryEnd :exec
+SELECT pg_advisory_unlock_all()
+`
+
+// Gives back all mutexes that belong to the connection.
+func (q *Queries) EventTryEnd(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, eventTryEnd)
+	return err
 }
 
 const eventUntry = `-- name: EventUntry :exec

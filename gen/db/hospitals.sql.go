@@ -93,7 +93,7 @@ func (q *Queries) HospitalInsert(ctx context.Context, arg HospitalInsertParams) 
 
 const hospitalList = `-- name: HospitalList :many
 SELECT
-    h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.id, h.license_number, h.name, h.name_ar, h.phone,
+    h.id, h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.license_number, h.name, h.name_ar, h.phone,
     h.status, h.updated_at
 FROM hospitals h
 WHERE ($1::uuid IS NULL OR h.id = $1)
@@ -116,13 +116,13 @@ type HospitalListParams struct {
 }
 
 type HospitalListRow struct {
+	ID            uuid.UUID
 	Address       string
 	Capacity      *int32
 	City          string
 	Code          string
 	CreatedAt     time.Time
 	Email         string
-	ID            uuid.UUID
 	LicenseNumber string
 	Name          string
 	NameAr        string
@@ -149,13 +149,13 @@ func (q *Queries) HospitalList(ctx context.Context, arg HospitalListParams) ([]H
 	for rows.Next() {
 		var i HospitalListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.Address,
 			&i.Capacity,
 			&i.City,
 			&i.Code,
 			&i.CreatedAt,
 			&i.Email,
-			&i.ID,
 			&i.LicenseNumber,
 			&i.Name,
 			&i.NameAr,

@@ -111,7 +111,7 @@ func (q *Queries) JourneyTemplateInsert(ctx context.Context, arg JourneyTemplate
 
 const journeyTemplateList = `-- name: JourneyTemplateList :many
 SELECT
-    t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.id, t.is_active, t.is_default,
+    t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
     t.journey_type, t.name, t.name_ar,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
@@ -140,11 +140,11 @@ type JourneyTemplateListParams struct {
 }
 
 type JourneyTemplateListRow struct {
+	ID           uuid.UUID
 	CreatedAt    time.Time
 	Description  string
 	Hospital     uuid.UUID
 	HospitalName string
-	ID           uuid.UUID
 	IsActive     bool
 	IsDefault    bool
 	JourneyType  string
@@ -174,11 +174,11 @@ func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateLi
 	for rows.Next() {
 		var i JourneyTemplateListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CreatedAt,
 			&i.Description,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.IsActive,
 			&i.IsDefault,
 			&i.JourneyType,

@@ -235,8 +235,8 @@ func (q *Queries) JourneyInsert(ctx context.Context, arg JourneyInsertParams) er
 
 const journeyList = `-- name: JourneyList :many
 SELECT
-    j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
-    j.hospital_id AS hospital, h.name AS hospital_name, j.id, j.journey_template_id AS journey_template,
+    j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
+    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
     t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
     p.full_name AS patient_name, j.started_at, j.status, j.updated_at
 FROM journey_instances j
@@ -270,6 +270,7 @@ type JourneyListParams struct {
 }
 
 type JourneyListRow struct {
+	ID                  uuid.UUID
 	CompletedAt         *time.Time
 	CreatedAt           time.Time
 	Department          *uuid.UUID
@@ -277,7 +278,6 @@ type JourneyListRow struct {
 	EncounterID         string
 	Hospital            uuid.UUID
 	HospitalName        string
-	ID                  uuid.UUID
 	JourneyTemplate     uuid.UUID
 	JourneyTemplateName string
 	JourneyType         string
@@ -311,6 +311,7 @@ func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]Jou
 	for rows.Next() {
 		var i JourneyListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CompletedAt,
 			&i.CreatedAt,
 			&i.Department,
@@ -318,7 +319,6 @@ func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]Jou
 			&i.EncounterID,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.JourneyTemplate,
 			&i.JourneyTemplateName,
 			&i.JourneyType,

@@ -183,6 +183,21 @@ type Physician struct {
 	Search         string
 }
 
+type RateLimit struct {
+	Key        string
+	Oldest     []time.Time
+	Newest     []time.Time
+	FirstBlock int64
+	NextBlock  int64
+	ExpiresAt  time.Time
+}
+
+type RateLimitBlock struct {
+	Key    string
+	Number int64
+	Calls  []time.Time
+}
+
 type Role struct {
 	ID          uuid.UUID
 	Name        string

@@ -109,8 +109,8 @@ func (q *Queries) PatientInsert(ctx context.Context, arg PatientInsertParams) er
 
 const patientList = `-- name: PatientList :many
 SELECT
-    p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.id, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
+    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
     h.name AS primary_hospital_name, p.status, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
@@ -138,6 +138,7 @@ type PatientListParams struct {
 }
 
 type PatientListRow struct {
+	ID                  uuid.UUID
 	Address             string
 	City                string
 	CreatedAt           time.Time
@@ -147,7 +148,6 @@ type PatientListRow struct {
 	FirstNameAr         string
 	FullName            string
 	Gender              string
-	ID                  uuid.UUID
 	LastName            string
 	LastNameAr          string
 	Mrn                 string
@@ -179,6 +179,7 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 	for rows.Next() {
 		var i PatientListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.Address,
 			&i.City,
 			&i.CreatedAt,
@@ -188,7 +189,6 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 			&i.FirstNameAr,
 			&i.FullName,
 			&i.Gender,
-			&i.ID,
 			&i.LastName,
 			&i.LastNameAr,
 			&i.Mrn,

@@ -141,8 +141,8 @@ func (q *Queries) PhysicianInsert(ctx context.Context, arg PhysicianInsertParams
 
 const physicianList = `-- name: PhysicianList :many
 SELECT
-    p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
-    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.id, p.last_name, p.last_name_ar,
+    p.id, p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
+    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.last_name, p.last_name_ar,
     p.license_number, p.phone, p.specialization, p.status, p.updated_at
 FROM physicians p
 JOIN hospitals h ON h.id = p.hospital_id
@@ -171,6 +171,7 @@ type PhysicianListParams struct {
 }
 
 type PhysicianListRow struct {
+	ID             uuid.UUID
 	CreatedAt      time.Time
 	Department     *uuid.UUID
 	DepartmentName *string
@@ -180,7 +181,6 @@ type PhysicianListRow struct {
 	FullName       string
 	Hospital       uuid.UUID
 	HospitalName   string
-	ID             uuid.UUID
 	LastName       string
 	LastNameAr     string
 	LicenseNumber  string
@@ -210,6 +210,7 @@ func (q *Queries) PhysicianList(ctx context.Context, arg PhysicianListParams) ([
 	for rows.Next() {
 		var i PhysicianListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CreatedAt,
 			&i.Department,
 			&i.DepartmentName,
@@ -219,7 +220,6 @@ func (q *Queries) PhysicianList(ctx context.Context, arg PhysicianListParams) ([
 			&i.FullName,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.LastName,
 			&i.LastNameAr,
 			&i.LicenseNumber,

@@ -33,7 +33,7 @@ func (q *Queries) RoleCount(ctx context.Context, arg RoleCountParams) (int64, er
 
 const roleList = `-- name: RoleList :many
 SELECT
-    r.created_at, r.description, r.id, r.name, r.updated_at
+    r.id, r.created_at, r.description, r.name, r.updated_at
 FROM roles r
 WHERE ($1::uuid IS NULL OR r.id = $1)
   AND ($2::text IS NULL OR fold(r.name) LIKE ALL (search_patterns($2)))
@@ -49,9 +49,9 @@ type RoleListParams struct {
 }
 
 type RoleListRow struct {
+	ID          uuid.UUID
 	CreatedAt   time.Time
 	Description string
-	ID          uuid.UUID
 	Name        string
 	UpdatedAt   time.Time
 }
@@ -71,9 +71,9 @@ func (q *Queries) RoleList(ctx context.Context, arg RoleListParams) ([]RoleListR
 	for rows.Next() {
 		var i RoleListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CreatedAt,
 			&i.Description,
-			&i.ID,
 			&i.Name,
 			&i.UpdatedAt,
 		); err != nil {

@@ -109,7 +109,7 @@ func (q *Queries) StageTemplateInsert(ctx context.Context, arg StageTemplateInse
 
 const stageTemplateList = `-- name: StageTemplateList :many
 SELECT
-    s.auto_send_survey, s.code, s.created_at, s.id, s.is_active, s.is_optional,
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
     s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
     s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
     v.name AS survey_template_name, s.trigger_event_code, s.updated_at
@@ -139,10 +139,10 @@ type StageTemplateListParams struct {
 }
 
 type StageTemplateListRow struct {
+	ID                 uuid.UUID
 	AutoSendSurvey     bool
 	Code               string
 	CreatedAt          time.Time
-	ID                 uuid.UUID
 	IsActive           bool
 	IsOptional         bool
 	JourneyTemplate    uuid.UUID
@@ -178,10 +178,10 @@ func (q *Queries) StageTemplateList(ctx context.Context, arg StageTemplateListPa
 	for rows.Next() {
 		var i StageTemplateListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.AutoSendSurvey,
 			&i.Code,
 			&i.CreatedAt,
-			&i.ID,
 			&i.IsActive,
 			&i.IsOptional,
 			&i.JourneyTemplate,

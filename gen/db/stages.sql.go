@@ -22,7 +22,7 @@ INSERT INTO stage_instances (
 SELECT
     $1, j.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code,
     t.survey_template_id, t.auto_send_survey, t.survey_delay_hours, t.requires_physician, t.requires_department,
-    t.is_optional, $2, $3, $4, $5
+    t.is_optional, CASE WHEN $2::text = 'completed' THEN 'pending' ELSE $2 END, $3, $4, $5
 FROM stage_templates t, journey_instances j
 WHERE t.id = $6 AND j.id = $7 AND t.journey_template_id = j.journey_template_id
 `
@@ -37,7 +37,8 @@ type StageAddParams struct {
 	JourneyInstance uuid.UUID
 }
 
-// Adds a stage to a journey under way, copied from a template of its hospital.
+// Adds a stage to a journey under way, copied from a template of its hospital. Like StageUpdate it leaves
+// completing to StageComplete.
 func (q *Queries) StageAdd(ctx context.Context, arg StageAddParams) (int64, error) {
 	result, err := q.db.Exec(ctx, stageAdd,
 		arg.ID,
@@ -131,15 +132,28 @@ func (q *Queries) StageDelete(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const stageHasOutcome = `-- name: StageHasOutcome :one
+SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = $1 AND sent_at IS NOT NULL)
+`
+
+// Whether the stage's survey was sent: then it is part of the record and cannot be deleted.
+func (q *Queries) StageHasOutcome(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, stageHasOutcome, id)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const stageInsert = `-- name: StageInsert :exec
 INSERT INTO stage_instances (
-    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+    hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7
+    $1, $2, $3, $4, $5, $6, $7, $8
 )
 `
 
 type StageInsertParams struct {
+	Hospital        uuid.UUID
 	JourneyInstance uuid.UUID
 	StageTemplate   uuid.UUID
 	Status          string
@@ -151,6 +165,7 @@ type StageInsertParams struct {
 
 func (q *Queries) StageInsert(ctx context.Context, arg StageInsertParams) error {
 	_, err := q.db.Exec(ctx, stageInsert,
+		arg.Hospital,
 		arg.JourneyInstance,
 		arg.StageTemplate,
 		arg.Status,
@@ -164,8 +179,8 @@ func (q *Queries) StageInsert(ctx context.Context, arg StageInsertParams) error 
 
 const stageList = `-- name: StageList :many
 SELECT
-    s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
-    s.id, s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
     (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
@@ -193,12 +208,12 @@ type StageListParams struct {
 }
 
 type StageListRow struct {
+	ID                uuid.UUID
 	CompletedAt       *time.Time
 	CompletedByEvent  *uuid.UUID
 	CreatedAt         time.Time
 	Department        *uuid.UUID
 	DepartmentName    *string
-	ID                uuid.UUID
 	JourneyInstance   uuid.UUID
 	Metadata          json.RawMessage
 	Physician         *uuid.UUID
@@ -231,12 +246,12 @@ func (q *Queries) StageList(ctx context.Context, arg StageListParams) ([]StageLi
 	for rows.Next() {
 		var i StageListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CompletedAt,
 			&i.CompletedByEvent,
 			&i.CreatedAt,
 			&i.Department,
 			&i.DepartmentName,
-			&i.ID,
 			&i.JourneyInstance,
 			&i.Metadata,
 			&i.Physician,
@@ -314,7 +329,7 @@ func (q *Queries) StageListOf(ctx context.Context, journeys []uuid.UUID) ([]Stag
 
 const stageLock = `-- name: StageLock :one
 SELECT
-    journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
+    hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 FROM stage_instances s
 WHERE id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
 FOR UPDATE
@@ -326,6 +341,7 @@ type StageLockParams struct {
 }
 
 type StageLockRow struct {
+	Hospital        uuid.UUID
 	JourneyInstance uuid.UUID
 	StageTemplate   uuid.UUID
 	Status          string
@@ -340,6 +356,7 @@ func (q *Queries) StageLock(ctx context.Context, arg StageLockParams) (StageLock
 	row := q.db.QueryRow(ctx, stageLock, arg.ID, arg.Scope)
 	var i StageLockRow
 	err := row.Scan(
+		&i.Hospital,
 		&i.JourneyInstance,
 		&i.StageTemplate,
 		&i.Status,
@@ -353,14 +370,15 @@ func (q *Queries) StageLock(ctx context.Context, arg StageLockParams) (StageLock
 
 const stageUpdate = `-- name: StageUpdate :exec
 UPDATE stage_instances
-SET journey_instance_id = $1, stage_template_id = $2, status = CASE WHEN $3::text = 'completed' THEN status ELSE $3 END, -- StageComplete completes
-   
-    physician_id = $4, department_id = $5, metadata = $6,
+SET hospital_id = $1, journey_instance_id = $2, stage_template_id = $3,
+    status = CASE WHEN $4::text = 'completed' THEN status ELSE $4 END,
+    physician_id = $5, department_id = $6, metadata = $7,
     updated_at = now()
-WHERE id = $7
+WHERE id = $8
 `
 
 type StageUpdateParams struct {
+	Hospital        uuid.UUID
 	JourneyInstance uuid.UUID
 	StageTemplate   uuid.UUID
 	Status          string
@@ -370,8 +388,10 @@ type StageUpdateParams struct {
 	ID              uuid.UUID
 }
 
+// Does not complete a stage: that is StageComplete's, which knows when.
 func (q *Queries) StageUpdate(ctx context.Context, arg StageUpdateParams) error {
 	_, err := q.db.Exec(ctx, stageUpdate,
+		arg.Hospital,
 		arg.JourneyInstance,
 		arg.StageTemplate,
 		arg.Status,

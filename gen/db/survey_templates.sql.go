@@ -81,7 +81,7 @@ func (q *Queries) SurveyTemplateInsert(ctx context.Context, arg SurveyTemplateIn
 
 const surveyTemplateList = `-- name: SurveyTemplateList :many
 SELECT
-    s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.id, s.is_active, s.name, s.name_ar,
+    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
     s.updated_at
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
@@ -105,10 +105,10 @@ type SurveyTemplateListParams struct {
 }
 
 type SurveyTemplateListRow struct {
+	ID           uuid.UUID
 	CreatedAt    time.Time
 	Hospital     uuid.UUID
 	HospitalName string
-	ID           uuid.UUID
 	IsActive     bool
 	Name         string
 	NameAr       string
@@ -133,10 +133,10 @@ func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateList
 	for rows.Next() {
 		var i SurveyTemplateListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CreatedAt,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.IsActive,
 			&i.Name,
 			&i.NameAr,

@@ -175,10 +175,10 @@ func (q *Queries) UserInsert(ctx context.Context, arg UserInsertParams) error {
 
 const userList = `-- name: UserList :many
 SELECT
-    u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
+    u.id, u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
     u.full_name,
     ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id)::uuid[] AS groups,
-    u.hospital_id AS hospital, h.name AS hospital_name, u.id, u.is_active, u.language, u.last_login, u.last_name,
+    u.hospital_id AS hospital, h.name AS hospital_name, u.is_active, u.language, u.last_login, u.last_name,
     u.phone,
     ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id ORDER BY o.id)::text[] AS roles,
     u.updated_at, u.username
@@ -210,6 +210,7 @@ type UserListParams struct {
 }
 
 type UserListRow struct {
+	ID             uuid.UUID
 	CreatedAt      time.Time
 	Department     *uuid.UUID
 	DepartmentName *string
@@ -220,7 +221,6 @@ type UserListRow struct {
 	Groups         []uuid.UUID
 	Hospital       *uuid.UUID
 	HospitalName   *string
-	ID             uuid.UUID
 	IsActive       bool
 	Language       string
 	LastLogin      *time.Time
@@ -252,6 +252,7 @@ func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]UserListR
 	for rows.Next() {
 		var i UserListRow
 		if err := rows.Scan(
+			&i.ID,
 			&i.CreatedAt,
 			&i.Department,
 			&i.DepartmentName,
@@ -262,7 +263,6 @@ func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]UserListR
 			&i.Groups,
 			&i.Hospital,
 			&i.HospitalName,
-			&i.ID,
 			&i.IsActive,
 			&i.Language,
 			&i.LastLogin,
@@ -332,6 +332,17 @@ func (q *Queries) UserLock(ctx context.Context, arg UserLockParams) (UserLockRow
 	return i, err
 }
 
+const userLockAdmins = `-- name: UserLockAdmins :exec
+SELECT FROM roles WHERE name = 'PX Admin' FOR NO KEY UPDATE
+`
+
+// One at a time may take a PX Admin away. A statement of its own, before the count: one that waited for the
+// lock would still count those who were there when it began.
+func (q *Queries) UserLockAdmins(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, userLockAdmins)
+	return err
+}
+
 const userLoggedIn = `-- name: UserLoggedIn :exec
 UPDATE users SET last_login = now(), password = coalesce($1, password) WHERE id = $2
 `
@@ -348,16 +359,14 @@ func (q *Queries) UserLoggedIn(ctx context.Context, arg UserLoggedInParams) erro
 }
 
 const userOtherAdmins = `-- name: UserOtherAdmins :one
-WITH role AS (SELECT id FROM roles WHERE name = 'PX Admin' FOR UPDATE)
 SELECT count(*)
 FROM user_roles r
-JOIN role ON role.id = r.role_id
+JOIN roles o ON o.id = r.role_id AND o.name = 'PX Admin'
 JOIN users u ON u.id = r.user_id
 WHERE u.is_active AND u.id <> $1
 `
 
-// How many active PX Admins there are beside this user. The role's row is locked first, so that two
-// requests cannot each take the other for the one who stays.
+// How many active PX Admins there are beside this user.
 func (q *Queries) UserOtherAdmins(ctx context.Context, id uuid.UUID) (int64, error) {
 	row := q.db.QueryRow(ctx, userOtherAdmins, id)
 	var count int64

@@ -226,8 +226,7 @@ func (p *player) templates() *collection[hospitalday.Template, client.JourneyTem
 	}
 }
 
-// stages are found in the plan's templates only: the codes are unique in there, since every one
-// begins with its template's.
+// stages are known by their template and their code, which is unique in there.
 func (p *player) stages(templates, surveys map[string]client.ID) *collection[stage, client.StageTemplate] {
 	stageKey := func(template client.ID, code string) string { return template.String() + " " + code }
 	return &collection[stage, client.StageTemplate]{

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func mustRead(t *testing.T, environ ...string) Config {
+	t.Helper()
+	config, warnings, err := readConfig(environ)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	return config
+}
+
+func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
+	config := mustRead(t, "HOME=/home/sara", "PATH=/bin", "PX360_LOG_LEVEL=", "PX360_TEST_ANYTHING=1")
+	if config.AdminUsername != "admin" || config.AccessLifetime != 30*time.Minute || config.RefreshLifetime != 24*time.Hour ||
+		config.Workers != 2 || config.MaxConnections != 16 || config.LogLevel != slog.LevelInfo {
+		t.Errorf("got %+v", config)
+	}
+	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
+		t.Errorf("what the commands decide on is decided: %+v", config)
+	}
+}
+
+func TestConfigValues(t *testing.T) {
+	t.Parallel()
+	config := mustRead(t, "PX360_TRUSTED_PROXIES=10.1.2.3/8, 192.0.2.7,2001:db8::/32", "PX360_RATE_LIMITS=off",
+		"PX360_LOG_LEVEL=WARN", "PX360_ACCESS_TOKEN_LIFETIME=90s", "PX360_DATA_DIR=/data")
+	want := []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
+	}
+	if fmt.Sprint(config.TrustedProxies) != fmt.Sprint(want) {
+		t.Errorf("trusted proxies are %v, want %v", config.TrustedProxies, want)
+	}
+	if config.RateLimits != limitsOff || config.LogLevel != slog.LevelWarn || config.AccessLifetime != 90*time.Second || config.DataDir != "/data" {
+		t.Errorf("got %+v", config)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{
+		"PX360_WORKERS=many":              `PX360_WORKERS: "many" is no number`,
+		"PX360_WORKERS=0":                 "PX360_WORKERS must be at least 1",
+		"PX360_MAX_CONNECTIONS=3":         "PX360_MAX_CONNECTIONS at least 2 more",
+		"PX360_RATE_LIMITS=maybe":         `PX360_RATE_LIMITS: "maybe" is neither enforce, report nor off`,
+		"PX360_TRUSTED_PROXIES=localhost": `PX360_TRUSTED_PROXIES: "localhost" is no network such as 10.0.0.0/8`,
+		"PX360_LOG_LEVEL=loud":            "PX360_LOG_LEVEL: ",
+		"PX360_REFRESH_TOKEN_LIFETIME=1x": "PX360_REFRESH_TOKEN_LIFETIME: ",
+		"PX360_SECRET_KEY=hunter2":        "PX360_SECRET_KEY has 7 bytes and needs 32",
+	} {
+		_, _, err := readConfig([]string{set})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", set, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a secret is shown: %v", err)
+		}
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"PX360_DATABSE_URL": "do you mean PX360_DATABASE_URL?",
+		"PX360_ADRESS":      "do you mean PX360_ADDR?",
+		"PX360_ADMIN_USER":  "do you mean PX360_ADMIN_USERNAME?",
+		"PX360_COFFEE":      "`px360 help` lists those there are",
+	} {
+		_, warnings, err := readConfig([]string{name + "=x"})
+		if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], name+" ") || !strings.HasSuffix(warnings[0], want) {
+			t.Errorf("%s: %v, %v", name, warnings, err)
+		}
+	}
+}
+
+func TestSecretsAreNeverShown(t *testing.T) {
+	t.Parallel()
+	const hidden = "correct-horse-battery-staple-and-more"
+	config := mustRead(t, "PX360_SECRET_KEY="+hidden, "PX360_SECRET_KEY_PREVIOUS="+hidden, "PX360_ADMIN_PASSWORD="+hidden,
+		"PX360_DATABASE_URL=postgres://px360:"+hidden+"@db/px360", "PX360_LOG_LEVEL=debug")
+	var shown bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&shown, verb+verb+"\n", config, config.SecretKey)
+	}
+	_ = json.NewEncoder(&shown).Encode(config)
+	slog.New(slog.NewJSONHandler(&shown, nil)).Info("configuration", "config", config, "key", config.SecretKey)
+	slog.New(slog.NewTextHandler(&shown, nil)).Info("configuration", "config", config, "key", config.SecretKey)
+	if strings.Contains(shown.String(), "correct-horse") || strings.Contains(shown.String(), fmt.Sprintf("%x", "correct-horse")) {
+		t.Errorf("a secret is shown:\n%s", shown.String())
+	}
+	if !strings.Contains(shown.String(), `"PX360_SECRET_KEY":"(set)"`) || !strings.Contains(shown.String(), `"PX360_LOG_LEVEL":"DEBUG"`) {
+		t.Errorf("the log does not tell what is set:\n%s", shown.String())
+	}
+}
+
+func TestVariablesAreDocumented(t *testing.T) {
+	t.Parallel()
+	for _, v := range variables() {
+		if v.name == prefix || v.help == "" {
+			t.Errorf("field %s of Config has no name or no help", v.field)
+		}
+	}
+	var table strings.Builder
+	if err := writeVariables(&table); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(table.String(), "\n"); lines != len(variables())+2 {
+		t.Errorf("the table has %d lines:\n%s", lines, table.String())
+	}
+}
+
+func TestDefaultDataDir(t *testing.T) {
+	t.Parallel()
+	home, xdg := map[string]string{"HOME": "/home/sara"}, map[string]string{"HOME": "/home/sara", "XDG_DATA_HOME": "/data"}
+	for want, got := range map[string]string{
+		"/home/sara/.local/share/px360": defaultDataDir(home, false),
+		"/data/px360":                   defaultDataDir(xdg, false),
+		"/var/lib/px360":                defaultDataDir(xdg, true),
+		".local/share/px360":            defaultDataDir(nil, false),
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestKeptSecret(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	first, fresh, err := keptSecret(path, newSecretKey)
+	if err != nil || !fresh || len(first) < minSecretKey {
+		t.Fatal(len(first), fresh, err)
+	}
+	again, fresh, err := keptSecret(path, newSecretKey)
+	if err != nil || fresh || again != first {
+		t.Errorf("the second time it is another: %v, %v", fresh, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := keptSecret(path, newSecretKey); err == nil || !strings.Contains(err.Error(), "is empty: delete it") {
+		t.Errorf("an empty file: %v", err)
+	}
+}
+
+func TestKeptSecretMadeByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	secrets, makers := map[secret]bool{}, 0
+	for range 20 {
+		wait.Go(func() {
+			text, fresh, err := keptSecret(path, newPassword)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			secrets[text] = true
+			if fresh {
+				makers++
+			}
+		})
+	}
+	wait.Wait()
+	if len(secrets) != 1 || makers != 1 {
+		t.Errorf("%d secrets by %d makers", len(secrets), makers)
+	}
+}

@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/px360/px360/gen/client"
+	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/hospitalday/demo"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// running is a command under way.
+type running struct {
+	t              *testing.T
+	stdout, stderr *output
+	stop           context.CancelFunc
+	done           chan struct{}
+	code           int
+}
+
+// output can be read while a command writes it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start starts a command; it is stopped after the test at the latest.
+func start(t *testing.T, environ []string, stdin string, args ...string) *running {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{t: t, stdout: &output{}, stderr: &output{}, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		p := program{stdin: strings.NewReader(stdin), stdout: r.stdout, stderr: r.stderr, environ: environ}
+		r.code = p.run(ctx, args)
+	}()
+	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// end stops the command and returns its exit code.
+func (r *running) end() int {
+	r.stop()
+	<-r.done
+	return r.code
+}
+
+// wait returns the exit code once the command ends by itself.
+func (r *running) wait() int {
+	<-r.done
+	return r.code
+}
+
+// find waits for the pattern in an output and returns its first group.
+func (r *running) find(o *output, pattern string) string {
+	r.t.Helper()
+	var found []string
+	expression := regexp.MustCompile(pattern)
+	dbtest.Eventually(r.t, "output "+pattern, func() bool {
+		found = expression.FindStringSubmatch(o.String())
+		select {
+		case <-r.done:
+			if found == nil {
+				r.t.Fatalf("the command ended with %d:\n%s%s", r.code, r.stdout, r.stderr)
+			}
+		default:
+		}
+		return found != nil
+	})
+	return found[1]
+}
+
+// run runs a command to its end and wants this exit code.
+func run(t *testing.T, want int, environ []string, stdin string, args ...string) *running {
+	t.Helper()
+	r := start(t, environ, stdin, args...)
+	if got := r.wait(); got != want {
+		t.Fatalf("px360 %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, r.stdout, r.stderr)
+	}
+	return r
+}
+
+func wantText(t *testing.T, text, want string) {
+	t.Helper()
+	if !strings.Contains(text, want) {
+		t.Errorf("no %q in:\n%s", want, text)
+	}
+}
+
+func connect(t *testing.T, url, username, password string) *client.ClientWithResponses {
+	t.Helper()
+	api, err := client.Connect(t.Context(), url, username, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	help := run(t, 0, nil, "", "help").stdout.String()
+	for _, want := range []string{"px360 up", "Environment variables:", "PX360_DATABASE_URL", "127.0.0.1:8000"} {
+		wantText(t, help, want)
+	}
+	if run(t, 0, nil, "").stdout.String() != help {
+		t.Error("px360 alone does not show the help")
+	}
+	p := &program{stdout: &output{}}
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || c.Example == "" {
+			t.Errorf("%s does not explain itself", c.CommandPath())
+		}
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(p.rootCommand())
+}
+
+func TestWrongCalls(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"frobnicate":        `unknown command "frobnicate"`,
+		"up now":            `unknown command "now" for "px360 up"`,
+		"serve --fast":      "unknown flag: --fast",
+		"user create-admin": "accepts 1 arg(s), received 0\n`px360 user create-admin --help` tells more",
+	} {
+		wantText(t, run(t, 2, nil, "", strings.Fields(line)...).stderr.String(), want)
+	}
+}
+
+func TestWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	dir := "PX360_DATA_DIR=" + t.TempDir()
+	key := "PX360_SECRET_KEY=" + newSecretKey()
+	for line, want := range map[string]string{
+		"serve":                                "PX360_DATABASE_URL is not set",
+		"work":                                 "PX360_DATABASE_URL is not set",
+		"migrate":                              "PX360_DATABASE_URL is not set",
+		"user create-admin sara":               "PX360_DATABASE_URL is not set, and there is no private Postgres",
+		"demo":                                 "give the password of admin in PX360_ADMIN_PASSWORD",
+		"demo --url https://px360.example.org": "give the password of admin at px360.example.org",
+	} {
+		wantText(t, run(t, 1, []string{dir, key}, "", strings.Fields(line)...).stderr.String(), want)
+	}
+	wantText(t, run(t, 1, []string{dir, "PX360_DATABASE_URL=postgres://px360"}, "", "serve").stderr.String(), "PX360_SECRET_KEY is not set")
+}
+
+// The password that `up` keeps for this host is sent to no other.
+func TestDemoLogin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, adminPasswordFile), []byte("kept\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ url, flag, variable, want string }{
+		{"", "", "", "kept"},
+		{"http://localhost:9000", "", "", "kept"},
+		{"http://[::1]:9000", "", "", "kept"},
+		{"", "flag", "variable", "flag"},
+		{"https://px360.example.org", "", "variable", "variable"},
+		{"https://px360.example.org", "", "", ""},
+		{"https://localhost.example.org", "", "", ""},
+	} {
+		p := program{config: Config{DataDir: dir, AdminUsername: "admin", AdminPassword: secret(test.variable)}}
+		options := demo.Options{URL: test.url, Password: test.flag}
+		if err := p.demoLogin(&options); (err == nil) != (test.want != "") || options.Password != test.want {
+			t.Errorf("%+v: password %q, %v", test, options.Password, err)
+		}
+	}
+}
+
+// What somebody does who tries PX360 for the first time, and once more.
+func TestUpAndDemo(t *testing.T) {
+	t.Parallel()
+	environ := []string{
+		"PX360_DATABASE_URL=" + dbtest.New(t), "PX360_DATA_DIR=" + t.TempDir(), "PX360_ADDR=127.0.0.1:0",
+		"PX360_METRICS_ADDR=127.0.0.1:0", "PX360_LOG_LEVEL=info", "PX360_ADDDR=x",
+	}
+	up := start(t, environ, "", "up")
+	url := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	password := up.find(up.stdout, `Log in +user admin, password (\S+) \(kept in `)
+	connect(t, url, "admin", password)
+	wantText(t, up.stderr.String(), "do you mean PX360_ADDR?")
+
+	first := run(t, 0, environ, "", "demo", "--url", url).stdout.String()
+	for _, want := range []string{ // as in the day's README
+		`accepted +5382\n`, `duplicate +10 `, `refused +981 `, `processed +2298 `, `ignored +2395 +stage_done`, `ignored +653 +no_stage`,
+		`ignored +26 +journey_not_active`, `failed +10 +department_missing`, `active +537\n`, `completed +477\n`, `surveys scheduled +574\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(first) {
+			t.Errorf("no %s in:\n%s", want, first)
+		}
+	}
+	metrics := up.find(up.stderr, `"msg":"showing metrics and profiles","addr":"([^"]+)"`)
+	if response, err := http.Get("http://" + metrics + "/metrics"); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("metrics: %v, %v", response, err)
+	} else {
+		response.Body.Close()
+	}
+	if code := up.end(); code != 0 {
+		t.Errorf("up ended with %d", code)
+	}
+
+	up = start(t, environ, "", "up")
+	url = up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	wantText(t, up.stdout.String(), "user admin, password as in ")
+	second := run(t, 0, environ, "", "demo", "--url", url).stdout.String()
+	for _, want := range []string{`accepted +0\n`, `duplicate +5392 `, `patients +0 +1028\n`, `processed +2298 `, `completed +477\n`} {
+		if !regexp.MustCompile(want).MatchString(second) {
+			t.Errorf("no %s in:\n%s", want, second)
+		}
+	}
+}
+
+// A password file must not promise what nobody can log in with.
+func TestUpWithAnotherAdmin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	environ := []string{"PX360_DATABASE_URL=" + dbtest.New(t), "PX360_DATA_DIR=" + dir, "PX360_ADDR=127.0.0.1:0"}
+	run(t, 0, environ, "correct-horse-battery\n", "user", "create-admin", "sara")
+	up := start(t, environ, "", "up")
+	up.find(up.stdout, `(as a PX Admin; .px360 user set-password NAME. helps)`)
+	if _, err := os.Stat(filepath.Join(dir, adminPasswordFile)); err == nil {
+		t.Error("a password of nobody is kept")
+	}
+}
+
+func TestTwoUpsAtOnce(t *testing.T) {
+	t.Parallel()
+	environ := []string{"PX360_DATABASE_URL=" + dbtest.NewBlank(t), "PX360_DATA_DIR=" + t.TempDir(), "PX360_ADDR=127.0.0.1:0"}
+	one, other := start(t, environ, "", "up"), start(t, environ, "", "up")
+	url := one.find(one.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	other.find(other.stdout, `(PX360 is running)`)
+	kept, err := os.ReadFile(filepath.Join(environ[1][len("PX360_DATA_DIR="):], adminPasswordFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, url, "admin", strings.TrimSpace(string(kept)))
+	address := strings.TrimPrefix(url, "http://")
+	third := run(t, 1, append(environ, "PX360_ADDR="+address), "", "up")
+	wantText(t, third.stderr.String(), address+" is in use, perhaps by another px360")
+}
+
+// The whole of `up` with nothing given but a place for its data.
+func TestUpWithPrivatePostgres(t *testing.T) {
+	t.Parallel()
+	// Not t.TempDir(), whose parents are closed to the user as whom root runs Postgres.
+	dir, err := os.MkdirTemp("", "px360-up-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := localpg.Remove(filepath.Join(dir, "postgres")); err != nil {
+			t.Error(err)
+		}
+	})
+	environ := []string{"PX360_DATA_DIR=" + dir, "PX360_ADDR=127.0.0.1:0", "PX360_ADMIN_USERNAME=sara", "PX360_ADMIN_PASSWORD=correct-horse-battery"}
+	up := start(t, environ, "", "up")
+	url := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	wantText(t, up.stdout.String(), "user sara, password as in PX360_ADMIN_PASSWORD")
+	connect(t, url, "sara", "correct-horse-battery")
+
+	run(t, 0, environ, "other-horse-battery", "user", "set-password", "sara") // joins the running one
+	connect(t, url, "sara", "other-horse-battery")
+	if code := up.end(); code != 0 {
+		t.Errorf("up ended with %d", code)
+	}
+	run(t, 0, environ, "third-horse-battery", "user", "set-password", "sara") // starts it for this
+}
+
+// The way of a production system: migrate, then serve and work apart.
+func TestServeAndWork(t *testing.T) {
+	t.Parallel()
+	environ := []string{
+		"PX360_DATABASE_URL=" + dbtest.NewBlank(t), "PX360_ADDR=127.0.0.1:0", "PX360_SECRET_KEY=" + newSecretKey(),
+		"PX360_DATA_DIR=" + t.TempDir(),
+	}
+	for _, command := range []string{"serve", "work"} {
+		wantText(t, run(t, 1, environ, "", command).stderr.String(), "run `px360 migrate`")
+	}
+	wantText(t, run(t, 0, environ, "", "migrate").stdout.String(), "up to date")
+	run(t, 0, environ, "", "migrate")
+	run(t, 0, environ, "correct-horse-battery\n", "user", "create-admin", "sara")
+
+	serve, work := start(t, environ, "", "serve"), start(t, environ, "", "work")
+	url := "http://" + serve.find(serve.stderr, `"msg":"serving","addr":"([^"]+)"`)
+	work.find(work.stderr, `"msg":"(working)"`)
+	wantText(t, serve.stderr.String(), "PX360_PUBLIC_URL is not set")
+	api := connect(t, url, "sara", "correct-horse-battery")
+	sent, err := api.CreateEventWithResponse(t.Context(), nil, client.EventCreate{SourceSystem: "his", EventCode: "X", EncounterID: "E1"})
+	if err != nil || sent.JSON201 == nil {
+		t.Fatalf("%v: %s", err, sent.Body)
+	}
+	dbtest.Eventually(t, "the event's outcome", func() bool {
+		event, err := api.RetrieveEventWithResponse(t.Context(), sent.JSON201.ID)
+		if err != nil || event.JSON200 == nil {
+			t.Fatalf("%v: %s", err, event.Body)
+		}
+		return event.JSON200.Status == client.EventStatusIgnored && event.JSON200.Reason == "no_journey"
+	})
+	for _, r := range []*running{serve, work} {
+		if code := r.end(); code != 0 {
+			t.Errorf("ended with %d:\n%s", code, r.stderr)
+		}
+		wantJSONLines(t, r.stderr.String())
+	}
+}
+
+func wantJSONLines(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is no JSON: %s", line)
+		}
+	}
+}
+
+func TestMigrateDown(t *testing.T) {
+	t.Parallel()
+	environ := []string{"PX360_DATABASE_URL=" + dbtest.New(t)}
+	wantText(t, run(t, 1, environ, "", "migrate", "--down").stderr.String(), "add --delete-all-data")
+	run(t, 0, environ, "", "migrate", "--down", "--delete-all-data")
+	wantText(t, run(t, 1, environ, "", "work").stderr.String(), "run `px360 migrate`")
+}
+
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("lost")
+	waits := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	fails := func(context.Context) error { return lost }
+	if err := together(t.Context(), idle, waits, fails); !errors.Is(err, lost) {
+		t.Errorf("a part failed and the others ended with %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := together(ctx, idle, waits); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}

@@ -1,0 +1,315 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/px360/px360/openapi"
+	"github.com/px360/px360/server/auth"
+)
+
+// Where the documentation is. Everything it needs is under these paths: its pages ask no other host
+// for anything, and their policies see to that.
+const (
+	schemaPath  = "/api/schema/"
+	swaggerPath = "/api/docs/"
+	redocPath   = "/api/redoc/"
+	assetsPath  = "/api/docs/assets/"
+)
+
+// Policies of what the pages may load. Nothing is inline but two kinds of style elements of ReDoc's,
+// each allowed by the hash of its text: those that are empty when they are inserted and filled by
+// script, and the one of its scroll bars. Its search runs in a worker that it keeps as text.
+const (
+	emptyStyle     = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+	scrollBarStyle = "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
+
+	lockedPolicy  = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	swaggerPolicy = lockedPolicy + "; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+	redocPolicy   = lockedPolicy + "; script-src 'self'; style-src 'self' " + emptyStyle + " " + scrollBarStyle +
+		"; img-src 'self' data:; connect-src 'self'; worker-src blob:"
+)
+
+// What a cache may do. An asset's address has its content's hash, so that it never changes.
+const (
+	cacheRevalidate = "public, no-cache"
+	cacheForever    = "public, max-age=31536000, immutable"
+)
+
+// limitText says in words what a rate limit of the contract is.
+var limitText = map[string]string{
+	"none":   "none",
+	"auth":   "`auth` (10 per minute and IP address)",
+	"user":   "`user` (100 per minute and user)",
+	"events": "`events` (1000 per hour and source system)",
+}
+
+// routeDocs adds the schema and the pages that show it: open to everyone, for GET and HEAD only.
+func (s *Server) routeDocs() {
+	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
+	made := sync.OnceValues(newDocs)
+	route := func(path, policy string, answer func(*docs, echo.Context) error) {
+		s.routeDoc(path, func(c echo.Context) error {
+			header := c.Response().Header()
+			header.Set("Content-Security-Policy", policy)
+			header.Set("Referrer-Policy", "no-referrer")
+			header.Set("X-Frame-Options", "DENY")
+			d, err := made()
+			if err != nil {
+				return err
+			}
+			return answer(d, c)
+		})
+	}
+	route(schemaPath, lockedPolicy, (*docs).serveSchema)
+	route(swaggerPath, swaggerPolicy, func(d *docs, c echo.Context) error { return d.swagger.send(c, cacheRevalidate) })
+	route(redocPath, redocPolicy, func(d *docs, c echo.Context) error { return d.redoc.send(c, cacheRevalidate) })
+	route(assetsPath+":name/", lockedPolicy, (*docs).serveAsset)
+}
+
+func (s *Server) routeDoc(path string, handler echo.HandlerFunc) {
+	const allow = "GET, HEAD, OPTIONS"
+	s.static[path] = true
+	s.echo.GET(path, handler)
+	s.echo.RouteNotFound(path, func(c echo.Context) error { // any other method
+		if c.Request().Method == http.MethodOptions {
+			c.Response().Header().Set("Allow", allow)
+			return c.NoContent(http.StatusNoContent)
+		}
+		return &problem{http.StatusMethodNotAllowed, detail{Detail: `Method "` + c.Request().Method + `" not allowed.`}, map[string]string{"Allow": allow}}
+	})
+}
+
+// docs is the documentation, ready to be sent.
+type docs struct {
+	swagger, redoc *file
+	assets         map[string]*file // by name
+	schema         map[string]*file // by format
+}
+
+func newDocs() (*docs, error) {
+	published, err := openapi.Publish(about(), noter())
+	if err != nil {
+		return nil, fmt.Errorf("publish the contract: %w", err)
+	}
+	d := &docs{assets: map[string]*file{}, schema: map[string]*file{
+		"yaml": newFile("schema.yaml", published.YAML), "json": newFile("schema.json", published.JSON),
+	}}
+	entries, err := fs.ReadDir(openapi.Docs, "docs")
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		content, err := openapi.Docs.ReadFile("docs/" + entry.Name())
+		switch name := entry.Name(); {
+		case err != nil:
+			return nil, err
+		case strings.HasSuffix(name, ".gz"):
+			d.assets[strings.TrimSuffix(name, ".gz")] = newPackedFile(strings.TrimSuffix(name, ".gz"), content)
+		case !strings.HasSuffix(name, ".html"):
+			d.assets[name] = newFile(name, content)
+		}
+	}
+	if d.swagger, err = d.page("swagger.html"); err != nil {
+		return nil, err
+	}
+	d.redoc, err = d.page("redoc.html")
+	return d, err
+}
+
+// page makes a page, with the addresses of the assets that it loads.
+func (d *docs) page(name string) (*file, error) {
+	address := func(name string) (string, error) {
+		f, found := d.assets[name]
+		if !found {
+			return "", fmt.Errorf("no asset %s", name)
+		}
+		return assetsPath + name + "?v=" + f.version, nil
+	}
+	page, err := template.New(name).Funcs(template.FuncMap{"asset": address}).ParseFS(openapi.Docs, "docs/"+name)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := page.Execute(&text, nil); err != nil {
+		return nil, err
+	}
+	return newFile(name, text.Bytes()), nil
+}
+
+// about is what the description of the API says besides: the tables of who may do what and how often.
+func about() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Try it in [Swagger UI](%[1]s), read it in [ReDoc](%[2]s), or take the schema as [YAML](%[3]s?format=yaml) or [JSON](%[3]s?format=json).\n",
+		swaggerPath, redocPath, schemaPath)
+	b.WriteString("\n## Who may do what\n\nEach operation names its permission. PX Admins see every hospital; everybody else sees and changes only what is their own hospital's.\n\n" +
+		"| Permission | Who has it | What it is for |\n|---|---|---|\n")
+	for _, rule := range auth.Permissions() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.Permission, rule.Who(), rule.Meaning)
+	}
+	b.WriteString("\n## Rate limits\n\nEach operation names its limit. Over it, the answer is 429 and `Retry-After` says when to come back.")
+	return b.String()
+}
+
+// noter tells of an operation who may call it and how often.
+func noter() func(permission, rateLimit string) string {
+	rules := map[string]auth.Rule{}
+	for _, rule := range auth.Permissions() {
+		rules[rule.Permission] = rule
+	}
+	return func(permission, rateLimit string) string {
+		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rules[permission].Who(), limitText[rateLimit])
+	}
+}
+
+// A file is something to send, packed for the clients that take it so and plain for the others.
+type file struct {
+	mediaType string
+	version   string // a hash of the content
+	packed    []byte
+	plain     func() ([]byte, error)
+}
+
+func newFile(name string, content []byte) *file {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(content) // a buffer takes everything
+	_ = w.Close()
+	f := newPackedFile(name, packed.Bytes())
+	f.plain = func() ([]byte, error) { return content, nil }
+	return f
+}
+
+// newPackedFile keeps what was packed beforehand, and unpacks it only when somebody wants that.
+func newPackedFile(name string, packed []byte) *file {
+	mediaType := map[string]string{".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}[path.Ext(name)]
+	hash := sha256.Sum256(packed)
+	return &file{
+		mediaType: mediaType + "; charset=utf-8", version: hex.EncodeToString(hash[:8]), packed: packed,
+		plain: sync.OnceValues(func() ([]byte, error) {
+			r, err := gzip.NewReader(bytes.NewReader(packed))
+			if err != nil {
+				return nil, err
+			}
+			return io.ReadAll(r)
+		}),
+	}
+}
+
+// send writes the file, or 304 to who has it.
+func (f *file) send(c echo.Context, cache string) error {
+	content, tag := f.packed, f.version+"-gzip"
+	header := c.Response().Header()
+	if quality(c.Request().Header.Get("Accept-Encoding"), "gzip", "*") > 0 {
+		header.Set("Content-Encoding", "gzip")
+	} else {
+		var err error
+		if content, err = f.plain(); err != nil {
+			return err
+		}
+		tag = f.version
+	}
+	header.Add("Vary", "Accept-Encoding")
+	header.Set("Content-Type", f.mediaType)
+	header.Set("Content-Length", strconv.Itoa(len(content)))
+	header.Set("Cache-Control", cache)
+	header.Set("ETag", `"`+tag+`"`)
+	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, bytes.NewReader(content))
+	return nil
+}
+
+// serveAsset sends what a page loads. While two versions of the program run side by side, one may be
+// asked for the other's asset: it answers with its own, which nobody may keep.
+func (d *docs) serveAsset(c echo.Context) error {
+	f, found := d.assets[c.Param("name")]
+	if !found {
+		return errNotFound
+	}
+	cache := cacheRevalidate
+	if c.QueryParam("v") == f.version {
+		cache = cacheForever
+	}
+	return f.send(c, cache)
+}
+
+// schemaTypes are the media types of the schema and the format of each, the preferred ones first.
+var schemaTypes = []struct{ mediaType, format string }{
+	{"application/vnd.oai.openapi", "yaml"},
+	{"application/yaml", "yaml"},
+	{"text/yaml", "yaml"},
+	{"application/vnd.oai.openapi+json", "json"},
+	{"application/json", "json"},
+}
+
+// serveSchema sends the schema as YAML or JSON: the format that the query asks for, in the media type
+// that the client likes best.
+func (d *docs) serveSchema(c echo.Context) error {
+	format := c.QueryParam("format")
+	if format != "" && d.schema[format] == nil {
+		return errNotFound
+	}
+	header := c.Response().Header()
+	header.Add("Vary", "Accept")
+	accept := strings.Join(c.Request().Header.Values("Accept"), ",")
+	if strings.TrimSpace(accept) == "" {
+		accept = "*/*"
+	}
+	best, at := 0.0, -1
+	for i, offer := range schemaTypes {
+		if format != "" && format != offer.format {
+			continue
+		}
+		class, _, _ := strings.Cut(offer.mediaType, "/")
+		if q := quality(accept, offer.mediaType, class+"/*", "*/*"); q > best {
+			best, at = q, i
+		}
+	}
+	if at < 0 {
+		return errNotAcceptable
+	}
+	offer := schemaTypes[at]
+	header.Set("Content-Disposition", `inline; filename="px360.`+offer.format+`"`)
+	f := *d.schema[offer.format]
+	if f.mediaType = offer.mediaType; offer.format == "yaml" { // JSON is UTF-8 always
+		f.mediaType += "; charset=utf-8"
+	}
+	return f.send(c, cacheRevalidate)
+}
+
+// quality is how much a header like Accept wants something, named from the most to the least exact: 0
+// if not at all. What is named exactly counts a trifle more, so that "application/json, */*" is JSON.
+func quality(header string, names ...string) float64 {
+	wanted := map[string]float64{}
+	for part := range strings.SplitSeq(header, ",") {
+		name, parameters, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(parameters["q"], 64)
+		if err != nil {
+			q = 1
+		}
+		wanted[name] = q
+	}
+	for i, name := range names {
+		if q, found := wanted[name]; found {
+			return q * (1 - float64(i)/1000)
+		}
+	}
+	return 0
+}

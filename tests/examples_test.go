@@ -1,0 +1,153 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/px360/px360/server"
+)
+
+// TestExamples sends every example of a request in the contract, and compares every example of an
+// answer with the real one. A success that the contract documents and that this walk does not produce
+// fails the test.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	m := newSample(start(t))
+	m.settled()
+	m.exampleOf("assignRole", "", http.StatusOK)
+	m.each(http.MethodGet, func(o exampleOperation) { m.call(o, "", nil, http.StatusOK) })
+	m.each(http.MethodPut, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
+	m.each(http.MethodPatch, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
+	m.exampleOf("removeRole", "", http.StatusOK)
+	m.exampleOf("rotateIntegrationConfigKey", "", http.StatusOK)
+	m.eventExamples()
+	m.each(http.MethodDelete, func(o exampleOperation) { m.deleteExample(o) })
+	m.tokenExamples() // the last, because they end tokens
+
+	for _, id := range slices.Sorted(maps.Keys(m.operations)) {
+		for _, status := range m.operations[id].successes() {
+			if what := fmt.Sprintf("%s %d", id, status); !m.done[what] {
+				t.Errorf("%s is documented, and was not produced", what)
+			}
+		}
+	}
+	t.Logf("%d operations, %d documented successes", len(m.operations), len(m.done))
+}
+
+// each calls f for every operation with this method, in the order of their ids.
+func (m *sample) each(method string, f func(exampleOperation)) {
+	for _, id := range slices.Sorted(maps.Keys(m.operations)) {
+		if o := m.operations[id]; o.method == method && o.response(http.StatusOK) != nil || method == http.MethodDelete && o.method == method {
+			f(o)
+		}
+	}
+}
+
+// exampleOf sends an operation's example as it is.
+func (m *sample) exampleOf(operation, id string, status int) answer {
+	m.t.Helper()
+	o := m.operations[operation]
+	return m.call(o, id, m.body(o), status)
+}
+
+func (m *sample) eventExamples() {
+	m.exampleOf("createEvent", "", http.StatusOK) // the same as before
+	m.exampleOf("bulkCreateEvents", "", http.StatusOK)
+	bulk := m.operations["bulkCreateEvents"]
+	body := m.body(bulk)
+	event := body.(map[string]any)["events"].([]any)[0]
+	makeUnique(event)
+	m.call(bulk, "", body, http.StatusCreated)
+	// Its encounter has no journey, so it is ignored, and can be reprocessed.
+	m.settled()
+	encounter := fmt.Sprint(event.(map[string]any)["encounter_id"])
+	list := m.send(http.MethodGet, "/api/integrations/events/?encounter_id="+encounter, m.token, nil)
+	m.exampleOf("reprocessEvent", pick([]byte(list.body), "results.0.id"), http.StatusOK)
+}
+
+// deleteExample deletes something that the operation next to it made for that.
+func (m *sample) deleteExample(o exampleOperation) {
+	collection := strings.TrimSuffix(o.path, "{id}/")
+	for id, create := range m.operations {
+		if create.method == http.MethodPost && create.path == collection {
+			m.call(o, m.create(id), nil, http.StatusNoContent)
+			return
+		}
+	}
+	m.t.Fatalf("%s: nothing makes what it deletes", o.OperationID)
+}
+
+func (m *sample) tokenExamples() {
+	change := m.operations["changePassword"]
+	passwords := m.body(change).(map[string]any)
+	user := m.body(m.operations["createUser"]).(map[string]any)
+	makeUnique(user)
+	user["password"], user["password_confirm"] = passwords["old_password"], passwords["old_password"]
+	m.system.create(m.token, "/api/auth/users/", user)
+	m.callAs(m.system.token(user["username"].(string), user["password"].(string)), change, "", passwords, http.StatusOK)
+	for _, operation := range []string{"createToken", "refreshToken", "verifyToken", "blacklistToken"} {
+		m.exampleOf(operation, "", http.StatusOK)
+	}
+}
+
+// TestErrorExamples produces every error that the contract documents once for all operations, and
+// compares it with its example to the letter.
+func TestErrorExamples(t *testing.T) {
+	t.Parallel()
+	const hospitals = "/api/organizations/hospitals/"
+	s := startServer(t)
+	admin := s.token(adminName, adminPassword)
+	hospital := s.create(admin, hospitals, map[string]any{"name": "A", "code": unique("H")})
+	s.create(admin, "/api/organizations/departments/", map[string]any{"name": "A", "code": "D", "hospital": hospital})
+	s.create(admin, "/api/auth/users/", map[string]any{
+		"username": "nurse", "email": "nurse@hospital.sa", "password": "SecurePass123!", "password_confirm": "SecurePass123!", "hospital": hospital,
+	})
+	produced := map[string]answer{
+		"BadRequest":           s.send("POST", hospitals, admin, map[string]any{"code": unique("H")}),
+		"Unauthorized":         s.send("GET", hospitals, "", nil),
+		"Forbidden":            s.send("POST", hospitals, s.token("nurse", "SecurePass123!"), map[string]any{}),
+		"NotFound":             s.send("GET", hospitals+wireUnknownID+"/", admin, nil),
+		"NotAcceptable":        s.send("GET", hospitals, admin, nil, "Accept", "text/html"),
+		"Conflict":             s.send("DELETE", hospitals+hospital.String()+"/", admin, nil),
+		"TooLarge":             s.send("POST", "/api/auth/token/", "", `{"username":"`+strings.Repeat("x", 10_000)+`"}`),
+		"UnsupportedMediaType": s.send("POST", hospitals, admin, "name=A", "Content-Type", "text/plain"),
+		"TooManyRequests":      throttled(t),
+	}
+	_, err := s.db.Exec(context.Background(), "ALTER TABLE hospitals RENAME TO gone")
+	must(t, err)
+	produced["Unexpected"] = s.send("GET", hospitals, admin, nil)
+
+	doc, _ := exampleOperations(t)
+	seconds := regexp.MustCompile(`\d+ seconds?`)
+	for name, response := range doc.Components.Responses {
+		a, found := produced[name]
+		want := seconds.ReplaceAllString(jsonText(response.Value.Content["application/json"].Example), "N seconds")
+		if got := seconds.ReplaceAllString(jsonText(decode([]byte(a.body))), "N seconds"); !found || got != want {
+			t.Errorf("%s: answered %d %s, the example is %s", name, a.status, got, want)
+		}
+		for header := range response.Value.Headers {
+			if a.header.Get(header) == "" {
+				t.Errorf("%s: the documented header %s is not sent", name, header)
+			}
+		}
+	}
+}
+
+// throttled is the answer to one login too many.
+func throttled(t *testing.T) answer {
+	t.Helper()
+	s := startServer(t, func(o *server.Options) { o.RateLimits = "enforce" })
+	var a answer
+	for range 12 {
+		if a = s.send("POST", "/api/auth/token/", "", map[string]string{}); a.status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	return a
+}

@@ -1,0 +1,245 @@
+package tests
+
+import (
+	"maps"
+
+	"github.com/google/uuid"
+)
+
+// Who may do what, written down a second time and by hand: the matrix holds the server to this page,
+// not to its own table.
+
+// An audience is who may call an operation.
+type audience struct {
+	everyUser bool     // whatever they see
+	members   bool     // every user of a hospital, and API keys
+	roles     []string // users of a hospital with one of these roles
+}
+
+// allows tells whether the principal may. PX Admins always may.
+func (a audience) allows(p *principal) bool {
+	switch {
+	case p.apiKey != "":
+		return a.members
+	case p.access == "":
+		return false
+	case p.isPXAdmin(), a.everyUser:
+		return true
+	case p.home == nil: // roles work within a hospital
+		return false
+	}
+	for _, role := range a.roles {
+		if p.role == role {
+			return true
+		}
+	}
+	return a.members
+}
+
+var (
+	everyUser      = audience{everyUser: true}
+	members        = audience{members: true}
+	pxAdmins       = audience{}
+	hospitalAdmins = audience{roles: []string{"Hospital Admin"}}
+	coordinators   = audience{roles: []string{"Hospital Admin", "PX Coordinator"}}
+	journeyKeepers = audience{roles: []string{"Hospital Admin", "PX Coordinator", "Department Manager"}}
+)
+
+// A rule is what the matrix expects of an operation.
+type rule struct {
+	who  audience
+	noun string                                        // what the path leads to, or the list lists
+	ok   int                                           // the status of success
+	body func(w *matrixWorld, at *side) map[string]any // for a row of the hospital; nil: takes none
+	// mixed is what a PX Admin gets who makes a row of one hospital refer, in the field, to a row of
+	// another. Where nothing stands it is 400.
+	mixed map[string]int
+	// alone: each success uses the principal up.
+	alone bool
+}
+
+var matrix = collect(
+	crud("User", "Users", "user", everyUser, hospitalAdmins, userBody, nil),
+	crud("Hospital", "Hospitals", "hospital", everyUser, hospitalAdmins, hospitalBody, nil),
+	crud("Department", "Departments", "department", everyUser, hospitalAdmins, departmentBody, []string{"manager"}),
+	crud("Physician", "Physicians", "physician", everyUser, coordinators, physicianBody, nil),
+	crud("Patient", "Patients", "patient", everyUser, coordinators, patientBody, nil),
+	crud("SurveyTemplate", "SurveyTemplates", "survey_template", everyUser, coordinators, surveyTemplateBody, nil),
+	crud("JourneyTemplate", "JourneyTemplates", "journey_template", everyUser, coordinators, journeyTemplateBody, nil),
+	crud("StageTemplate", "StageTemplates", "stage_template", everyUser, coordinators, stageTemplateBody, nil),
+	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyKeepers, journeyBody, nil),
+	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyKeepers, stageBody, nil),
+	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody, nil),
+	map[string]rule{
+		"createUser":                 {who: hospitalAdmins, noun: "user", ok: 201, body: newUserBody, mixed: all201("hospital")},
+		"createHospital":             {who: pxAdmins, noun: "hospital", ok: 201, body: hospitalBody},
+		"deleteHospital":             {who: pxAdmins, noun: "hospital", ok: 204},
+		"createJourneyInstance":      {who: journeyKeepers, noun: "journey_instance", ok: 201, body: journeyBody, mixed: all201("patient")},
+		"replaceStageInstance":       {who: journeyKeepers, noun: "stage_instance", ok: 200, body: sameStageBody},
+		"createStageTemplate":        {who: coordinators, noun: "stage_template", ok: 201, body: stageTemplateBody, mixed: all201("journey_template")},
+		"retrieveMe":                 {who: everyUser, noun: "user", ok: 200},
+		"replaceProfile":             {who: everyUser, ok: 200, body: nameBody("first_name")},
+		"updateProfile":              {who: everyUser, ok: 200, body: nameBody("first_name")},
+		"changePassword":             {who: everyUser, ok: 200, body: newPasswordBody, alone: true},
+		"assignRole":                 {who: hospitalAdmins, noun: "user", ok: 200, body: roleBody},
+		"removeRole":                 {who: hospitalAdmins, noun: "user", ok: 200, body: roleBody},
+		"listRoles":                  {who: everyUser, noun: "role", ok: 200},
+		"retrieveRole":               {who: everyUser, noun: "role", ok: 200},
+		"retrieveJourneyProgress":    {who: everyUser, noun: "journey_instance", ok: 200},
+		"rotateIntegrationConfigKey": {who: pxAdmins, noun: "config", ok: 200},
+		"createEvent":                {who: members, ok: 201, body: eventBody},
+		"bulkCreateEvents":           {who: members, ok: 201, body: bulkBody},
+		"listEvents":                 {who: pxAdmins, noun: "event", ok: 200},
+		"retrieveEvent":              {who: pxAdmins, noun: "event", ok: 200},
+		"reprocessEvent":             {who: pxAdmins, noun: "event", ok: 200},
+		"listAuditEntries":           {who: hospitalAdmins, noun: "audit_entry", ok: 200},
+	},
+)
+
+// crud are the six operations on a noun. In the fields of mixed a PX Admin may refer to another
+// hospital's rows; to the hospital itself they may always, which moves the row there.
+func crud(name, plural, noun string, readers, writers audience, body func(*matrixWorld, *side) map[string]any, mixed []string) map[string]rule {
+	creating, changing := map[string]int{"hospital": 201, "primary_hospital": 201}, map[string]int{"hospital": 200, "primary_hospital": 200}
+	for _, field := range mixed {
+		creating[field], changing[field] = 201, 200
+	}
+	if noun == "journey_instance" { // its hospital is for good
+		creating, changing = nil, nil
+	}
+	return map[string]rule{
+		"list" + plural:   {who: readers, noun: noun, ok: 200},
+		"retrieve" + name: {who: readers, noun: noun, ok: 200},
+		"create" + name:   {who: writers, noun: noun, ok: 201, body: body, mixed: creating},
+		"replace" + name:  {who: writers, noun: noun, ok: 200, body: body, mixed: changing},
+		"update" + name:   {who: writers, noun: noun, ok: 200, body: patchBody(noun), mixed: changing},
+		"delete" + name:   {who: writers, noun: noun, ok: 204},
+	}
+}
+
+func collect(parts ...map[string]rule) map[string]rule {
+	all := map[string]rule{}
+	for _, part := range parts { // what comes later is more particular
+		maps.Copy(all, part)
+	}
+	return all
+}
+
+func all201(field string) map[string]int { return map[string]int{field: 201} }
+
+// patchBody changes as little as is worth a change.
+func patchBody(noun string) func(*matrixWorld, *side) map[string]any {
+	switch noun {
+	case "user", "physician", "patient":
+		return nameBody("first_name")
+	case "journey_instance", "stage_instance":
+		return func(w *matrixWorld, at *side) map[string]any {
+			return map[string]any{"metadata": map[string]any{"note": w.text(at)}}
+		}
+	}
+	return nameBody("name")
+}
+
+func nameBody(field string) func(*matrixWorld, *side) map[string]any {
+	return func(w *matrixWorld, at *side) map[string]any { return map[string]any{field: w.text(at)} }
+}
+
+func userBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"username": w.text(at), "email": "someone@example.org", "hospital": at.id("hospital")}
+}
+
+func newUserBody(w *matrixWorld, at *side) map[string]any {
+	body := userBody(w, at)
+	body["password"], body["password_confirm"] = password, password
+	return body
+}
+
+func newPasswordBody(*matrixWorld, *side) map[string]any {
+	return map[string]any{"old_password": password, "new_password": "Another-horse-361!", "new_password_confirm": "Another-horse-361!"}
+}
+
+func roleBody(w *matrixWorld, _ *side) map[string]any {
+	return map[string]any{"role_id": w.role("Viewer")}
+}
+
+func hospitalBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"name": at.mark, "code": w.text(at)}
+}
+
+func departmentBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"hospital": at.id("hospital"), "name": at.mark, "code": w.text(at)}
+}
+
+func physicianBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"first_name": at.mark, "last_name": "Physician", "license_number": w.text(at), "specialization": "Cardiology", "hospital": at.id("hospital")}
+}
+
+func patientBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"first_name": at.mark, "last_name": "Patient", "mrn": w.text(at), "primary_hospital": at.id("hospital")}
+}
+
+func surveyTemplateBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"name": w.text(at), "hospital": at.id("hospital")}
+}
+
+func journeyTemplateBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"name": w.text(at), "journey_type": "opd", "hospital": at.id("hospital")}
+}
+
+func stageTemplateBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"journey_template": at.id("journey_template"), "name": at.mark, "code": w.text(at), "order": 2, "trigger_event_code": "SEEN"}
+}
+
+func journeyBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"journey_template": at.id("journey_template"), "patient": at.id("patient"), "encounter_id": w.text(at), "hospital": at.id("hospital")}
+}
+
+// stageBody adds the stage to a journey of its own, since a journey has each stage once.
+func stageBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"journey_instance": w.row("journey_instance", at), "stage_template": at.id("stage_template")}
+}
+
+func sameStageBody(_ *matrixWorld, at *side) map[string]any {
+	return map[string]any{"journey_instance": at.id("journey_instance"), "stage_template": at.id("stage_template"), "status": "in_progress"}
+}
+
+func configBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"name": w.text(at), "source_system": "his", "hospital": at.id("hospital")}
+}
+
+func eventBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"source_system": "his", "event_code": "CHECKED_IN", "encounter_id": w.text(at)}
+}
+
+func bulkBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"events": []any{eventBody(w, at), eventBody(w, at)}}
+}
+
+// public are the operations that need no authentication: each answers a right body with 200, to
+// whomever, and a wrong one with 401.
+var public = map[string]func(w *matrixWorld, right bool) map[string]any{
+	"createToken": func(w *matrixWorld, right bool) map[string]any {
+		if !right {
+			return map[string]any{"username": "nobody", "password": password}
+		}
+		return map[string]any{"username": w.person(w.a.id("hospital")).username, "password": password}
+	},
+	"refreshToken":   tokenBody("refresh"),
+	"blacklistToken": tokenBody("refresh"),
+	"verifyToken":    tokenBody("token"),
+}
+
+func tokenBody(field string) func(*matrixWorld, bool) map[string]any {
+	return func(w *matrixWorld, right bool) map[string]any {
+		if !right {
+			return map[string]any{field: "no.such.token"}
+		}
+		return map[string]any{field: w.person(w.a.id("hospital")).refresh}
+	}
+}
+
+// with is a body with one field set otherwise.
+func with(body map[string]any, field string, value uuid.UUID) map[string]any {
+	body = maps.Clone(body)
+	body[field] = value
+	return body
+}

@@ -1,0 +1,94 @@
+package tests
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/px360/px360/server/auth"
+)
+
+// password is that of everybody whom person makes.
+const password = "Correct-horse-360!"
+
+// Hashing a password is slow on purpose, so all share one hash.
+var passwordHash = sync.OnceValues(func() (string, error) {
+	return auth.NewPasswords().Hash(context.Background(), password)
+})
+
+// Neither does everybody log in: tokens are made with the server's key.
+var issuer = sync.OnceValues(func() (*auth.Tokens, error) {
+	keys, err := auth.NewKeys([]byte(signingKey), nil)
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewTokens(keys, auth.TokenConfig{})
+})
+
+// A person is a user with tokens.
+type person struct {
+	id              uuid.UUID
+	username        string
+	access, refresh string
+}
+
+// person makes a user of a hospital, or of none if it is the nil UUID, behind the API's back.
+func (s *system) person(hospital uuid.UUID, roles ...string) person {
+	s.t.Helper()
+	return s.personNamed(uuid.Must(uuid.NewV7()), unique("user"), hospital, roles...)
+}
+
+func (s *system) personNamed(id uuid.UUID, name string, hospital uuid.UUID, roles ...string) person {
+	s.t.Helper()
+	hash, err := passwordHash()
+	must(s.t, err)
+	s.exec(`INSERT INTO users (id, username, email, first_name, password, hospital_id)
+		VALUES (@id, @name::text, @name::text || '@example.org', @name::text, @hash, nullif(@hospital, '00000000-0000-0000-0000-000000000000'::uuid))`,
+		pgx.NamedArgs{"id": id, "name": name, "hash": hash, "hospital": hospital})
+	s.exec("INSERT INTO user_roles SELECT $1, id FROM roles WHERE name = ANY ($2)", id, roles)
+	return s.tokensOf(person{id: id, username: name}, 0)
+}
+
+// tokensOf gives a person tokens of a version.
+func (s *system) tokensOf(p person, version int) person {
+	s.t.Helper()
+	tokens, err := issuer()
+	must(s.t, err)
+	p.access, p.refresh, err = tokens.Issue(p.id, version)
+	must(s.t, err)
+	return p
+}
+
+// exec changes the database behind the API's back.
+func (s *system) exec(sql string, args ...any) {
+	s.t.Helper()
+	_, err := s.db.Exec(context.Background(), sql, args...)
+	must(s.t, err)
+}
+
+// value is what a query for one value says.
+func value[T any](s *system, sql string, args ...any) T {
+	s.t.Helper()
+	var v T
+	must(s.t, s.db.QueryRow(context.Background(), sql, args...).Scan(&v))
+	return v
+}
+
+// role is the id of a seeded role.
+func (s *system) role(name string) uuid.UUID {
+	s.t.Helper()
+	return value[uuid.UUID](s, "SELECT id FROM roles WHERE name = $1", name)
+}
+
+// expect sends a request by hand and checks its status.
+func (s *system) expect(t testing.TB, status int, method, path, token string, body any, header ...string) answer {
+	t.Helper()
+	a := s.send(method, path, token, body, header...)
+	if a.status != status {
+		t.Errorf("%s %s %v: %d %s, want %d", method, path, body, a.status, a.body, status)
+	}
+	return a
+}

@@ -1,0 +1,128 @@
+package tests
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var updateReadme = flag.Bool("update", false, "write what the server really prints into the README's tour")
+
+const readme = "../README.md"
+
+// TestReadmeTour types the commands of the README's tour into a shell, against a real server and
+// worker, and compares what comes back with what the README says, but for ids, tokens and times.
+func TestReadmeTour(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(readme)
+	must(t, err)
+	s := start(t)
+	steps := tourSteps(string(text))
+	if len(steps) < 10 {
+		t.Fatalf("the tour has %d commands; was its form changed?", len(steps))
+	}
+	outputs := s.typeIn(steps)
+	for i, step := range steps {
+		if normal(outputs[i]) != normal(step.output) && !*updateReadme {
+			t.Errorf("$ %s\nprints\n%s\nand the README says\n%s", step.command, outputs[i], step.output)
+		}
+	}
+	if *updateReadme {
+		must(t, os.WriteFile(readme, []byte(rewritten(string(text), outputs)), 0o644))
+	}
+}
+
+type tourStep struct{ command, output string }
+
+var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
+
+func tourSteps(text string) (steps []tourStep) {
+	for _, block := range consoleBlock.FindAllStringSubmatch(text, -1) {
+		for line := range strings.Lines(block[1]) {
+			if command, ok := strings.CutPrefix(line, "$ "); ok {
+				steps = append(steps, tourStep{command: strings.TrimSpace(command)})
+			} else {
+				steps[len(steps)-1].output += line
+			}
+		}
+	}
+	return steps
+}
+
+// typeIn runs the commands in one shell, whose home has the password where `px360 up` keeps it, and
+// returns what each printed. Where the tour says that a moment passes, it waits for the worker.
+func (s *system) typeIn(steps []tourStep) []string {
+	s.t.Helper()
+	home := s.t.TempDir()
+	secret := filepath.Join(home, ".local/share/px360/admin-password")
+	must(s.t, os.MkdirAll(filepath.Dir(secret), 0o700))
+	must(s.t, os.WriteFile(secret, []byte(adminPassword+"\n"), 0o600))
+	const mark = "-- end of step --"
+	var script strings.Builder
+	for _, step := range steps {
+		if strings.Contains(step.command, "/progress/") {
+			// The reader takes longer than the worker; a shell does not.
+			fmt.Fprintf(&script, "while px '/integrations/events/?status=pending' | grep -qv '\"count\":0'; do :; done\n")
+		}
+		fmt.Fprintf(&script, "%s\necho '%s'\n", strings.ReplaceAll(step.command, "http://127.0.0.1:8000", s.url), mark)
+	}
+	shell := exec.Command("bash")
+	shell.Env = append(os.Environ(), "HOME="+home)
+	shell.Stdin = strings.NewReader(script.String())
+	var out, errs bytes.Buffer
+	shell.Stdout, shell.Stderr = &out, &errs
+	if err := shell.Run(); err != nil || errs.Len() > 0 {
+		s.t.Fatalf("the tour's shell: %v\n%s", err, errs.String())
+	}
+	outputs := strings.Split(out.String(), mark+"\n")
+	if len(outputs) != len(steps)+1 {
+		s.t.Fatalf("%d outputs of %d commands\n%s", len(outputs)-1, len(steps), out.String())
+	}
+	for i := range outputs {
+		// An answer ends without a newline, so the mark follows on its line.
+		outputs[i] = strings.TrimSuffix(strings.ReplaceAll(outputs[i], s.url, "http://127.0.0.1:8000"), "\n")
+	}
+	return outputs[:len(steps)]
+}
+
+var changing = []struct {
+	pattern *regexp.Regexp
+	name    string
+}{
+	{regexp.MustCompile(`eyJ[\w.-]+`), "<token>"},
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "<id>"},
+	{regexp.MustCompile(`"(created_at|updated_at|received_at|started_at|processed_at)":"[^"]*`), `"$1":"<time>`},
+}
+
+func normal(output string) string {
+	for _, c := range changing {
+		output = c.pattern.ReplaceAllString(output, c.name)
+	}
+	return strings.TrimSpace(output)
+}
+
+// rewritten is the README with each command followed by what it printed.
+func rewritten(text string, outputs []string) string {
+	i := 0
+	return consoleBlock.ReplaceAllStringFunc(text, func(block string) string {
+		var b strings.Builder
+		b.WriteString("```console\n")
+		for line := range strings.Lines(block) {
+			if !strings.HasPrefix(line, "$ ") {
+				continue
+			}
+			b.WriteString(line)
+			if outputs[i] != "" {
+				b.WriteString(strings.TrimSpace(outputs[i]) + "\n")
+			}
+			i++
+		}
+		return b.String() + "```"
+	})
+}

@@ -1,0 +1,303 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/hospitalday"
+)
+
+// A journey is being made while its event is there: the worker, which cannot see the journey yet,
+// must not decide that there is none.
+func TestJourneyBeingMade(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1", "E2"))
+	tx := f.begin()
+	if err := f.createIn(db.New(tx), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.create(1)
+	waiting := f.send("H", eventOf("E1", "A"))[0]
+	other := f.send("H", eventOf("E2", "A"))[0]
+	f.start(Options{PollInterval: 10 * time.Millisecond})
+	// What comes later in the queue is done, so the worker has passed the first event by.
+	if got := f.verdict(other); got != "processed" {
+		t.Errorf("the event of another encounter is %s", got)
+	}
+	if got := one[string](f, `SELECT status FROM events WHERE id = $1`, waiting); got != "pending" {
+		t.Errorf("the event is %s while its journey is being made", got)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.verdict(waiting); got != "processed" {
+		t.Errorf("the event is %s", got)
+	}
+}
+
+// The reverse: the worker is about to decide that there is no journey. Whoever makes one waits, and
+// then finds the event waiting.
+func TestJourneyMadeDuringDecision(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1"))
+	first := f.send("H", eventOf("E1", "A"))[0]
+	second := f.send("H", eventOf("E1", "B"))[0]
+	w := f.worker(Options{Concurrency: 1})
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	w.decide = func(known *facts, e *event) outcome {
+		if e.ID == first && len(known.journeys) == 0 {
+			close(deciding)
+			<-decided
+		}
+		return known.decide(e)
+	}
+	f.run(w)
+	<-deciding
+	created := make(chan struct{})
+	go func() { f.create(0); close(created) }()
+	dbtest.Eventually(t, "the journey waits for the encounter", func() bool {
+		return one[bool](f, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`)
+	})
+	close(decided)
+	<-created
+	dbtest.Eventually(t, "both events are applied", func() bool {
+		return one[int](f, `SELECT count(*) FROM events WHERE status = 'processed' AND attempts = 2`) == 2
+	})
+	if got := one[string](f, `SELECT status FROM journey_instances`); got != "completed" {
+		t.Errorf("the journey is %s", got)
+	}
+	if first, second := f.verdict(first), f.verdict(second); first != "processed" || second != "processed" {
+		t.Errorf("the events are %s, %s", first, second)
+	}
+}
+
+// Somebody holds a journey: its events wait, nobody else's do.
+func TestJourneyHeld(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1", "E2"))
+	f.create(0)
+	f.create(1)
+	tx := f.begin()
+	if _, err := db.New(tx).JourneyLock(t.Context(), db.JourneyLockParams{ID: f.journeys[0]}); err != nil {
+		t.Fatal(err)
+	}
+	ids := f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
+	f.start(Options{})
+	if got := f.verdict(ids[1]); got != "processed" {
+		t.Errorf("the event of another journey is %s", got)
+	}
+	if got := one[string](f, `SELECT status FROM events WHERE id = $1`, ids[0]); got != "pending" {
+		t.Errorf("the event is %s while somebody holds its journey", got)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.verdict(ids[0]); got != "processed" {
+		t.Errorf("the event is %s", got)
+	}
+	if got := one[int](f, `SELECT max(attempts) FROM events`); got != 1 {
+		t.Errorf("%d attempts, want 1", got)
+	}
+}
+
+func (f *fixture) begin() pgx.Tx {
+	f.Helper()
+	tx, err := f.Pool.Begin(context.Background())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { tx.Rollback(context.Background()) })
+	return tx
+}
+
+// An idle worker that never polls is woken.
+func TestWakeUp(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("ABC", "E1"))
+	f.create(0)
+	f.start(Options{PollInterval: time.Hour})
+	// The worker looks once more when it begins to listen, so whatever it has to be woken for comes after that.
+	dbtest.Eventually(t, "the worker listens", func() bool {
+		return one[bool](f, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle')`)
+	})
+	for _, code := range []string{"A", "B", "C"} {
+		id := f.send("H", eventOf("E1", code))[0]
+		if err := f.Read(t.Context(), func(q *db.Queries) error { return q.EventNotify(t.Context()) }); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.verdict(id); got != "processed" {
+			t.Errorf("event %s is %s", code, got)
+		}
+	}
+}
+
+// Without notifications, and with its connections cut again and again, a worker still gets there.
+func TestConnectionsCut(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("ABCD", "E1", "E2", "E3", "E4"))
+	for i := range f.model.Journeys {
+		f.create(i)
+	}
+	f.start(Options{Batch: 2, PollInterval: 10 * time.Millisecond})
+	for _, code := range []string{"A", "B", "C", "D"} {
+		for i := range f.model.Journeys {
+			f.send("H", eventOf(f.model.Journeys[i].EncounterID, code))
+		}
+		f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+			AND application_name = 'px360'`)
+	}
+	f.waitUntilDrained()
+	f.compare()
+	if got := one[int](f, `SELECT max(attempts) FROM events`); got != 1 {
+		t.Errorf("%d attempts: lost connections cost events a try", got)
+	}
+}
+
+// Of 500 events of one encounter each completes the next of 500 stages, whoever applies it.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	const stages = 500
+	m := simple("", "E1")
+	for i := range stages {
+		m.Journeys[0].Stages = append(m.Journeys[0].Stages, hospitalday.Stage{Code: fmt.Sprint(i), Order: i, TriggerEventCode: "X"})
+	}
+	f := newFixture(t, m)
+	f.create(0)
+	f.start(Options{Batch: 30, PollInterval: time.Millisecond})
+	f.start(Options{Batch: 50, PollInterval: time.Millisecond})
+	var want []uuid.UUID
+	for len(want) < stages {
+		want = append(want, f.send("H", slices.Repeat([]hospitalday.Event{eventOf("E1", "X")}, 20)...)...)
+	}
+	f.waitUntilDrained()
+	got := one[[]uuid.UUID](f, `SELECT array_agg(completed_by_event ORDER BY "order") FROM stage_instances`)
+	if !slices.Equal(got, want) {
+		t.Errorf("the stages were completed by\n%v\nwant\n%v", got, want)
+	}
+	if got := one[string](f, `SELECT status FROM journey_instances`); got != "completed" {
+		t.Errorf("the journey is %s", got)
+	}
+}
+
+// A worker that is told to stop finishes the batch in hand and leaves nothing behind.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("ABC", "E1", "E2"))
+	f.create(0)
+	f.create(1)
+	f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
+	w := f.worker(Options{Concurrency: 1, Batch: 8})
+	deciding, told := make(chan struct{}, 1), make(chan struct{})
+	w.decide = func(known *facts, e *event) outcome {
+		select {
+		case deciding <- struct{}{}:
+			<-told
+		default:
+		}
+		return known.decide(e)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	<-deciding
+	later := f.send("H", eventOf("E1", "B"), eventOf("E2", "B"))
+	cancel()
+	close(told)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := one[int](f, `SELECT count(*) FROM events WHERE status = 'processed'`); got != 2 {
+		t.Errorf("%d events were processed, want the 2 of the batch in hand", got)
+	}
+	if got := one[int](f, `SELECT count(*) FROM events WHERE id = ANY ($1) AND status = 'pending' AND attempts = 0`, later); got != 2 {
+		t.Errorf("%d events are left, want 2", got)
+	}
+	dbtest.Eventually(t, "no goroutine and no connection is left", func() bool {
+		return len(goroutines(w)) == 0 && f.Pool.Stat().AcquiredConns() == 0 &&
+			one[int](f, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`) == 0
+	})
+}
+
+// Events that were put back into the queue lie behind everything that the worker is at.
+func TestReprocessed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1", "E2"))
+	f.create(0)
+	f.create(1)
+	f.start(Options{PollInterval: 20 * time.Millisecond})
+	old := f.send("H", eventOf("E1", "?"))[0]
+	if got := f.verdict(old); got != "ignored no_stage" {
+		t.Fatalf("the event is %s", got)
+	}
+	f.verdict(f.send("H", eventOf("E2", "A"))[0])
+	f.exec(`UPDATE stage_instances SET trigger_event_code = '?' WHERE journey_instance_id = $1 AND code = 'A'`, f.journeys[0])
+	err := f.Read(t.Context(), func(q *db.Queries) error {
+		_, err := q.EventReprocess(t.Context(), old)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.verdict(old); got != "processed" {
+		t.Errorf("the event is %s", got)
+	}
+	if got := one[int](f, `SELECT attempts FROM events WHERE id = $1`, old); got != 2 {
+		t.Errorf("%d attempts, want 2", got)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("A", "E1"))
+	f.create(0)
+	registry := prometheus.NewRegistry()
+	w := f.worker(Options{Registerer: registry})
+	f.send("H", eventOf("E1", "A"), eventOf("E1", "A"), eventOf("E?", "A"))
+	f.exec(`UPDATE events SET received_at = now() - interval '1 hour'`)
+	if got := gathered(t, registry); got["px360_worker_queue_pending"] != 3 || got["px360_worker_queue_oldest_seconds"] < 3600 {
+		t.Errorf("before: %v", got)
+	}
+	f.run(w)
+	f.waitUntilDrained()
+	dbtest.Eventually(t, "the metrics tell what was done", func() bool {
+		got := gathered(t, registry)
+		return got["px360_worker_queue_pending"] == 0 && got["px360_worker_queue_oldest_seconds"] == 0 &&
+			got["px360_worker_events_total processed"] == 1 && got["px360_worker_events_total ignored journey_not_active"] == 1 &&
+			got["px360_worker_events_total ignored no_journey"] == 1 && got["px360_worker_batch_seconds"] == 1
+	})
+}
+
+// gathered returns the values of counters and gauges and the counts of histograms.
+func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.Metric {
+			labels := map[string]string{}
+			for _, l := range m.Label {
+				labels[l.GetName()] = l.GetValue()
+			}
+			name := family.GetName()
+			for _, label := range []string{labels["status"], labels["reason"]} {
+				if label != "" {
+					name += " " + label
+				}
+			}
+			values[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
