@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -186,5 +187,36 @@ func TestKeptSecretMadeByManyAtOnce(t *testing.T) {
 	wait.Wait()
 	if len(secrets) != 1 || makers != 1 {
 		t.Errorf("%d secrets by %d makers", len(secrets), makers)
+	}
+}
+
+var updateReadme = flag.Bool("update", false, "write the table of environment variables into the README")
+
+// TestReadmeEnvironment holds the README's table of environment variables to what the program reads.
+func TestReadmeEnvironment(t *testing.T) {
+	t.Parallel()
+	var table strings.Builder
+	table.WriteString("| variable | if unset | meaning |\n|---|---|---|\n")
+	for _, v := range variables() {
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", v.name, strings.ReplaceAll(v.otherwise, "<port>", "‹port›"), v.help)
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- environment -->\n", "<!-- /environment -->"
+	head, rest, _ := strings.Cut(string(text), begin)
+	have, tail, found := strings.Cut(rest, end)
+	if !found {
+		t.Fatal("the README has no place for the environment variables")
+	}
+	if *updateReadme {
+		have = table.String()
+		if err := os.WriteFile("README.md", []byte(head+begin+have+end+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have != table.String() {
+		t.Errorf("the README's table is not what the program reads; run `go test . -run ReadmeEnvironment -update`")
 	}
 }

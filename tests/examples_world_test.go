@@ -145,14 +145,20 @@ func (m *sample) create(operation string) string {
 	if _, known := m.real[o.object()]; !known {
 		m.real[o.object()] = id
 	}
-	stages, _ := made["stage_instances"].([]any)
-	for _, stage := range stages { // of a new journey: the one that the examples speak of
-		s := stage.(map[string]any)
-		if shown := m.operations["retrieveStageInstance"].object(); m.real[shown] == "" && s["stage_template"] == m.realText(m.operations["retrieveStageTemplate"].object()) {
+	m.learnStage(made)
+	return id
+}
+
+// learnStage finds in a new journey the stage that the examples speak of: the copy of their stage
+// template.
+func (m *sample) learnStage(journey map[string]any) {
+	shown, template := m.operations["retrieveStageInstance"].object(), m.operations["retrieveStageTemplate"].object()
+	stages, _ := journey["stage_instances"].([]any)
+	for _, stage := range stages {
+		if s := stage.(map[string]any); m.real[shown] == "" && s["stage_template"] == m.real[template] {
 			m.real[shown] = s["id"].(string)
 		}
 	}
-	return id
 }
 
 // uniqueMembers are those whose value no two rows share.

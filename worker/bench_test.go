@@ -27,7 +27,7 @@ func BenchmarkDrain(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.Cleanup(database.Close)
-					f.DB = database
+					f.DB, f.workers = database, database
 					f.exec(`TRUNCATE events, hospitals, patients CASCADE`)
 				}
 				const encounters = 5000

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 type fixture struct {
 	testing.TB
 	*queries.DB
-	url         string
+	workers     *queries.DB // likewise, for the workers
 	model       hospitalday.Model
 	hospitals   map[string]uuid.UUID
 	surveys     map[string]uuid.UUID // by hospital and name
@@ -40,12 +40,15 @@ type fixture struct {
 func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 	t.Helper()
 	url := dbtest.New(t)
-	database, err := queries.Open(t.Context(), url, queries.Options{})
-	if err != nil {
-		t.Fatal(err)
+	open := func(name string) *queries.DB {
+		database, err := queries.Open(t.Context(), url, queries.Options{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(database.Close)
+		return database
 	}
-	t.Cleanup(database.Close)
-	f := &fixture{TB: t, DB: database, url: url, model: model}
+	f := &fixture{TB: t, DB: open("test"), workers: open("worker"), model: model}
 	f.setUp()
 	return f
 }
@@ -227,7 +230,7 @@ func (f *fixture) worker(o Options) *Worker {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(f.Output(), nil))
 	}
-	return New(f.DB, o)
+	return New(f.workers, o)
 }
 
 func (f *fixture) run(w *Worker) (stop func()) {

@@ -152,8 +152,7 @@ func TestConnectionsCut(t *testing.T) {
 		for i := range f.model.Journeys {
 			f.send("H", eventOf(f.model.Journeys[i].EncounterID, code))
 		}
-		f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-			AND application_name = 'px360'`)
+		f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'worker'`)
 	}
 	f.waitUntilDrained()
 	f.compare()
@@ -222,7 +221,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("%d events are left, want 2", got)
 	}
 	dbtest.Eventually(t, "no goroutine and no connection is left", func() bool {
-		return len(goroutines(w)) == 0 && f.Pool.Stat().AcquiredConns() == 0 &&
+		return len(goroutines(w)) == 0 && f.workers.Pool.Stat().AcquiredConns() == 0 &&
 			one[int](f, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`) == 0
 	})
 }

@@ -1,0 +1,184 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A wrong is one way in which a field can be wrong.
+type wrong struct {
+	kind     string
+	value    any // missing stands for no value
+	messages []string
+}
+
+type missing struct{}
+
+func (w wrong) put(body map[string]any, name string) {
+	if _, none := w.value.(missing); none {
+		delete(body, name)
+		return
+	}
+	body[name] = w.value
+}
+
+// The messages that clients of Django REST Framework know.
+const (
+	saysRequired = "This field is required."
+	saysNull     = "This field may not be null."
+	saysBlank    = "This field may not be blank."
+	saysNUL      = "Null characters are not allowed."
+	saysText     = "Not a valid string."
+	saysBoolean  = "Must be a valid boolean."
+	saysInteger  = "A valid integer is required."
+	saysEmail    = "Enter a valid email address."
+	saysURL      = "Enter a valid URL."
+	saysDate     = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
+	saysTime     = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+	saysUsername = "Enter a valid username. This value may contain only letters, numbers, and @/./+/-/_ characters."
+	saysSystem   = "Enter a valid source system. This value may contain only letters, numbers, - and _."
+)
+
+// saysPattern are the messages for text that does not match, by the pattern.
+var saysPattern = map[string]string{
+	`^[\p{L}\p{N}_.@+-]+$`:   saysUsername,
+	`^[A-Za-z0-9_-]{1,50}$`: saysSystem,
+}
+
+// Values of the wrong type, by what they are called.
+var (
+	aNumber  any = 5
+	aBoolean any = true
+	aList    any = []any{}
+	anObject any = map[string]any{}
+)
+
+// wrongs are all the ways in which a field can be wrong.
+func (f field) wrongs() []wrong {
+	var all []wrong
+	add := func(kind string, value any, messages ...string) { all = append(all, wrong{kind, value, messages}) }
+	if f.required {
+		add("missing", missing{}, saysRequired)
+	}
+	if !f.schema.Nullable {
+		add("null", nil, saysNull)
+	}
+	switch s := f.schema; {
+	case len(s.Enum) > 0:
+		f.wrongChoices(add)
+	case s.Type == nil:
+		add("NUL", map[string]any{"a": []any{"b\x00"}}, saysNUL)
+		add("NUL in a name", map[string]any{"a\x00": 1}, saysNUL)
+		add("a number too large", json.RawMessage(`{"a":1e400}`), "A number in it is too large or too long.")
+	case s.Type.Is("boolean"):
+		wrongTypes(add, saysBoolean, "true", aNumber, aList, anObject)
+	case s.Type.Is("integer"):
+		wrongTypes(add, saysInteger, "7", aBoolean, aList, anObject)
+		add("a fraction", json.RawMessage("1.5"), saysInteger)
+		add("too small", json.Number(strconv.Itoa(int(*s.Min)-1)), fmt.Sprintf("Ensure this value is greater than or equal to %d.", int(*s.Min)))
+		for _, value := range []string{strconv.Itoa(int(*s.Max) + 1), "99999999999999999999999", "1e30"} {
+			add("too large", json.RawMessage(value), fmt.Sprintf("Ensure this value is less than or equal to %d.", int(*s.Max)))
+		}
+	case s.Type.Is("array"):
+		f.wrongLists(add)
+	case s.Format == "uuid":
+		f.wrongReferences(add)
+	case s.Format == "date":
+		wrongTypes(add, saysDate, "yesterday", "", "1990-1-5", "1990-02-30", "15/01/1990", "1990-01-15T00:00:00Z", "0000-01-01", "1990-01-15\x00", aNumber, aBoolean, aList, anObject)
+	case s.Format == "date-time":
+		wrongTypes(add, saysTime, "yesterday", "", "2025-12-14", "2025-12-14T09:00:00", "2025-02-30T09:00:00Z", "2025-12-14T25:00:00Z", aNumber, aBoolean, aList, anObject)
+	default:
+		f.wrongTexts(add)
+	}
+	return all
+}
+
+type adding func(kind string, value any, messages ...string)
+
+// wrongTypes adds values that all get the same message.
+func wrongTypes(add adding, message string, values ...any) {
+	for _, value := range values {
+		add(fmt.Sprintf("%T %v", value, value), value, message)
+	}
+}
+
+func (f field) wrongChoices(add adding) {
+	for value, shown := range map[any]string{"no such choice": "no such choice", "a\x00b": "a\x00b", aNumber: "5", aBoolean: "True"} {
+		add(fmt.Sprintf("choice %v", value), value, fmt.Sprintf(`"%s" is not a valid choice.`, shown))
+	}
+	add("a list", aList, `"[]" is not a valid choice.`)
+	add("an object", anObject, `"{}" is not a valid choice.`)
+	if !slices.Contains(f.schema.Enum, any("")) {
+		add("blank", "", `"" is not a valid choice.`)
+	}
+	add("other case", strings.ToUpper(fmt.Sprint(f.schema.Enum[0])), fmt.Sprintf(`"%s" is not a valid choice.`, strings.ToUpper(fmt.Sprint(f.schema.Enum[0]))))
+}
+
+func (f field) wrongReferences(add adding) {
+	for _, text := range []string{"abc", "a\x00b", wireUnknownID + "0", "{" + wireUnknownID + "}", "urn:uuid:" + wireUnknownID} {
+		add("malformed "+text, text, "“"+text+"” is not a valid UUID.")
+	}
+	add("a list", aList, "“[]” is not a valid UUID.")
+	add("an object", anObject, "“{}” is not a valid UUID.")
+	add("a number", aNumber, `Invalid pk "5" - object does not exist.`)
+	add("a boolean", aBoolean, "Incorrect type. Expected pk value, received bool.")
+	if !f.schema.Nullable {
+		add("blank", "", saysNull)
+	}
+	add("unknown", wireUnknownID, `Invalid pk "`+wireUnknownID+`" - object does not exist.`)
+}
+
+func (f field) wrongLists(add adding) {
+	for value, shown := range map[any]string{"text": "str", aNumber: "int", aBoolean: "bool"} {
+		add("a "+shown, value, fmt.Sprintf(`Expected a list of items but got type "%s".`, shown))
+	}
+	add("an object", anObject, `Expected a list of items but got type "dict".`)
+	if f.schema.MinItems > 0 {
+		add("empty", aList, "This list may not be empty.")
+	}
+	if most := f.schema.MaxItems; most != nil {
+		add("too long", make([]any, *most+1), fmt.Sprintf("Ensure this field has no more than %d elements.", *most))
+	}
+}
+
+func (f field) wrongTexts(add adding) {
+	s := f.schema
+	notText := map[string]string{"": saysText, "email": saysEmail, "uri": saysURL}[s.Format]
+	wrongTypes(add, notText, aNumber, aBoolean, aList, anObject)
+	if s.MinLength > 0 {
+		wrongTypes(add, saysBlank, "", " \t ")
+	}
+	nul := []string{saysNUL}
+	switch {
+	case s.Format == "email":
+		wrongTypes(add, saysEmail, "no address", "a@", "@hospital.sa", "a b@hospital.sa", "a@hospital..sa")
+		nul = append(nul, saysEmail)
+	case s.Format == "uri":
+		wrongTypes(add, saysURL, "no url", "https://", "javascript:alert(1)", "https://his.hospital.sa:99999/", "//his.hospital.sa/")
+		nul = append(nul, saysURL)
+	case s.Pattern != "":
+		message := saysPattern[s.Pattern]
+		wrongTypes(add, message, "two words", "semi;colon", "a\nb")
+	}
+	add("NUL", "a\x00b", nul...)
+	if s.MaxLength != nil {
+		add("too long", f.longText(int(*s.MaxLength)+1), fmt.Sprintf("Ensure this field has no more than %d characters.", *s.MaxLength))
+	}
+}
+
+// longText is text of that many characters, right in all other respects. Where the format lets it, a
+// character has more than one byte, because it is characters that count.
+func (f field) longText(length int) string {
+	switch s := f.schema; {
+	case s.Format == "email":
+		return strings.Repeat("a", length-len("@hospital.sa")) + "@hospital.sa"
+	case s.Format == "uri":
+		return "https://his.hospital.sa/" + strings.Repeat("a", length-len("https://his.hospital.sa/"))
+	case s.Pattern != "", length > 1000: // long ones in one byte each, or the body would be too large
+		return strings.Repeat("a", length)
+	}
+	return strings.Repeat("ن", length)
+}
