@@ -71,6 +71,10 @@ endef
 generate: $(BIN)/oapi-codegen $(BIN)/sqlc ## Generate gen/ from openapi/, queries/ and schema/
 	$(generate)
 
+.PHONY: docs-assets
+docs-assets: ## Renew Swagger UI and ReDoc from their npm packages
+	openapi/docs/renew.sh
+
 .PHONY: verify
 verify: generate ## Fail if gen/ does not match its sources
 	@test -z "$$(git status --porcelain gen)" || { git status --short gen; git --no-pager diff --stat gen; \

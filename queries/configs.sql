@@ -49,7 +49,12 @@ WHERE id = @id;
 DELETE FROM integration_configs WHERE id = @id;
 
 -- name: ConfigPrincipal :one
--- Which active config an API key belongs to.
-SELECT id, name, source_system, hospital_id, api_key_hash
-FROM integration_configs
-WHERE api_key_hash = ANY (@api_key_hashes::bytea[]) AND is_active;
+-- Which active config an API key belongs to, and what is left to it under a rate limit, as for a user.
+SELECT
+    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
+FROM integration_configs c
+CROSS JOIN LATERAL rate_limit_take(
+    sqlc.narg(policy)::text || ' ' || c.id, @cost::bigint, @quota::bigint, @window_us::bigint
+) l
+WHERE c.api_key_hash = ANY (@api_key_hashes::bytea[]) AND c.is_active;

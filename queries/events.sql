@@ -1,6 +1,7 @@
 -- name: EventInsert :many
--- Stores events in the order of the lists and tells which are new; one whose source_event_id is known
--- already is left out. Element i of each list belongs together.
+-- Stores events in the order of the lists and tells which are new. One whose source_event_id is known
+-- already is left out, and so is one whose id is: the same statement again, after the answer to the first
+-- was lost. Element i of each list belongs together.
 INSERT INTO events (
     id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
     hospital_id, sender_kind, sender_id, client_ip, request_id
@@ -9,24 +10,34 @@ SELECT
     unnest(@ids::uuid[]), unnest(@source_systems::text[]), unnest(@event_codes::text[]), unnest(@encounter_ids::text[]),
     unnest(@patient_identifiers::text[]), unnest(@payloads::text[])::jsonb, unnest(@source_event_ids::text[]),
     sqlc.narg(hospital)::uuid, @sender_kind::text, @sender_id::uuid, @client_ip::text, @request_id::text
-ON CONFLICT (source_event_id, source_system, hospital_id) WHERE source_event_id <> '' DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 
--- name: EventBySource :many
--- The events that were stored before under these source ids, and whether they said the same.
-SELECT
-    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
-    (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
-     AND e.payload_json = s.payload::jsonb)::boolean AS same
-FROM (
+-- name: EventStored :many
+-- The events that were stored before under these source ids, and whether they said the same; own are those
+-- that have the very id. In two parts, each of which is one look into an index.
+WITH sent AS (
     SELECT
-        unnest(@positions::integer[]) AS i, unnest(@source_systems::text[]) AS source_system,
+        unnest(@positions::integer[]) AS i, unnest(@ids::uuid[]) AS id, unnest(@source_systems::text[]) AS source_system,
         unnest(@event_codes::text[]) AS event_code, unnest(@encounter_ids::text[]) AS encounter_id,
         unnest(@patient_identifiers::text[]) AS patient_identifier, unnest(@payloads::text[]) AS payload,
         unnest(@source_event_ids::text[]) AS source_event_id
-) s
+)
+SELECT
+    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
+    true AS own, true AS same
+FROM sent s
+JOIN events e ON e.id = s.id
+UNION ALL
+SELECT
+    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
+    false AS own,
+    (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
+     AND e.payload_json = s.payload::jsonb)::boolean AS same
+FROM sent s
 JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
-    AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid;
+    AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid
+WHERE e.id <> s.id;
 
 -- name: EventList :many
 SELECT

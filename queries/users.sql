@@ -66,11 +66,17 @@ FROM users
 WHERE username = @username;
 
 -- name: UserPrincipal :one
--- Who a token belongs to, as things stand now.
+-- Who a token belongs to, as things stand now, and what is left to that user under a rate limit after a call
+-- of this cost, which counts only if the token is still good. Without a policy nothing is counted.
 SELECT
     u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version,
-    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles,
+    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
 FROM users u
+CROSS JOIN LATERAL rate_limit_take(
+    CASE WHEN u.is_active AND u.token_version = @token_version THEN sqlc.narg(policy)::text || ' ' || u.id END,
+    @cost::bigint, @quota::bigint, @window_us::bigint
+) l
 WHERE u.id = @id;
 
 -- name: UserPassword :one
@@ -82,7 +88,9 @@ UPDATE users SET password = @password, token_version = token_version + 1, update
 
 -- name: UserLoggedIn :exec
 -- Keeps the time, and the password's better hash where there is one.
-UPDATE users SET last_login = now(), password = coalesce(sqlc.narg(password), password) WHERE id = @id;
+-- Not of a user whose password was changed since it was compared: the new one stays.
+UPDATE users SET last_login = now(), password = coalesce(sqlc.narg(password), password)
+WHERE id = @id AND token_version = @token_version;
 
 -- name: UserEndTokens :exec
 UPDATE users SET token_version = token_version + 1 WHERE id = @id;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/px360/px360/gen/db"
@@ -15,49 +16,78 @@ const codeNotValid = "token_not_valid"
 
 var errNoCredentials = unauthorized(detail{Detail: "Authentication credentials were not provided."})
 
-// authenticate finds out who sends a request, from Authorization or, on event operations,
-// from X-API-Key. Whatever a token says of its user beside who it is, the database knows
-// better: roles, hospital and whether the account is active are read each time.
-func (s *Server) authenticate(ctx context.Context, header http.Header, item *pathItem) (auth.Principal, error) {
-	if parts := strings.Fields(header.Get("Authorization")); len(parts) > 0 {
-		if !strings.EqualFold(parts[0], "Bearer") {
-			return auth.Principal{}, errNoCredentials
-		}
-		if len(parts) != 2 {
-			return auth.Principal{}, unauthorized(detail{Detail: "Authorization header must contain two space-delimited values", Code: "bad_authorization_header"})
-		}
-		return s.authenticateToken(ctx, parts[1])
-	}
-	if key := header.Get("X-API-Key"); key != "" && item.apiKeys {
-		return s.authenticateKey(ctx, key)
-	}
-	return auth.Principal{}, errNoCredentials
+// A credential is what a request shows of who sends it, as far as that can be checked without the
+// database: a token that was signed here, or an API key.
+type credential struct {
+	claims auth.Claims
+	key    string
+	hashes [][]byte // of the key
 }
 
-func (s *Server) authenticateToken(ctx context.Context, token string) (auth.Principal, error) {
-	claims, err := s.tokens.Verify(token, auth.AccessToken)
-	if err != nil {
-		return auth.Principal{}, tokenProblem(err)
+// id names the credential, and not in plain text.
+func (c credential) id() string {
+	if c.key != "" {
+		return "key " + string(c.hashes[0])
 	}
+	return "token " + c.claims.UserID.String() + " " + strconv.Itoa(c.claims.Version)
+}
+
+// credential reads Authorization or, on event operations, X-API-Key.
+func (s *Server) credential(header http.Header, item *pathItem) (credential, error) {
+	// A header given twice is read as one with a comma, which is no credential: whoever stands in front of
+	// this server may look at the other one.
+	if parts := strings.Fields(strings.Join(header.Values("Authorization"), ",")); len(parts) > 0 {
+		if !strings.EqualFold(parts[0], "Bearer") {
+			return credential{}, errNoCredentials
+		}
+		if len(parts) != 2 {
+			return credential{}, unauthorized(detail{Detail: "Authorization header must contain two space-delimited values", Code: "bad_authorization_header"})
+		}
+		claims, err := s.tokens.Verify(parts[1], auth.AccessToken)
+		if err != nil {
+			return credential{}, tokenProblem(err)
+		}
+		return credential{claims: claims}, nil
+	}
+	if key := strings.Join(header.Values("X-API-Key"), ","); key != "" && item.apiKeys {
+		return credential{key: key, hashes: s.keys.Hashes(key)}, nil
+	}
+	return credential{}, errNoCredentials
+}
+
+// authenticate finds out whose credential it is and, in the same statement, asks the limiter's question.
+// Whatever a token says of its user beside who it is, the database knows better: roles, hospital and
+// whether the account is active are read each time.
+func (s *Server) authenticate(ctx context.Context, who credential, ask question) (auth.Principal, []allowance, error) {
+	if who.key != "" {
+		return s.authenticateKey(ctx, who, ask)
+	}
+	return s.authenticateToken(ctx, who.claims, ask)
+}
+
+func (s *Server) authenticateToken(ctx context.Context, claims auth.Claims, ask question) (auth.Principal, []allowance, error) {
 	var row db.UserPrincipalRow
-	err = s.db.Read(ctx, func(q *db.Queries) error {
-		row, err = q.UserPrincipal(ctx, claims.UserID)
+	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
+		row, err = q.UserPrincipal(ctx, db.UserPrincipalParams{
+			ID: claims.UserID, TokenVersion: int32(claims.Version),
+			Policy: ask.policy, Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
+		})
 		return err
 	})
 	switch {
 	case queries.NoRows(err):
-		return auth.Principal{}, unauthorized(detail{Detail: "User not found", Code: "user_not_found"})
+		return auth.Principal{}, nil, unauthorized(detail{Detail: "User not found", Code: "user_not_found"})
 	case err != nil:
-		return auth.Principal{}, err
+		return auth.Principal{}, nil, err
 	case !row.IsActive:
-		return auth.Principal{}, unauthorized(detail{Detail: "User is inactive", Code: "user_inactive"})
+		return auth.Principal{}, nil, unauthorized(detail{Detail: "User is inactive", Code: "user_inactive"})
 	case int(row.TokenVersion) != claims.Version:
-		return auth.Principal{}, tokenProblem(auth.ErrTokenInvalid)
+		return auth.Principal{}, nil, tokenProblem(auth.ErrTokenInvalid)
 	}
 	return auth.Principal{
 		Kind: auth.KindUser, UserID: row.ID, Username: row.Username, Hospital: row.Hospital, Department: row.Department,
 		Roles: row.Roles, TokenVersion: int(row.TokenVersion),
-	}, nil
+	}, ask.answer(row.ID.String(), row.Remaining, row.Reset, row.Wait), nil
 }
 
 // tokenProblem is the answer to a bad token in the Authorization header.
@@ -73,14 +103,21 @@ func tokenProblem(err error) error {
 		Messages: []tokenMessage{{TokenClass: "AccessToken", TokenType: "access", Message: bad.Message}}})
 }
 
-func (s *Server) authenticateKey(ctx context.Context, key string) (auth.Principal, error) {
+func (s *Server) authenticateKey(ctx context.Context, who credential, ask question) (auth.Principal, []allowance, error) {
 	var row db.ConfigPrincipalRow
 	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
-		row, err = q.ConfigPrincipal(ctx, s.keys.Hashes(key))
+		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
+			APIKeyHashes: who.hashes, Policy: ask.policy, Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
+		})
 		return err
 	})
-	if queries.NoRows(err) || err == nil && !s.keys.Matches(key, row.APIKeyHash) {
-		return auth.Principal{}, unauthorized(detail{Detail: "Invalid API key."})
+	switch {
+	case queries.NoRows(err), err == nil && !s.keys.Matches(who.key, row.APIKeyHash):
+		return auth.Principal{}, nil, unauthorized(detail{Detail: "Invalid API key."})
+	case err != nil:
+		return auth.Principal{}, nil, err
 	}
-	return auth.Principal{Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital}, err
+	return auth.Principal{
+		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital,
+	}, ask.answer(row.ID.String(), row.Remaining, row.Reset, row.Wait), nil
 }

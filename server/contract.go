@@ -32,7 +32,8 @@ type operation struct {
 	rateLimit  string
 	object     string
 	query      []*parameter // of lists; nil elsewhere
-	body       *node        // nil when it takes none
+	headers    []*parameter
+	body       *node // nil when it takes none
 	bodyLimit  int64
 }
 
@@ -40,7 +41,7 @@ type operation struct {
 const defaultBodyLimit = 1 << 20
 
 // Rate limits that an operation can declare.
-var rateLimits = map[string]bool{"none": true, "auth": true, "user": true, "events": true}
+var rateLimits = map[string]bool{policyNone: true, policyAuth: true, policyUser: true, policyEvents: true}
 
 // compile reads the document. An operation that does not declare who may call it and under which
 // limit is an error: the server must not start with it.
@@ -100,11 +101,16 @@ func compileOperation(op *openapi3.Operation) (*operation, error) {
 		}
 	}
 	for _, ref := range op.Parameters {
-		if ref.Value.In == openapi3.ParameterInQuery {
-			p, err := compileParameter(ref.Value)
-			if err != nil {
-				return nil, err
-			}
+		if ref.Value.In == openapi3.ParameterInPath { // always an id
+			continue
+		}
+		p, err := compileParameter(ref.Value)
+		switch {
+		case err != nil:
+			return nil, err
+		case ref.Value.In == openapi3.ParameterInHeader:
+			o.headers = append(o.headers, p)
+		default:
 			o.query = append(o.query, p)
 		}
 	}
@@ -122,6 +128,24 @@ func (p *pathItem) open(principal auth.Principal) bool {
 		}
 	}
 	return false
+}
+
+// limit is the rate limit of an operation or, for a method that the path does not have, of the path: the
+// users' where it has operations for them.
+func (p *pathItem) limit(o *operation) string {
+	if o != nil {
+		return o.rateLimit
+	}
+	limit := policyNone
+	for _, o := range p.operations {
+		switch o.rateLimit {
+		case policyUser, policyEvents:
+			return policyUser
+		case policyAuth:
+			limit = policyAuth
+		}
+	}
+	return limit
 }
 
 // echoPath spells /a/{id}/ as /a/:id/.

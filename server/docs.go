@@ -162,7 +162,8 @@ func about() string {
 	for _, rule := range auth.Permissions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.Permission, rule.Who(), rule.Meaning)
 	}
-	b.WriteString("\n## Rate limits\n\nEach operation names its limit. Over it, the answer is 429 and `Retry-After` says when to come back.")
+	b.WriteString("\n## Rate limits\n\nEach operation names its limit, with the numbers that hold unless the operator set others. " +
+		"Over it, the answer is 429 and `Retry-After` says when to come back.")
 	return b.String()
 }
 

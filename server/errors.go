@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/labstack/echo/v4"
@@ -70,6 +71,7 @@ var (
 	errInvalidPage   = failed(http.StatusNotFound, "Invalid page.")
 	errForbidden     = failed(http.StatusForbidden, "You do not have permission to perform this action.")
 	errNotAcceptable = failed(http.StatusNotAcceptable, "Could not satisfy the request Accept header.")
+	errURLTooLong    = failed(http.StatusRequestURITooLong, "The URL is too long.")
 	errTooLarge      = failed(http.StatusRequestEntityTooLarge, "Request body too large.")
 	errServer        = failed(http.StatusInternalServerError, "A server error occurred.")
 )
@@ -106,9 +108,9 @@ func explain(err error) *problem {
 		return errTooLarge
 	case errors.As(err, &pg):
 		return explainSQLState(pg.Code)
-	case errors.As(err, &framework) && framework.Code == http.StatusNotFound:
-		return errNotFound
-	case connectionLost(err):
+	case errors.As(err, &framework):
+		return explainFramework(framework.Code)
+	case queries.Lost(err), pgconn.Timeout(err):
 		return busy()
 	}
 	return errServer
@@ -117,18 +119,27 @@ func explain(err error) *problem {
 // explainSQLState is the last line: what the validation in front of the database should have caught
 // is still the caller's mistake, and what the database cannot do now is a reason to come back.
 func explainSQLState(code string) *problem {
-	switch class := code[:2]; {
-	case class == "22", class == "54":
+	in := func(class string) bool { return strings.HasPrefix(code, class) }
+	switch {
+	case in("22"), in("54"):
 		return failed(http.StatusBadRequest, "The request has a value that cannot be stored.")
-	case class == "08", class == "53", code == "55P03", code == "57014", code[:4] == "57P0", code == "40001", code == "40P01", code == "25P03":
+	case in("08"), in("53"), code == "55P03", code == "57014", in("57P0"), code == "40001", code == "40P01", code == "25P03":
 		return busy()
 	}
 	return errServer
 }
 
-func connectionLost(err error) bool {
-	var connect *pgconn.ConnectError
-	return errors.As(err, &connect) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
+// explainFramework answers what the router and the generated code refuse. Their own words name Go's types.
+func explainFramework(status int) *problem {
+	switch status {
+	case http.StatusNotFound:
+		return errNotFound
+	case http.StatusMethodNotAllowed:
+		return failed(status, "Method not allowed.")
+	case http.StatusBadRequest:
+		return failed(status, "The request could not be read.")
+	}
+	return errServer
 }
 
 // render writes the answer to an error; it is echo's HTTPErrorHandler, so every error ends here.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sort"
 	"time"
 
@@ -43,11 +44,16 @@ func (s *Server) RetrieveEvent(ctx context.Context, r api.RetrieveEventRequestOb
 
 // CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
 func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject) (api.CreateEventResponseObject, error) {
-	if wrong := s.checkSource(ctx, *r.Body); wrong != nil {
-		return nil, invalid(wrong)
+	wrong, err := s.admitEvents(ctx, []api.EventCreate{*r.Body})
+	switch {
+	case err != nil:
+		return nil, err
+	case wrong[0] != nil:
+		return nil, invalid(wrong[0])
 	}
+	insert := insertion(ctx, []api.EventCreate{*r.Body})
 	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventReceipt, error) {
-		outcomes, err := store(ctx, q, []api.EventCreate{*r.Body})
+		outcomes, err := store(ctx, q, insert)
 		if err != nil {
 			return 0, api.EventReceipt{}, err
 		}
@@ -82,18 +88,24 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 	for index, errs := range reading.itemErrors {
 		refuse(index, errs)
 	}
+	wrong, err := s.admitEvents(ctx, r.Body.Events)
+	if err != nil {
+		return nil, err
+	}
 	var good []api.EventCreate
 	var positions []int
 	for i, event := range r.Body.Events {
-		if wrong := s.checkSource(ctx, event); wrong != nil {
-			refuse(reading.positions[i], wrong)
+		if wrong[i] != nil {
+			refuse(reading.positions[i], wrong[i])
 			continue
 		}
 		good, positions = append(good, event), append(positions, reading.positions[i])
 	}
+	insert := insertion(ctx, good)
 	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventBulkResult, error) {
-		result := result // the transaction may run again
-		outcomes, err := store(ctx, q, good)
+		result := result // it may run again
+		result.Errors = slices.Clone(result.Errors)
+		outcomes, err := store(ctx, q, insert)
 		if err != nil {
 			return 0, result, err
 		}
@@ -127,8 +139,7 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 }
 
 // checkSource refuses an event whose source system is not the one that the API key stands for.
-func (s *Server) checkSource(ctx context.Context, event api.EventCreate) fieldErrors {
-	p := requestOf(ctx).principal
+func checkSource(p auth.Principal, event api.EventCreate) fieldErrors {
 	if p.Kind == auth.KindAPIKey && event.SourceSystem != p.SourceSystem {
 		return fieldErrors{"source_system": []string{fmt.Sprintf("This API key is for the source system %q.", p.SourceSystem)}}
 	}
@@ -142,11 +153,9 @@ type outcome struct {
 	conflict  bool // another event was stored under the same source id
 }
 
-// store inserts events in one statement, in their order.
-func store(ctx context.Context, q *db.Queries, list []api.EventCreate) ([]outcome, error) {
-	if len(list) == 0 {
-		return nil, nil
-	}
+// insertion is what storing the events takes. Their ids are made here, once, so that storing them again
+// stores nothing twice.
+func insertion(ctx context.Context, list []api.EventCreate) db.EventInsertParams {
 	r := requestOf(ctx)
 	insert := db.EventInsertParams{
 		Hospital: r.principal.Scope(), SenderKind: "user", SenderID: r.principal.UserID, ClientIP: r.clientIP, RequestID: r.id,
@@ -167,6 +176,14 @@ func store(ctx context.Context, q *db.Queries, list []api.EventCreate) ([]outcom
 		insert.Payloads = append(insert.Payloads, payload)
 		insert.SourceEventIds = append(insert.SourceEventIds, text(e.SourceEventID))
 	}
+	return insert
+}
+
+// store inserts events in one statement, in their order. It may be asked twice for the same ones.
+func store(ctx context.Context, q *db.Queries, insert db.EventInsertParams) ([]outcome, error) {
+	if len(insert.Ids) == 0 {
+		return nil, nil
+	}
 	rows, err := q.EventInsert(ctx, insert)
 	if err != nil {
 		return nil, queries.Violation(err)
@@ -175,15 +192,18 @@ func store(ctx context.Context, q *db.Queries, list []api.EventCreate) ([]outcom
 	for _, row := range rows {
 		received[row.ID] = row.ReceivedAt
 	}
-	outcomes := make([]outcome, len(list))
+	outcomes := make([]outcome, len(insert.Ids))
 	var known []int32
-	for i, e := range list {
-		at, stored := received[insert.Ids[i]]
+	for i, id := range insert.Ids {
+		at, stored := received[id]
 		if !stored {
 			known = append(known, int32(i))
 			continue
 		}
-		outcomes[i].receipt = api.EventReceipt{ID: insert.Ids[i], SourceSystem: e.SourceSystem, EventCode: e.EventCode, EncounterID: e.EncounterID, Status: pending, ReceivedAt: at}
+		outcomes[i].receipt = api.EventReceipt{
+			ID: id, SourceSystem: insert.SourceSystems[i], EventCode: insert.EventCodes[i], EncounterID: insert.EncounterIds[i],
+			Status: pending, ReceivedAt: at,
+		}
 	}
 	return outcomes, findStored(ctx, q, insert, known, outcomes)
 }
@@ -193,8 +213,9 @@ func findStored(ctx context.Context, q *db.Queries, sent db.EventInsertParams, k
 	if len(known) == 0 {
 		return nil
 	}
-	arg := db.EventBySourceParams{Hospital: sent.Hospital, Positions: known}
+	arg := db.EventStoredParams{Hospital: sent.Hospital, Positions: known}
 	for _, i := range known {
+		arg.Ids = append(arg.Ids, sent.Ids[i])
 		arg.SourceSystems = append(arg.SourceSystems, sent.SourceSystems[i])
 		arg.EventCodes = append(arg.EventCodes, sent.EventCodes[i])
 		arg.EncounterIds = append(arg.EncounterIds, sent.EncounterIds[i])
@@ -202,9 +223,9 @@ func findStored(ctx context.Context, q *db.Queries, sent db.EventInsertParams, k
 		arg.Payloads = append(arg.Payloads, sent.Payloads[i])
 		arg.SourceEventIds = append(arg.SourceEventIds, sent.SourceEventIds[i])
 	}
-	rows, err := q.EventBySource(ctx, arg)
+	rows, err := q.EventStored(ctx, arg)
 	for _, row := range rows {
-		outcomes[row.I] = outcome{receipt: fill[api.EventReceipt](row), duplicate: row.Same, conflict: !row.Same}
+		outcomes[row.I] = outcome{receipt: fill[api.EventReceipt](row), duplicate: !row.Own && row.Same, conflict: !row.Same}
 	}
 	if err == nil && len(rows) != len(known) {
 		return fmt.Errorf("%d events were neither stored nor found", len(known)-len(rows))

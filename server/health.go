@@ -11,6 +11,12 @@ import (
 	"github.com/px360/px360/schema"
 )
 
+// Where the process tells about itself.
+const (
+	healthPath = "/healthz/"
+	readyPath  = "/readyz/"
+)
+
 // healthz answers as long as the process does.
 func (s *Server) healthz(c echo.Context) error {
 	return s.write(c, http.StatusOK, map[string]string{"status": "ok"})

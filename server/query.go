@@ -170,6 +170,29 @@ func (p *parameter) read(text string) (string, []string) {
 	return text, p.node.checkText(text)
 }
 
+// readHeader checks the headers that an operation reads.
+func readHeader(parameters []*parameter, header http.Header) error {
+	errs := fieldErrors{}
+	for _, p := range parameters {
+		values := header.Values(p.name)
+		switch {
+		case len(values) == 0:
+		case len(values) > 1:
+			errs.add(p.name, "Give this header only once.")
+		case !utf8.ValidString(values[0]):
+			errs.add(p.name, "Not valid UTF-8.")
+		default:
+			if _, messages := p.read(values[0]); messages != nil {
+				errs.add(p.name, messages...)
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return invalid(errs)
+	}
+	return nil
+}
+
 func (l *listing) readOrdering(p *parameter, text string) string {
 	for term := range strings.SplitSeq(text, ",") {
 		term = strings.TrimSpace(term)

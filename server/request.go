@@ -23,11 +23,17 @@ type request struct {
 	id        string
 	path      string
 	clientIP  string
+	header    http.Header // of the answer
 	principal auth.Principal
 	operation *operation
 	listing   *listing
 	reading   *reading
 	body      []byte // as it was checked
+
+	// Whose it is may have been recalled from a call that was refused, by the same credential: good enough
+	// to refuse this one too, and for nothing else until it is confirmed.
+	credential credential
+	recalled   bool
 }
 
 type requestKey struct{}
@@ -44,7 +50,7 @@ func requestOf(ctx context.Context) *request {
 // it is the database that gives up first, with a reason.
 func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := &request{id: newID().String(), path: c.Request().URL.Path, clientIP: c.RealIP()}
+		r := &request{id: newID().String(), path: c.Request().URL.Path, clientIP: c.RealIP(), header: c.Response().Header()}
 		ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), requestKey{}, r), requestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
@@ -61,6 +67,9 @@ func (s *Server) begin(next echo.HandlerFunc) echo.HandlerFunc {
 // method, the object, the body.
 func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if len(c.Request().RequestURI) > maxURLBytes {
+			return errURLTooLong
+		}
 		item, found := s.contract.paths[c.Path()]
 		if !found {
 			if s.static[c.Path()] {
@@ -85,28 +94,45 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		r.operation = operation
 		if err := s.readRequest(c, r); err != nil {
+			if err := s.confirm(c.Request().Context(), r); err != nil {
+				return err
+			}
 			return s.hideUnknown(c, r, err)
 		}
 		return next(c)
 	}
 }
 
-// admit authenticates the caller and checks the permission of the operation, or, for a method that
-// the path does not have, of any of the path's.
+// admit authenticates the caller, checks the permission of the operation, or, for a method that the path
+// does not have, of any of the path's, and counts the call against its rate limit.
 func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation) error {
+	ctx, limit := c.Request().Context(), item.limit(o)
+	s.limiter.declare(r.header, limit)
 	if o != nil && o.public() || o == nil && item.open(auth.Principal{}) {
-		return nil
+		if limit != policyAuth {
+			return nil
+		}
+		left, err := s.limiter.take(ctx, policyAuth, address(r.clientIP))
+		if err != nil {
+			return err
+		}
+		return s.limiter.settle(ctx, r, left...)
 	}
 	var err error
-	r.principal, err = s.authenticate(c.Request().Context(), c.Request().Header, item)
-	switch {
-	case err != nil:
+	if r.credential, err = s.credential(c.Request().Header, item); err != nil {
 		return err
+	}
+	left, err := s.identify(ctx, r, limit)
+	if err != nil {
+		return err
+	}
+	throttled := s.limiter.settle(ctx, r, left...)
+	switch {
 	case o != nil && !r.principal.May(o.permission), o == nil && !item.open(r.principal):
-		s.log.InfoContext(c.Request().Context(), "denied", "request_id", r.id, "user", r.principal.Username, "method", c.Request().Method, "path", c.Path())
+		s.log.InfoContext(ctx, "denied", "request_id", r.id, "user", r.principal.Username, "method", c.Request().Method, "path", c.Path())
 		return errForbidden
 	}
-	return nil
+	return throttled
 }
 
 // readRequest checks the id in the path, the query string of a list, and the body, and leaves them in
@@ -128,6 +154,9 @@ func (s *Server) readRequest(c echo.Context, r *request) error {
 		c.Request().URL.RawQuery = bind.Encode()
 	} else {
 		c.Request().URL.RawQuery = ""
+	}
+	if err := readHeader(r.operation.headers, c.Request().Header); err != nil {
+		return err
 	}
 	if r.operation.body == nil {
 		return nil
@@ -174,7 +203,7 @@ func readAll(c echo.Context, limit int64) ([]byte, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}
-	if encoding := req.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if encoding := strings.Join(req.Header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, failed(http.StatusUnsupportedMediaType, "Unsupported content encoding in request.")
 	}
 	contentType := req.Header.Get("Content-Type")
@@ -258,10 +287,19 @@ func (s *Server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 		r := requestOf(c.Request().Context())
 		status, elapsed := c.Response().Status, time.Since(start)
 		s.metrics.request(c.Path(), method, status, elapsed)
-		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", method, "path", c.Request().URL.Path,
+		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", method, "path", shortened(c.Request().URL.Path),
 			"status", status, "bytes", c.Response().Size, "ms", float64(elapsed.Microseconds())/1000, "ip", r.clientIP, "caller", r.caller())
 		return nil
 	}
+}
+
+// shortened is text of a client's that goes to the log: enough of it to know it again.
+func shortened(text string) string {
+	const most = 200
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // caller names who sent the request, for the log.

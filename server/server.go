@@ -33,8 +33,10 @@ type Options struct {
 	SecretKeyPrevious string // still verifies what it signed
 	AccessLifetime    time.Duration
 	RefreshLifetime   time.Duration
-	RateLimits        string         // enforce, report or off
+	RateLimits        string // enforce, report or off
+	Limits            Limits
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is believed
+	MaxInFlight       int            // requests that are answered at once, 256; a quarter of them is kept for events
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 	Version           string
@@ -45,6 +47,7 @@ const (
 	requestTimeout  = 12 * time.Second
 	shutdownTimeout = 15 * time.Second
 	maxHeaderBytes  = 32 << 10
+	maxURLBytes     = 8 << 10
 )
 
 // A Server answers the API.
@@ -57,7 +60,10 @@ type Server struct {
 	tokens    *auth.Tokens
 	keys      *auth.KeyHasher
 	passwords *auth.Passwords
+	logins    *logins
+	inFlight  *inFlight
 	metrics   *metrics
+	limiter   *limiter
 	waker     *waker
 	echo      *echo.Echo
 }
@@ -84,10 +90,15 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
+	limiter, err := newLimiter(database, o)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), contract: compiled,
 		static: map[string]bool{}, tokens: tokens, keys: keys, passwords: auth.NewPasswords(),
-		metrics: newMetrics(o.Registerer, database), waker: newWaker(database, o.Log), echo: echo.New(),
+		logins: newLogins(), inFlight: newInFlight(o.MaxInFlight),
+		metrics: newMetrics(o.Registerer, database), limiter: limiter, waker: newWaker(database, o.Log), echo: echo.New(),
 	}
 	s.route(o.TrustedProxies)
 	return s, nil
@@ -99,11 +110,11 @@ func (s *Server) route(proxies []netip.Prefix) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientIP(proxies)
 	e.HTTPErrorHandler = s.render
-	e.Use(s.begin, s.logRequest, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic}), s.gate)
+	e.Use(s.begin, s.logRequest, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic}), s.bound, s.gate)
 	api.RegisterHandlers(e, api.NewStrictHandler(s, []api.StrictMiddlewareFunc{s.respond}))
 	s.routeUndeclared()
 	s.routeDocs()
-	for path, handler := range map[string]echo.HandlerFunc{"/healthz/": s.healthz, "/readyz/": s.readyz} {
+	for path, handler := range map[string]echo.HandlerFunc{healthPath: s.healthz, readyPath: s.readyz} {
 		s.static[path] = true
 		e.GET(path, handler)
 	}
@@ -143,16 +154,23 @@ func (s *Server) logPanic(c echo.Context, err error, stack []byte) error {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, spell(r)) }
 
+// httpServer is what reads requests from connections, with a bound on each time that a client can take.
+func (s *Server) httpServer() *http.Server {
+	return &http.Server{
+		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 60 * time.Second, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like everything else
+	}
+}
+
 // Serve answers requests on l until ctx ends. Then it takes no new ones, gives those in flight up to
 // 15 s, and returns nil if they finished.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := &http.Server{
-		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 60 * time.Second, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
+	h := s.httpServer()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go s.waker.run(background)
+	go s.limiter.run(background)
 
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()

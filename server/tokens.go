@@ -14,25 +14,27 @@ var errLogin = unauthorized(detail{Detail: "No active account found with the giv
 
 func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject) (api.CreateTokenResponseObject, error) {
 	var user db.UserForLoginRow
-	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
-		user, err = q.UserForLogin(ctx, r.Body.Username)
-		return err
+	var rehash bool
+	ok, err := s.logins.attempt(ctx, r.Body.Username, func() (ok bool, err error) {
+		err = s.db.Read(ctx, func(q *db.Queries) error {
+			user, err = q.UserForLogin(ctx, r.Body.Username)
+			return err
+		})
+		if err != nil && !queries.NoRows(err) {
+			return false, err
+		}
+		// An unknown user's empty hash costs as much time as a real one.
+		ok, rehash, err = s.checkPassword(ctx, user.Password, r.Body.Password)
+		return ok && user.IsActive, err
 	})
-	if err != nil && !queries.NoRows(err) {
-		return nil, err
-	}
-	// An unknown user's empty hash costs as much time as a real one.
-	ok, rehash, err := s.passwords.Check(ctx, user.Password, r.Body.Password)
 	switch {
-	case err == auth.ErrTooLong, err == auth.ErrMalformedHash:
-		return nil, errLogin
 	case err != nil:
 		return nil, err
-	case !ok || !user.IsActive:
+	case !ok:
 		s.log.InfoContext(ctx, "login refused", "request_id", requestOf(ctx).id, "ip", requestOf(ctx).clientIP)
 		return nil, errLogin
 	}
-	login := db.UserLoggedInParams{ID: user.ID}
+	login := db.UserLoggedInParams{ID: user.ID, TokenVersion: user.TokenVersion}
 	if rehash {
 		hash, err := s.passwords.Hash(ctx, r.Body.Password)
 		if err != nil {
@@ -45,6 +47,20 @@ func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject
 	}
 	access, refresh, err := s.tokens.Issue(user.ID, int(user.TokenVersion))
 	return api.CreateToken200JSONResponse{Access: access, Refresh: refresh}, err
+}
+
+// checkPassword compares a password with a stored hash. What is too long to be one, and a hash that
+// nobody can read, are no match.
+func (s *Server) checkPassword(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
+	ok, rehash, err = s.passwords.Check(ctx, stored, password)
+	switch err {
+	case auth.ErrMalformedHash:
+		s.log.WarnContext(ctx, "a stored password cannot be read", "request_id", requestOf(ctx).id)
+		return false, false, nil
+	case auth.ErrTooLong:
+		return false, false, nil
+	}
+	return ok, rehash, err
 }
 
 func (s *Server) RefreshToken(ctx context.Context, r api.RefreshTokenRequestObject) (api.RefreshTokenResponseObject, error) {
@@ -78,7 +94,7 @@ func (s *Server) current(ctx context.Context, token string, wanted auth.TokenTyp
 	}
 	var user db.UserPrincipalRow
 	err = s.db.Read(ctx, func(q *db.Queries) error {
-		user, err = q.UserPrincipal(ctx, claims.UserID)
+		user, err = q.UserPrincipal(ctx, db.UserPrincipalParams{ID: claims.UserID})
 		return err
 	})
 	switch {

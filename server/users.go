@@ -173,9 +173,12 @@ func (s *Server) ChangePassword(ctx context.Context, r api.ChangePasswordRequest
 	if err := s.db.Read(ctx, func(q *db.Queries) error { old, err = q.UserPassword(ctx, id); return err }); err != nil {
 		return nil, err
 	}
-	// Hashing takes its time, so it happens outside the transaction.
-	ok, _, err := s.passwords.Check(ctx, old, r.Body.OldPassword)
-	if err != nil && err != auth.ErrTooLong && err != auth.ErrMalformedHash {
+	// Hashing takes its time, so it happens outside the transaction. Guessing is as slow here as at login.
+	ok, err := s.logins.attempt(ctx, me.Username, func() (bool, error) {
+		ok, _, err := s.checkPassword(ctx, old, r.Body.OldPassword)
+		return ok, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	if !ok {
@@ -187,6 +190,14 @@ func (s *Server) ChangePassword(ctx context.Context, r api.ChangePasswordRequest
 	}
 	err = s.change(ctx, func(q *db.Queries, record *audit) error {
 		record.object("user", id, me.Hospital, []string{"password"})
+		// Whoever still knows the old one must not be faster than its owner's change.
+		now, err := q.UserLock(ctx, db.UserLockParams{ID: id})
+		if err != nil {
+			return err
+		}
+		if now.Password != old {
+			return conflict("The password was changed at the same time.")
+		}
 		return q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: id, Password: hash})
 	})
 	return api.ChangePassword200JSONResponse{Detail: "Password changed successfully."}, err

@@ -151,8 +151,14 @@ func (n *node) mergeString(s *openapi3.Schema) error {
 		n.maxLength = int(*s.MaxLength)
 	}
 	if s.Pattern != "" {
+		// The contract's pattern is one that every language understands; where Go can say more
+		// exactly what is meant, an extension does.
+		pattern, found := s.Extensions["x-px360-pattern"].(string)
+		if !found {
+			pattern = s.Pattern
+		}
 		var err error
-		if n.pattern, err = regexp.Compile(s.Pattern); err != nil {
+		if n.pattern, err = regexp.Compile(pattern); err != nil {
 			return err
 		}
 		n.patternMessage, _ = s.Extensions["x-px360-pattern-message"].(string)
@@ -398,7 +404,7 @@ func (r *reading) list(n *node) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, err := split(raw)
+	items, err := split(raw, n.maxItems)
 	switch {
 	case err != nil:
 		return nil, err
@@ -438,14 +444,15 @@ func (r *reading) list(n *node) (any, error) {
 	return nil, r.write(jsontext.EndArray)
 }
 
-// split cuts a list into its items without reading into them.
-func split(list jsontext.Value) ([]jsontext.Value, error) {
+// split cuts a list into its items without reading into them. It stops at one item more than most, if that
+// is not 0: a body can have a million empty ones, which take up more than the body itself.
+func split(list jsontext.Value, most int) ([]jsontext.Value, error) {
 	in := jsontext.NewDecoder(bytes.NewReader(list))
 	if _, err := in.ReadToken(); err != nil {
 		return nil, err
 	}
 	var items []jsontext.Value
-	for in.PeekKind() != ']' {
+	for in.PeekKind() != ']' && (most == 0 || len(items) <= most) {
 		item, err := in.ReadValue()
 		if err != nil {
 			return nil, err

@@ -44,7 +44,7 @@ const (
 
 // saysPattern are the messages for text that does not match, by the pattern.
 var saysPattern = map[string]string{
-	`^[\p{L}\p{N}_.@+-]+$`:   saysUsername,
+	`^[\p{L}\p{N}_.@+-]+$`:  saysUsername,
 	`^[A-Za-z0-9_-]{1,50}$`: saysSystem,
 }
 
@@ -78,10 +78,13 @@ func (f field) wrongs() []wrong {
 	case s.Type.Is("integer"):
 		wrongTypes(add, saysInteger, "7", aBoolean, aList, anObject)
 		add("a fraction", json.RawMessage("1.5"), saysInteger)
-		add("too small", json.Number(strconv.Itoa(int(*s.Min)-1)), fmt.Sprintf("Ensure this value is greater than or equal to %d.", int(*s.Min)))
-		for _, value := range []string{strconv.Itoa(int(*s.Max) + 1), "99999999999999999999999", "1e30"} {
+		if s.Min != nil {
+			add("too small", json.RawMessage(strconv.Itoa(int(*s.Min)-1)), fmt.Sprintf("Ensure this value is greater than or equal to %d.", int(*s.Min)))
+		}
+		for _, value := range []string{"99999999999999999999999", "1e30"} {
 			add("too large", json.RawMessage(value), fmt.Sprintf("Ensure this value is less than or equal to %d.", int(*s.Max)))
 		}
+		add("one too large", json.RawMessage(strconv.Itoa(int(*s.Max)+1)), fmt.Sprintf("Ensure this value is less than or equal to %d.", int(*s.Max)))
 	case s.Type.Is("array"):
 		f.wrongLists(add)
 	case s.Format == "uuid":

@@ -246,7 +246,7 @@ func TestDocsSwaggerInBrowser(t *testing.T) {
 		chromedp.Navigate(s.url+"/api/docs/"),
 		chromedp.WaitVisible(chromedp.CSS(".opblock-tag")),
 		chromedp.Evaluate[chromedp.Void](`document.querySelectorAll(".opblock-tag[data-is-open=false]").forEach(tag => tag.click())`),
-		chromedp.Poll[chromedp.Void](fmt.Sprintf(`document.querySelectorAll(".opblock").length === %d`, len(operations))),
+		chromedp.Poll[chromedp.Void](fmt.Sprintf(`document.querySelectorAll(".opblock").length === %d`, len(operations)), patiently),
 	)
 	b.do("authorize",
 		chromedp.Click(chromedp.CSS(".auth-wrapper .btn.authorize")),
@@ -280,7 +280,7 @@ func TestDocsRedocInBrowser(t *testing.T) {
 	for _, operation := range everyOperation(t) {
 		// In its own section's heading, for several operations have the same summary.
 		b.do("show "+operation.OperationID, chromedp.Poll[chromedp.Void](
-			fmt.Sprintf(`document.querySelector('[id$="/operation/%s"] h2')?.textContent.includes(%q)`, operation.OperationID, operation.Summary)))
+			fmt.Sprintf(`document.querySelector('[id$="/operation/%s"] h2')?.textContent.includes(%q)`, operation.OperationID, operation.Summary), patiently))
 	}
 	b.do("search", chromedp.SendKeys(chromedp.CSS(`[role="search"] input`), "Reprocess"))
 	if found := b.text("see what was found", `[data-role="search:results"]`); !strings.Contains(found, "eprocess") {
@@ -302,6 +302,12 @@ func everyOperation(t *testing.T) []*openapi3.Operation {
 	return operations
 }
 
+// patiently leaves it to the deadline of the step to end the waiting: ReDoc takes seconds to show a
+// contract of this size, and many on a busy machine.
+var patiently = chromedp.WithPollingTimeout(0)
+
+const stepTimeout = 2 * time.Minute
+
 // A browser is a Chromium with one page open. It notes what that does besides showing itself.
 type browser struct {
 	t   *testing.T
@@ -319,7 +325,7 @@ func openBrowser(t *testing.T, origin string) *browser {
 		t.Fatal("the pages of the documentation are tested in Chromium, which is not installed: apt-get install chromium")
 	}
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
+		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.Env("TMPDIR="+t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 900))...)
 	ctx, closePage := chromedp.NewContext(allocator)
 	t.Cleanup(func() {
@@ -369,10 +375,10 @@ func (b *browser) watch(event any, host string) {
 	}
 }
 
-// do does a step of a test, in a minute at most.
+// do does a step of a test.
 func (b *browser) do(step string, actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.done()
@@ -383,7 +389,7 @@ func (b *browser) do(step string, actions ...chromedp.Action[chromedp.Void]) {
 // text is what the page shows at a selector, once it is there.
 func (b *browser) text(step, selector string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 )
 
 // compareShape tells where an answer has other members than its example, or values of other types.
-// Null is as good as a value where the schema says so. A list that the example shows with items has
-// some, if full.
+// Null is as good as a value where the schema says so. If full, a list that the example shows with
+// items has some, and a choice is the one that the example shows; the rows of a list differ too much.
 func compareShape(at string, schema *openapi3.SchemaRef, example, got any, full bool) []string {
 	whole := mergedSchema(schema)
 	if whole.Type == nil && len(whole.Properties) == 0 { // any JSON: the client's own
@@ -39,10 +39,13 @@ func compareShape(at string, schema *openapi3.SchemaRef, example, got any, full 
 		}
 		var all []string
 		for i := range have {
-			all = append(all, compareShape(at+itemName(i), whole.Items, want[0], have[i], full && at != ".results")...)
+			all = append(all, compareShape(at+itemName(i), whole.Items, want[0], have[i], false)...)
 		}
 		return all
 	default:
+		if full && len(whole.Enum) > 0 && example != got {
+			return wrong
+		}
 		if fmt.Sprintf("%T", example) == fmt.Sprintf("%T", got) {
 			return nil
 		}

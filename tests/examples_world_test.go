@@ -89,6 +89,7 @@ type sample struct {
 	token      string
 	real       map[string]string // what stands for an example's id or secret
 	done       map[string]bool   // operation and status, such as "createUser 201"
+	digest     string            // the query of fingerprint
 }
 
 func newSample(s *system) *sample {
@@ -256,6 +257,9 @@ func (m *sample) callAs(token string, o exampleOperation, id string, body any, s
 	}
 	var got any
 	must(m.t, json.Unmarshal([]byte(a.body), &got))
+	if err := documented.Schema.Value.VisitJSON(got, openapi3.MultiErrors(), openapi3.VisitAsResponse()); err != nil {
+		m.t.Errorf("%s %d: not as the schema has it: %v", o.OperationID, status, err)
+	}
 	for _, wrong := range compareShape("", documented.Schema, decodePlain(documented.Example), got, true) {
 		m.t.Errorf("%s %d: %s", o.OperationID, status, wrong)
 	}

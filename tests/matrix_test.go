@@ -121,10 +121,10 @@ type cell struct {
 	// what reference is the id of
 	referenceNoun string
 	referenceAt   *side
-	query     string
-	rows      int // that the list must have; -1: any number but 0; ignored unless isList
-	isList    bool
-	want      int
+	query         string
+	rows          int // that the list must have; -1: any number but 0; ignored unless isList
+	isList        bool
+	want          int
 }
 
 // cells are the attempts of one principal on one operation.

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -288,14 +287,13 @@ func eventOf(encounter, code string) hospitalday.Event {
 	return hospitalday.Event{EncounterID: encounter, EventCode: code}
 }
 
-// goroutines returns the stacks of the goroutines that a worker started.
-func goroutines(w *Worker) []string {
+// goroutines returns the stacks of the goroutines that workers started.
+func goroutines() (found []string) {
 	all := make([]byte, 1<<22)
 	all = all[:runtime.Stack(all, true)]
-	var found []string
-	for _, stack := range bytes.Split(all, []byte("\n\n")) {
-		if bytes.Contains(stack, fmt.Appendf(nil, "worker.(*Worker).Run(%p", w)) {
-			found = append(found, string(stack))
+	for stack := range strings.SplitSeq(string(all), "\n\n") {
+		if strings.Contains(stack, "worker.(*Worker).") || strings.Contains(stack, "worker.(*poller).") {
+			found = append(found, stack)
 		}
 	}
 	return found

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -50,15 +51,22 @@ func (f *fixture) live(g *generator) {
 			late = append(late, i)
 		}
 	}
+	// What is sent of an encounter at the same time has no order. So each sender has encounters of its
+	// own, and also random numbers of its own, so that what it sends depends on the seed alone.
+	const senderCount = 3
+	encounters := make([]hospitalday.Model, senderCount)
+	for _, j := range f.model.Journeys {
+		m := &encounters[crc32.ChecksumIEEE([]byte(j.EncounterID))%senderCount]
+		m.Journeys = append(m.Journeys, j)
+	}
 	var senders sync.WaitGroup
-	for range 3 {
-		// Each with random numbers of its own, so that what they send depends on the seed alone.
+	for _, m := range encounters {
 		own := &generator{rand.New(rand.NewPCG(g.Uint64(), 1))}
 		senders.Go(func() {
 			for range 12 {
 				events := make([]hospitalday.Event, 1+own.IntN(40))
 				for i := range events {
-					events[i] = own.event(f.model)
+					events[i] = own.event(m)
 				}
 				f.send(own.pick("", "H0", "H1", "H2"), events...)
 			}
@@ -175,8 +183,8 @@ func (f *fixture) compare() {
 			stage = stages.codes[g.stage]
 		}
 		if g.status != w.Status || g.reason != w.Reason || g.journey != journey || stage != w.Stage {
-			f.Errorf("event %d %+v:\ngot  %s %s, stage %q, journey %v\nwant %s %s, stage %q, journey %v",
-				i, events[i].Event, g.status, g.reason, stage, g.journey, w.Status, w.Reason, w.Stage, journey)
+			f.Errorf("event %d, %s of %s and %q from %q with %s:\ngot  %s %s, stage %q, journey %v\nwant %s %s, stage %q, journey %v",
+				i, events[i].EventCode, events[i].EncounterID, events[i].PatientIdentifier, events[i].Hospital, events[i].PayloadJSON, g.status, g.reason, stage, g.journey, w.Status, w.Reason, w.Stage, journey)
 		}
 		if (g.message == "") != (g.reason == "") || g.attempts < 1 || g.tries != 0 || g.processedAt.Before(events[i].ReceivedAt) {
 			f.Errorf("event %d: message %q, %d attempts, %d tries, processed at %v", i, g.message, g.attempts, g.tries, g.processedAt)

@@ -125,11 +125,12 @@ func TestWakeUp(t *testing.T) {
 	f := newFixture(t, simple("ABC", "E1"))
 	f.create(0)
 	f.start(Options{PollInterval: time.Hour})
-	// The worker looks once more when it begins to listen, so whatever it has to be woken for comes after that.
-	dbtest.Eventually(t, "the worker listens", func() bool {
-		return one[bool](f, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle')`)
-	})
 	for _, code := range []string{"A", "B", "C"} {
+		dbtest.Eventually(t, "the worker listens and asks nothing any more", func() bool {
+			return one[bool](f, `SELECT count(*) FILTER (WHERE query LIKE 'LISTEN%') = 1 AND count(*) > 1
+					AND bool_and(state = 'idle' AND state_change < clock_timestamp() - interval '300 ms')
+				FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'worker'`)
+		})
 		id := f.send("H", eventOf("E1", code))[0]
 		if err := f.Read(t.Context(), func(q *db.Queries) error { return q.EventNotify(t.Context()) }); err != nil {
 			t.Fatal(err)
@@ -187,9 +188,9 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// A worker that is told to stop finishes the batch in hand and leaves nothing behind.
+// A worker that is told to stop finishes the batch in hand and leaves nothing behind. Not parallel, so
+// that the goroutines of workers that it finds are its own.
 func TestStop(t *testing.T) {
-	t.Parallel()
 	f := newFixture(t, simple("ABC", "E1", "E2"))
 	f.create(0)
 	f.create(1)
@@ -221,7 +222,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("%d events are left, want 2", got)
 	}
 	dbtest.Eventually(t, "no goroutine and no connection is left", func() bool {
-		return len(goroutines(w)) == 0 && f.workers.Pool.Stat().AcquiredConns() == 0 &&
+		return len(goroutines()) == 0 && f.workers.Pool.Stat().AcquiredConns() == 0 &&
 			one[int](f, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`) == 0
 	})
 }

@@ -3480,7 +3480,7 @@ type User struct {
 	Username string `json:"username"`
 }
 
-// UserCreate What is written to create an user.
+// UserCreate What is written to create a user.
 type UserCreate struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -3560,7 +3560,7 @@ type UserList struct {
 	Results []User `json:"results"`
 }
 
-// UserReplace What is written to replace an user; what is left out stays as it is.
+// UserReplace What is written to replace a user; what is left out stays as it is.
 type UserReplace struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -3613,7 +3613,7 @@ type UserReplace struct {
 	Username string `json:"username"`
 }
 
-// UserUpdate What of an user is to change; what is left out stays as it is.
+// UserUpdate What of a user is to change; what is left out stays as it is.
 type UserUpdate struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -4274,7 +4274,7 @@ type ServerInterface interface {
 	// ListUsers List users
 	// (GET /api/auth/users/)
 	ListUsers(ctx echo.Context, params ListUsersParams) error
-	// CreateUser Create an user
+	// CreateUser Create a user
 	// (POST /api/auth/users/)
 	CreateUser(ctx echo.Context) error
 	// ChangePassword Change my password
@@ -4289,16 +4289,16 @@ type ServerInterface interface {
 	// ReplaceProfile Update my profile
 	// (PUT /api/auth/users/update_profile/)
 	ReplaceProfile(ctx echo.Context) error
-	// DeleteUser Delete an user
+	// DeleteUser Delete a user
 	// (DELETE /api/auth/users/{id}/)
 	DeleteUser(ctx echo.Context, id ID) error
-	// RetrieveUser Retrieve an user
+	// RetrieveUser Retrieve a user
 	// (GET /api/auth/users/{id}/)
 	RetrieveUser(ctx echo.Context, id ID) error
-	// UpdateUser Update an user
+	// UpdateUser Update a user
 	// (PATCH /api/auth/users/{id}/)
 	UpdateUser(ctx echo.Context, id ID) error
-	// ReplaceUser Replace an user
+	// ReplaceUser Replace a user
 	// (PUT /api/auth/users/{id}/)
 	ReplaceUser(ctx echo.Context, id ID) error
 	// AssignRole Assign a role
@@ -8497,7 +8497,7 @@ type StrictServerInterface interface {
 	// ListUsers List users
 	// (GET /api/auth/users/)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
-	// CreateUser Create an user
+	// CreateUser Create a user
 	// (POST /api/auth/users/)
 	CreateUser(ctx context.Context, request CreateUserRequestObject) (CreateUserResponseObject, error)
 	// ChangePassword Change my password
@@ -8512,16 +8512,16 @@ type StrictServerInterface interface {
 	// ReplaceProfile Update my profile
 	// (PUT /api/auth/users/update_profile/)
 	ReplaceProfile(ctx context.Context, request ReplaceProfileRequestObject) (ReplaceProfileResponseObject, error)
-	// DeleteUser Delete an user
+	// DeleteUser Delete a user
 	// (DELETE /api/auth/users/{id}/)
 	DeleteUser(ctx context.Context, request DeleteUserRequestObject) (DeleteUserResponseObject, error)
-	// RetrieveUser Retrieve an user
+	// RetrieveUser Retrieve a user
 	// (GET /api/auth/users/{id}/)
 	RetrieveUser(ctx context.Context, request RetrieveUserRequestObject) (RetrieveUserResponseObject, error)
-	// UpdateUser Update an user
+	// UpdateUser Update a user
 	// (PATCH /api/auth/users/{id}/)
 	UpdateUser(ctx context.Context, request UpdateUserRequestObject) (UpdateUserResponseObject, error)
-	// ReplaceUser Replace an user
+	// ReplaceUser Replace a user
 	// (PUT /api/auth/users/{id}/)
 	ReplaceUser(ctx context.Context, request ReplaceUserRequestObject) (ReplaceUserResponseObject, error)
 	// AssignRole Assign a role

@@ -3635,7 +3635,7 @@ type User struct {
 	Username string `json:"username"`
 }
 
-// UserCreate What is written to create an user.
+// UserCreate What is written to create a user.
 type UserCreate struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -3715,7 +3715,7 @@ type UserList struct {
 	Results []User `json:"results"`
 }
 
-// UserReplace What is written to replace an user; what is left out stays as it is.
+// UserReplace What is written to replace a user; what is left out stays as it is.
 type UserReplace struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -3768,7 +3768,7 @@ type UserReplace struct {
 	Username string `json:"username"`
 }
 
-// UserUpdate What of an user is to change; what is left out stays as it is.
+// UserUpdate What of a user is to change; what is left out stays as it is.
 type UserUpdate struct {
 	// Department The user's department, of the same hospital.
 	//
@@ -4577,18 +4577,18 @@ type ClientInterface interface {
 	// Corresponds with GET /api/auth/users/ (the `ListUsers` operationId).
 	ListUsers(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateUserWithBody Create an user
+	// CreateUserWithBody Create a user
 	//
-	// Creates an user.
+	// Creates a user.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/auth/users/ (the `CreateUser` operationId).
 	CreateUserWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateUser Create an user
+	// CreateUser Create a user
 	//
-	// Creates an user.
+	// Creates a user.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4656,21 +4656,21 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/auth/users/update_profile/ (the `ReplaceProfile` operationId).
 	ReplaceProfile(ctx context.Context, body ReplaceProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DeleteUser Delete an user
+	// DeleteUser Delete a user
 	//
-	// Deletes an user. What others refer to stays: 409.
+	// Deletes a user. What others refer to stays: 409.
 	//
 	// Corresponds with DELETE /api/auth/users/{id}/ (the `DeleteUser` operationId).
 	DeleteUser(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RetrieveUser Retrieve an user
+	// RetrieveUser Retrieve a user
 	//
 	// Reads one user.
 	//
 	// Corresponds with GET /api/auth/users/{id}/ (the `RetrieveUser` operationId).
 	RetrieveUser(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateUserWithBody Update an user
+	// UpdateUserWithBody Update a user
 	//
 	// Changes the fields that are sent, and no others.
 	//
@@ -4679,7 +4679,7 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/auth/users/{id}/ (the `UpdateUser` operationId).
 	UpdateUserWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateUser Update an user
+	// UpdateUser Update a user
 	//
 	// Changes the fields that are sent, and no others.
 	//
@@ -4688,18 +4688,18 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/auth/users/{id}/ (the `UpdateUser` operationId).
 	UpdateUser(ctx context.Context, id ID, body UpdateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplaceUserWithBody Replace an user
+	// ReplaceUserWithBody Replace a user
 	//
-	// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+	// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /api/auth/users/{id}/ (the `ReplaceUser` operationId).
 	ReplaceUserWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplaceUser Replace an user
+	// ReplaceUser Replace a user
 	//
-	// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+	// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5784,9 +5784,9 @@ func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, reqEdit
 	return c.Client.Do(req)
 }
 
-// CreateUserWithBody Create an user
+// CreateUserWithBody Create a user
 //
-// Creates an user.
+// Creates a user.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5803,9 +5803,9 @@ func (c *Client) CreateUserWithBody(ctx context.Context, contentType string, bod
 	return c.Client.Do(req)
 }
 
-// CreateUser Create an user
+// CreateUser Create a user
 //
-// Creates an user.
+// Creates a user.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5953,9 +5953,9 @@ func (c *Client) ReplaceProfile(ctx context.Context, body ReplaceProfileJSONRequ
 	return c.Client.Do(req)
 }
 
-// DeleteUser Delete an user
+// DeleteUser Delete a user
 //
-// Deletes an user. What others refer to stays: 409.
+// Deletes a user. What others refer to stays: 409.
 //
 // Corresponds with DELETE /api/auth/users/{id}/ (the `DeleteUser` operationId).
 func (c *Client) DeleteUser(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5970,7 +5970,7 @@ func (c *Client) DeleteUser(ctx context.Context, id ID, reqEditors ...RequestEdi
 	return c.Client.Do(req)
 }
 
-// RetrieveUser Retrieve an user
+// RetrieveUser Retrieve a user
 //
 // Reads one user.
 //
@@ -5987,7 +5987,7 @@ func (c *Client) RetrieveUser(ctx context.Context, id ID, reqEditors ...RequestE
 	return c.Client.Do(req)
 }
 
-// UpdateUserWithBody Update an user
+// UpdateUserWithBody Update a user
 //
 // Changes the fields that are sent, and no others.
 //
@@ -6006,7 +6006,7 @@ func (c *Client) UpdateUserWithBody(ctx context.Context, id ID, contentType stri
 	return c.Client.Do(req)
 }
 
-// UpdateUser Update an user
+// UpdateUser Update a user
 //
 // Changes the fields that are sent, and no others.
 //
@@ -6025,9 +6025,9 @@ func (c *Client) UpdateUser(ctx context.Context, id ID, body UpdateUserJSONReque
 	return c.Client.Do(req)
 }
 
-// ReplaceUserWithBody Replace an user
+// ReplaceUserWithBody Replace a user
 //
-// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6044,9 +6044,9 @@ func (c *Client) ReplaceUserWithBody(ctx context.Context, id ID, contentType str
 	return c.Client.Do(req)
 }
 
-// ReplaceUser Replace an user
+// ReplaceUser Replace a user
 //
-// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -12793,18 +12793,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/auth/users/ (the `ListUsers` operationId).
 	ListUsersWithResponse(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*ListUsersResponse, error)
 
-	// CreateUserWithBodyWithResponse Create an user
+	// CreateUserWithBodyWithResponse Create a user
 	//
-	// Creates an user.
+	// Creates a user.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/auth/users/ (the `CreateUser` operationId).
 	CreateUserWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 
-	// CreateUserWithResponse Create an user
+	// CreateUserWithResponse Create a user
 	//
-	// Creates an user.
+	// Creates a user.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12874,16 +12874,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/auth/users/update_profile/ (the `ReplaceProfile` operationId).
 	ReplaceProfileWithResponse(ctx context.Context, body ReplaceProfileJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplaceProfileResponse, error)
 
-	// DeleteUserWithResponse Delete an user
+	// DeleteUserWithResponse Delete a user
 	//
-	// Deletes an user. What others refer to stays: 409.
+	// Deletes a user. What others refer to stays: 409.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /api/auth/users/{id}/ (the `DeleteUser` operationId).
 	DeleteUserWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteUserResponse, error)
 
-	// RetrieveUserWithResponse Retrieve an user
+	// RetrieveUserWithResponse Retrieve a user
 	//
 	// Reads one user.
 	//
@@ -12892,7 +12892,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/auth/users/{id}/ (the `RetrieveUser` operationId).
 	RetrieveUserWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*RetrieveUserResponse, error)
 
-	// UpdateUserWithBodyWithResponse Update an user
+	// UpdateUserWithBodyWithResponse Update a user
 	//
 	// Changes the fields that are sent, and no others.
 	//
@@ -12901,7 +12901,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /api/auth/users/{id}/ (the `UpdateUser` operationId).
 	UpdateUserWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateUserResponse, error)
 
-	// UpdateUserWithResponse Update an user
+	// UpdateUserWithResponse Update a user
 	//
 	// Changes the fields that are sent, and no others.
 	//
@@ -12910,18 +12910,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /api/auth/users/{id}/ (the `UpdateUser` operationId).
 	UpdateUserWithResponse(ctx context.Context, id ID, body UpdateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateUserResponse, error)
 
-	// ReplaceUserWithBodyWithResponse Replace an user
+	// ReplaceUserWithBodyWithResponse Replace a user
 	//
-	// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+	// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/auth/users/{id}/ (the `ReplaceUser` operationId).
 	ReplaceUserWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplaceUserResponse, error)
 
-	// ReplaceUserWithResponse Replace an user
+	// ReplaceUserWithResponse Replace a user
 	//
-	// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+	// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19260,9 +19260,9 @@ func (c *ClientWithResponses) ListUsersWithResponse(ctx context.Context, params 
 	return ParseListUsersResponse(rsp)
 }
 
-// CreateUserWithBodyWithResponse Create an user
+// CreateUserWithBodyWithResponse Create a user
 //
-// Creates an user.
+// Creates a user.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19275,9 +19275,9 @@ func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context
 	return ParseCreateUserResponse(rsp)
 }
 
-// CreateUserWithResponse Create an user
+// CreateUserWithResponse Create a user
 //
-// Creates an user.
+// Creates a user.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19395,9 +19395,9 @@ func (c *ClientWithResponses) ReplaceProfileWithResponse(ctx context.Context, bo
 	return ParseReplaceProfileResponse(rsp)
 }
 
-// DeleteUserWithResponse Delete an user
+// DeleteUserWithResponse Delete a user
 //
-// Deletes an user. What others refer to stays: 409.
+// Deletes a user. What others refer to stays: 409.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -19410,7 +19410,7 @@ func (c *ClientWithResponses) DeleteUserWithResponse(ctx context.Context, id ID,
 	return ParseDeleteUserResponse(rsp)
 }
 
-// RetrieveUserWithResponse Retrieve an user
+// RetrieveUserWithResponse Retrieve a user
 //
 // Reads one user.
 //
@@ -19425,7 +19425,7 @@ func (c *ClientWithResponses) RetrieveUserWithResponse(ctx context.Context, id I
 	return ParseRetrieveUserResponse(rsp)
 }
 
-// UpdateUserWithBodyWithResponse Update an user
+// UpdateUserWithBodyWithResponse Update a user
 //
 // Changes the fields that are sent, and no others.
 //
@@ -19440,7 +19440,7 @@ func (c *ClientWithResponses) UpdateUserWithBodyWithResponse(ctx context.Context
 	return ParseUpdateUserResponse(rsp)
 }
 
-// UpdateUserWithResponse Update an user
+// UpdateUserWithResponse Update a user
 //
 // Changes the fields that are sent, and no others.
 //
@@ -19455,9 +19455,9 @@ func (c *ClientWithResponses) UpdateUserWithResponse(ctx context.Context, id ID,
 	return ParseUpdateUserResponse(rsp)
 }
 
-// ReplaceUserWithBodyWithResponse Replace an user
+// ReplaceUserWithBodyWithResponse Replace a user
 //
-// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19470,9 +19470,9 @@ func (c *ClientWithResponses) ReplaceUserWithBodyWithResponse(ctx context.Contex
 	return ParseReplaceUserResponse(rsp)
 }
 
-// ReplaceUserWithResponse Replace an user
+// ReplaceUserWithResponse Replace a user
 //
-// Writes an user anew: the required fields must be there, and what is left out stays as it is.
+// Writes a user anew: the required fields must be there, and what is left out stays as it is.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

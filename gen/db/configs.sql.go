@@ -217,10 +217,23 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 }
 
 const configPrincipal = `-- name: ConfigPrincipal :one
-SELECT id, name, source_system, hospital_id, api_key_hash
-FROM integration_configs
-WHERE api_key_hash = ANY ($1::bytea[]) AND is_active
+SELECT
+    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
+FROM integration_configs c
+CROSS JOIN LATERAL rate_limit_take(
+    $1::text || ' ' || c.id, $2::bigint, $3::bigint, $4::bigint
+) l
+WHERE c.api_key_hash = ANY ($5::bytea[]) AND c.is_active
 `
+
+type ConfigPrincipalParams struct {
+	Policy       *string
+	Cost         int64
+	Quota        int64
+	WindowUs     int64
+	APIKeyHashes [][]byte
+}
 
 type ConfigPrincipalRow struct {
 	ID           uuid.UUID
@@ -228,11 +241,20 @@ type ConfigPrincipalRow struct {
 	SourceSystem string
 	Hospital     *uuid.UUID
 	APIKeyHash   []byte
+	Remaining    int64
+	Reset        int64
+	Wait         int64
 }
 
-// Which active config an API key belongs to.
-func (q *Queries) ConfigPrincipal(ctx context.Context, apiKeyHashes [][]byte) (ConfigPrincipalRow, error) {
-	row := q.db.QueryRow(ctx, configPrincipal, apiKeyHashes)
+// Which active config an API key belongs to, and what is left to it under a rate limit, as for a user.
+func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
+	row := q.db.QueryRow(ctx, configPrincipal,
+		arg.Policy,
+		arg.Cost,
+		arg.Quota,
+		arg.WindowUs,
+		arg.APIKeyHashes,
+	)
 	var i ConfigPrincipalRow
 	err := row.Scan(
 		&i.ID,
@@ -240,6 +262,9 @@ func (q *Queries) ConfigPrincipal(ctx context.Context, apiKeyHashes [][]byte) (C
 		&i.SourceSystem,
 		&i.Hospital,
 		&i.APIKeyHash,
+		&i.Remaining,
+		&i.Reset,
+		&i.Wait,
 	)
 	return i, err
 }

@@ -25,83 +25,6 @@ func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	return err
 }
 
-const eventBySource = `-- name: EventBySource :many
-SELECT
-    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
-    (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
-     AND e.payload_json = s.payload::jsonb)::boolean AS same
-FROM (
-    SELECT
-        unnest($1::integer[]) AS i, unnest($2::text[]) AS source_system,
-        unnest($3::text[]) AS event_code, unnest($4::text[]) AS encounter_id,
-        unnest($5::text[]) AS patient_identifier, unnest($6::text[]) AS payload,
-        unnest($7::text[]) AS source_event_id
-) s
-JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
-    AND e.hospital_id IS NOT DISTINCT FROM $8::uuid
-`
-
-type EventBySourceParams struct {
-	Positions          []int32
-	SourceSystems      []string
-	EventCodes         []string
-	EncounterIds       []string
-	PatientIdentifiers []string
-	Payloads           []string
-	SourceEventIds     []string
-	Hospital           *uuid.UUID
-}
-
-type EventBySourceRow struct {
-	ID           uuid.UUID
-	SourceSystem string
-	EventCode    string
-	EncounterID  string
-	Status       string
-	ReceivedAt   time.Time
-	I            int32
-	Same         bool
-}
-
-// The events that were stored before under these source ids, and whether they said the same.
-func (q *Queries) EventBySource(ctx context.Context, arg EventBySourceParams) ([]EventBySourceRow, error) {
-	rows, err := q.db.Query(ctx, eventBySource,
-		arg.Positions,
-		arg.SourceSystems,
-		arg.EventCodes,
-		arg.EncounterIds,
-		arg.PatientIdentifiers,
-		arg.Payloads,
-		arg.SourceEventIds,
-		arg.Hospital,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []EventBySourceRow{}
-	for rows.Next() {
-		var i EventBySourceRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.SourceSystem,
-			&i.EventCode,
-			&i.EncounterID,
-			&i.Status,
-			&i.ReceivedAt,
-			&i.I,
-			&i.Same,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const eventClaim = `-- name: EventClaim :many
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
@@ -321,7 +244,7 @@ SELECT
     unnest($1::uuid[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
     unnest($5::text[]), unnest($6::text[])::jsonb, unnest($7::text[]),
     $8::uuid, $9::text, $10::uuid, $11::text, $12::text
-ON CONFLICT (source_event_id, source_system, hospital_id) WHERE source_event_id <> '' DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id, received_at
 `
 
@@ -345,8 +268,9 @@ type EventInsertRow struct {
 	ReceivedAt time.Time
 }
 
-// Stores events in the order of the lists and tells which are new; one whose source_event_id is known
-// already is left out. Element i of each list belongs together.
+// Stores events in the order of the lists and tells which are new. One whose source_event_id is known
+// already is left out, and so is one whose id is: the same statement again, after the answer to the first
+// was lost. Element i of each list belongs together.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Ids,
@@ -573,6 +497,97 @@ func (q *Queries) EventStatus(ctx context.Context, id uuid.UUID) (string, error)
 	var status string
 	err := row.Scan(&status)
 	return status, err
+}
+
+const eventStored = `-- name: EventStored :many
+WITH sent AS (
+    SELECT
+        unnest($1::integer[]) AS i, unnest($2::uuid[]) AS id, unnest($3::text[]) AS source_system,
+        unnest($4::text[]) AS event_code, unnest($5::text[]) AS encounter_id,
+        unnest($6::text[]) AS patient_identifier, unnest($7::text[]) AS payload,
+        unnest($8::text[]) AS source_event_id
+)
+SELECT
+    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
+    true AS own, true AS same
+FROM sent s
+JOIN events e ON e.id = s.id
+UNION ALL
+SELECT
+    e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
+    false AS own,
+    (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
+     AND e.payload_json = s.payload::jsonb)::boolean AS same
+FROM sent s
+JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
+    AND e.hospital_id IS NOT DISTINCT FROM $9::uuid
+WHERE e.id <> s.id
+`
+
+type EventStoredParams struct {
+	Positions          []int32
+	Ids                []uuid.UUID
+	SourceSystems      []string
+	EventCodes         []string
+	EncounterIds       []string
+	PatientIdentifiers []string
+	Payloads           []string
+	SourceEventIds     []string
+	Hospital           *uuid.UUID
+}
+
+type EventStoredRow struct {
+	ID           uuid.UUID
+	SourceSystem string
+	EventCode    string
+	EncounterID  string
+	Status       string
+	ReceivedAt   time.Time
+	I            int32
+	Own          bool
+	Same         bool
+}
+
+// The events that were stored before under these source ids, and whether they said the same; own are those
+// that have the very id. In two parts, each of which is one look into an index.
+func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]EventStoredRow, error) {
+	rows, err := q.db.Query(ctx, eventStored,
+		arg.Positions,
+		arg.Ids,
+		arg.SourceSystems,
+		arg.EventCodes,
+		arg.EncounterIds,
+		arg.PatientIdentifiers,
+		arg.Payloads,
+		arg.SourceEventIds,
+		arg.Hospital,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventStoredRow{}
+	for rows.Next() {
+		var i EventStoredRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.SourceSystem,
+			&i.EventCode,
+			&i.EncounterID,
+			&i.Status,
+			&i.ReceivedAt,
+			&i.I,
+			&i.Own,
+			&i.Same,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const eventTry = `-- name: EventTry :one

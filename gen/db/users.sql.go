@@ -344,17 +344,20 @@ func (q *Queries) UserLockAdmins(ctx context.Context) error {
 }
 
 const userLoggedIn = `-- name: UserLoggedIn :exec
-UPDATE users SET last_login = now(), password = coalesce($1, password) WHERE id = $2
+UPDATE users SET last_login = now(), password = coalesce($1, password)
+WHERE id = $2 AND token_version = $3
 `
 
 type UserLoggedInParams struct {
-	Password *string
-	ID       uuid.UUID
+	Password     *string
+	ID           uuid.UUID
+	TokenVersion int32
 }
 
 // Keeps the time, and the password's better hash where there is one.
+// Not of a user whose password was changed since it was compared: the new one stays.
 func (q *Queries) UserLoggedIn(ctx context.Context, arg UserLoggedInParams) error {
-	_, err := q.db.Exec(ctx, userLoggedIn, arg.Password, arg.ID)
+	_, err := q.db.Exec(ctx, userLoggedIn, arg.Password, arg.ID, arg.TokenVersion)
 	return err
 }
 
@@ -388,10 +391,24 @@ func (q *Queries) UserPassword(ctx context.Context, id uuid.UUID) (string, error
 const userPrincipal = `-- name: UserPrincipal :one
 SELECT
     u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version,
-    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles,
+    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
 FROM users u
-WHERE u.id = $1
+CROSS JOIN LATERAL rate_limit_take(
+    CASE WHEN u.is_active AND u.token_version = $1 THEN $2::text || ' ' || u.id END,
+    $3::bigint, $4::bigint, $5::bigint
+) l
+WHERE u.id = $6
 `
+
+type UserPrincipalParams struct {
+	TokenVersion int32
+	Policy       *string
+	Cost         int64
+	Quota        int64
+	WindowUs     int64
+	ID           uuid.UUID
+}
 
 type UserPrincipalRow struct {
 	ID           uuid.UUID
@@ -401,11 +418,22 @@ type UserPrincipalRow struct {
 	IsActive     bool
 	TokenVersion int32
 	Roles        []string
+	Remaining    int64
+	Reset        int64
+	Wait         int64
 }
 
-// Who a token belongs to, as things stand now.
-func (q *Queries) UserPrincipal(ctx context.Context, id uuid.UUID) (UserPrincipalRow, error) {
-	row := q.db.QueryRow(ctx, userPrincipal, id)
+// Who a token belongs to, as things stand now, and what is left to that user under a rate limit after a call
+// of this cost, which counts only if the token is still good. Without a policy nothing is counted.
+func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (UserPrincipalRow, error) {
+	row := q.db.QueryRow(ctx, userPrincipal,
+		arg.TokenVersion,
+		arg.Policy,
+		arg.Cost,
+		arg.Quota,
+		arg.WindowUs,
+		arg.ID,
+	)
 	var i UserPrincipalRow
 	err := row.Scan(
 		&i.ID,
@@ -415,6 +443,9 @@ func (q *Queries) UserPrincipal(ctx context.Context, id uuid.UUID) (UserPrincipa
 		&i.IsActive,
 		&i.TokenVersion,
 		&i.Roles,
+		&i.Remaining,
+		&i.Reset,
+		&i.Wait,
 	)
 	return i, err
 }

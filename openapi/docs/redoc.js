@@ -7,6 +7,7 @@ Redoc.init("/api/schema/?format=json", {
   hideHostname: true,
   nativeScrollbars: true,
   theme: {
+    spacing: { sectionHorizontal: matchMedia("(max-width: 50rem)").matches ? 16 : 40 }, // phones have no room to spare
     colors: { primary: { main: "#0b6e75" } },
     typography: {
       fontFamily: "system-ui, sans-serif",

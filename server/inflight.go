@@ -1,0 +1,79 @@
+package server
+
+import (
+	"sync"
+
+	"github.com/labstack/echo/v4"
+)
+
+// defaultMaxInFlight is far more than the database answers at once, and few enough to fit into memory with
+// their bodies: beyond it, waiting only makes everybody's answer late.
+const defaultMaxInFlight = 256
+
+// eventShare of the requests in flight is kept free for new events: one of so many. The systems that send
+// them have nobody who would look at an error and try again, people do.
+const eventShare = 4
+
+// inFlight counts the requests that are being answered, and turns away those that are too many.
+type inFlight struct {
+	most, mostOthers int
+
+	mu          sync.Mutex
+	all, others int
+}
+
+func newInFlight(most int) *inFlight {
+	if most == 0 {
+		most = defaultMaxInFlight
+	}
+	return &inFlight{most: most, mostOthers: most - most/eventShare}
+}
+
+// enter takes a place, unless there is none for such a request.
+func (f *inFlight) enter(event bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all >= f.most || !event && f.others >= f.mostOthers {
+		return false
+	}
+	f.all++
+	if !event {
+		f.others++
+	}
+	return true
+}
+
+func (f *inFlight) leave(event bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all--
+	if !event {
+		f.others--
+	}
+}
+
+// bound refuses a request at once with 503 when too many are in flight. Whether the process is alive and
+// ready is answered all the same: a busy one must not be taken for a dead one.
+func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if path := c.Path(); path == healthPath || path == readyPath {
+			return next(c)
+		}
+		event := s.contract.ingests(c.Path(), c.Request().Method)
+		if !s.inFlight.enter(event) {
+			return busy()
+		}
+		defer s.inFlight.leave(event)
+		return next(c)
+	}
+}
+
+// ingests tells whether an operation takes in events.
+func (c *contract) ingests(path, method string) bool {
+	item, found := c.paths[path]
+	if !found {
+		return false
+	}
+	o, declared := item.operations[method]
+	return declared && o.rateLimit == "events"
+}

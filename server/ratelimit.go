@@ -1,0 +1,328 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/auth"
+)
+
+// What a server does about calls over a limit.
+const (
+	limitsEnforced = "enforce" // refuses them
+	limitsReported = "report"  // counts and logs them
+	limitsOff      = "off"     // does not look
+)
+
+// The policies that calls are counted under. The first three are also what the contract calls the limit
+// of an operation; the last comes with the events'.
+const (
+	policyNone   = "none"
+	policyUser   = "user"   // by user
+	policyAuth   = "auth"   // by client address
+	policyEvents = "events" // by source system
+	policySender = "sender" // by whoever sends events
+)
+
+// A limiter knows the limits, and remembers who is over one. The counting is the database's, in
+// rate_limit_take, so that all processes share it; what a limiter remembers only spares the database the
+// question to which it knows the answer.
+type limiter struct {
+	db       *queries.DB
+	log      *slog.Logger
+	mode     string
+	policies map[string]Limit
+	declared map[string]string // the RateLimit-Policy field, by the limit of an operation
+	refused  *prometheus.CounterVec
+	denied   *memory[allowance]      // by key: good until a call might be admitted again
+	callers  *memory[auth.Principal] // by credential: who was refused
+	noted    *memory[struct{}]       // by key: what the log has said already
+}
+
+func newLimiter(database *queries.DB, o Options) (*limiter, error) {
+	switch o.RateLimits {
+	case limitsEnforced, limitsReported, limitsOff:
+	case "":
+		o.RateLimits = limitsEnforced
+	default:
+		return nil, fmt.Errorf("rate limits can be %s, %s or %s, not %q", limitsEnforced, limitsReported, limitsOff, o.RateLimits)
+	}
+	limits, err := o.Limits.orDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &limiter{
+		db: database, log: o.Log, mode: o.RateLimits,
+		policies: map[string]Limit{
+			policyUser: limits.User, policyAuth: limits.Auth, policyEvents: limits.Events,
+			policySender: {limits.Events.Calls * senderFactor, limits.Events.Window},
+		},
+		declared: map[string]string{},
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "px360_rate_limited_total", Help: "Calls over a rate limit, by policy, and whether that was enforced or only reported.",
+		}, []string{"policy", "mode"}),
+		denied: newMemory[allowance](), callers: newMemory[auth.Principal](), noted: newMemory[struct{}](),
+	}
+	for _, policy := range []string{policyUser, policyAuth, policyEvents} {
+		l.declared[policy] = declaration(policy, l.policies[policy])
+	}
+	l.declared[policyEvents] += ", " + declaration(policySender, l.policies[policySender])
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(l.refused)
+	}
+	return l, nil
+}
+
+func (l *limiter) off() bool { return l.mode == limitsOff }
+
+// declare tells the caller which limits an operation has.
+func (l *limiter) declare(header http.Header, limit string) {
+	if text := l.declared[limit]; text != "" && !l.off() {
+		header.Set("RateLimit-Policy", text)
+	}
+}
+
+// key is what calls are counted by: a policy and whom it is about.
+func key(policy, whom string) string { return policy + " " + whom }
+
+// identity names a principal as keys do.
+func identity(p auth.Principal) string {
+	if p.Kind == auth.KindAPIKey {
+		return p.ConfigID.String()
+	}
+	return p.UserID.String()
+}
+
+// An allowance is what somebody has left of a limit.
+type allowance struct {
+	policy, key string
+	remaining   int64
+	reset       time.Time // when the oldest call stops to count
+	// Of a refused call: when it would be admitted, at the latest and at the earliest. The database tells a
+	// duration, counted from some moment between question and answer.
+	ready, until time.Time
+}
+
+func (a allowance) refused() bool { return !a.ready.IsZero() }
+
+// A question is what a call costs under a policy, and is put to the database together with another, who is
+// calling. Without a cost it only asks what is left; without a policy nothing.
+type question struct {
+	policy *string
+	cost   int64
+	limit  Limit
+	asked  time.Time
+}
+
+func (l *limiter) ask(policy string, cost int64) question {
+	limit, counted := l.policies[policy]
+	if !counted || l.off() {
+		return question{}
+	}
+	return question{&policy, cost, limit, time.Now()}
+}
+
+// answer reads what the database says of the caller, in microseconds.
+func (q question) answer(whom string, remaining, reset, wait int64) []allowance {
+	if q.policy == nil {
+		return nil
+	}
+	now := time.Now()
+	a := allowance{policy: *q.policy, key: key(*q.policy, whom), remaining: remaining, reset: now.Add(time.Duration(reset) * time.Microsecond)}
+	if wait > 0 {
+		a.ready, a.until = now.Add(time.Duration(wait)*time.Microsecond), q.asked.Add(time.Duration(wait)*time.Microsecond)
+	}
+	return []allowance{a}
+}
+
+// identify finds out who sends a request, and what is left to them of the limit. A caller who was refused
+// a moment ago is recalled, if that is enough to refuse this call too: so a flood of such calls never
+// reaches the database.
+func (s *Server) identify(ctx context.Context, r *request, limit string) ([]allowance, error) {
+	policy, cost := limit, int64(1)
+	if limit == policyEvents {
+		policy, cost = policySender, 0 // which sources it costs, the body will tell
+	}
+	now := time.Now()
+	if known, found := s.limiter.callers.get(r.credential.id(), now); found {
+		r.principal = known
+		if a, denied := s.limiter.denied.get(key(policy, identity(known)), now); denied {
+			return []allowance{a}, nil
+		}
+		if limit == policyEvents { // perhaps one of the sources is
+			r.recalled = true
+			return nil, nil
+		}
+	}
+	var left []allowance
+	var err error
+	r.principal, left, err = s.authenticate(ctx, r.credential, s.limiter.ask(policy, cost))
+	return left, err
+}
+
+// confirm does for a recalled caller what was put off: the call is not to be refused by memory alone.
+func (s *Server) confirm(ctx context.Context, r *request) (err error) {
+	if !r.recalled {
+		return nil
+	}
+	r.recalled = false
+	var left []allowance
+	r.principal, left, err = s.authenticate(ctx, r.credential, s.limiter.ask(policySender, 0))
+	switch {
+	case err != nil:
+		return err
+	case !r.principal.May(r.operation.permission):
+		return errForbidden
+	}
+	return s.limiter.settle(ctx, r, left...)
+}
+
+// settle tells the caller what is left of each limit that a call counts under, and is an error if one of
+// them has to be enforced.
+func (l *limiter) settle(ctx context.Context, r *request, left ...allowance) error {
+	if len(left) == 0 {
+		return nil
+	}
+	now := time.Now()
+	// The longest wait first, then the least that is left: of each policy only the first is shown.
+	slices.SortFunc(left, func(a, b allowance) int {
+		return cmp.Or(b.ready.Compare(a.ready), cmp.Compare(a.remaining, b.remaining), b.reset.Compare(a.reset))
+	})
+	var shown, fields []string
+	for _, a := range left {
+		if a.refused() {
+			l.note(ctx, r, a, now)
+			l.remember(r, a, now)
+		}
+		if slices.Contains(shown, a.policy) {
+			continue
+		}
+		shown, fields = append(shown, a.policy), append(fields, a.field(now))
+		if a.refused() {
+			l.refused.WithLabelValues(a.policy, l.mode).Inc()
+		}
+	}
+	r.header.Set("RateLimit", strings.Join(fields, ", "))
+	if left[0].refused() && l.mode == limitsEnforced {
+		return throttled(left[0].ready.Sub(now))
+	}
+	return nil
+}
+
+// note writes to the log who is over a limit, once in each window: a flood has a line for each request
+// as it is.
+func (l *limiter) note(ctx context.Context, r *request, a allowance, now time.Time) {
+	if l.noted.putNew(a.key, struct{}{}, now.Add(l.policies[a.policy].Window), now) {
+		l.log.WarnContext(ctx, "over the rate limit", "request_id", r.id, "mode", l.mode, "policy", a.policy, "key", a.key,
+			"limit", l.policies[a.policy].String(), "caller", r.caller(), "ip", r.clientIP)
+	}
+}
+
+// remember keeps a refusal, so that until it ends the same call costs the database nothing. It also
+// keeps who made it: whether that caller may do a thing at all goes before whether it may now.
+func (l *limiter) remember(r *request, a allowance, now time.Time) {
+	if l.mode != limitsEnforced {
+		return
+	}
+	l.denied.put(a.key, a, a.until, now)
+	if r.principal.Kind != auth.KindAnonymous {
+		l.callers.put(r.credential.id(), r.principal, a.until, now)
+	}
+}
+
+// take counts a call, unless it is known to be refused.
+func (l *limiter) take(ctx context.Context, policy, whom string) ([]allowance, error) {
+	ask := l.ask(policy, 1)
+	if ask.policy == nil {
+		return nil, nil
+	}
+	if a, denied := l.denied.get(key(policy, whom), ask.asked); denied {
+		return []allowance{a}, nil
+	}
+	var row db.RateLimitTakeRow
+	err := l.db.Read(ctx, func(q *db.Queries) (err error) {
+		row, err = q.RateLimitTake(ctx, db.RateLimitTakeParams{
+			Key: key(policy, whom), Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
+		})
+		return err
+	})
+	return ask.answer(whom, row.Remaining, row.Reset, row.Wait), err
+}
+
+// throttled is the answer to a call that would be admitted after wait.
+func throttled(wait time.Duration) *problem {
+	seconds := max(1, wholeSeconds(wait))
+	plural := "s"
+	if seconds == 1 {
+		plural = ""
+	}
+	return &problem{
+		http.StatusTooManyRequests,
+		detail{Detail: fmt.Sprintf("Request was throttled. Expected available in %d second%s.", seconds, plural)},
+		map[string]string{"Retry-After": strconv.FormatInt(seconds, 10)},
+	}
+}
+
+// declaration is a member of the RateLimit-Policy field, and field one of RateLimit, as in
+// draft-ietf-httpapi-ratelimit-headers: structured fields (RFC 9651), whose times are whole seconds.
+func declaration(policy string, limit Limit) string {
+	return fmt.Sprintf("%q;q=%d;w=%d", policy, limit.Calls, wholeSeconds(limit.Window))
+}
+
+func (a allowance) field(now time.Time) string {
+	return fmt.Sprintf("%q;r=%d;t=%d", a.policy, a.remaining, wholeSeconds(a.reset.Sub(now)))
+}
+
+// wholeSeconds rounds up: who comes back then does not come too early.
+func wholeSeconds(d time.Duration) int64 {
+	return max(0, int64((d+time.Second-1)/time.Second))
+}
+
+// address is whom a limit by client address is about. A network of IPv6 counts as one: whoever has an
+// address has all 2⁶⁴ of it.
+func address(clientIP string) string {
+	ip, err := netip.ParseAddr(clientIP)
+	if err != nil {
+		return clientIP
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is6() {
+		return netip.PrefixFrom(ip, 64).Masked().String()
+	}
+	return ip.String()
+}
+
+// forgetInterval is how often a process removes what idle keys left. Each does, and together they do it
+// no less well.
+const forgetInterval = 10 * time.Minute
+
+// run removes the rows of idle keys, at once and then now and then, until ctx ends.
+func (l *limiter) run(ctx context.Context) {
+	for pause := time.Duration(0); !l.off(); pause = forgetInterval/2 + rand.N(forgetInterval) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		err := l.db.Read(ctx, func(q *db.Queries) error {
+			_, err := q.RateLimitForget(ctx)
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			l.log.WarnContext(ctx, "idle rate limits not removed", "error", logged(err))
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Limit is how many calls are admitted within any stretch of time of the window's length.
+type Limit struct {
+	Calls  int64
+	Window time.Duration
+}
+
+// Limits of what one caller, or all of them together, may ask for. A zero Limit means its default.
+type Limits struct {
+	Events Limit // creation of events by source system, 1000/h; a sender has ten times that over all sources
+	Auth   Limit // token operations, all together, by client address, 10/m
+	User   Limit // everything else, by user, 100/m
+}
+
+// senderFactor is how many source systems' worth of events one sender may create.
+const senderFactor = 10
+
+// maxCalls keeps a mistyped limit from meaning none: a million a second for a quarter of an hour.
+const maxCalls = 1_000_000_000
+
+var windows = map[string]time.Duration{
+	"s": time.Second, "sec": time.Second, "second": time.Second,
+	"m": time.Minute, "min": time.Minute, "minute": time.Minute,
+	"h": time.Hour, "hour": time.Hour,
+	"d": 24 * time.Hour, "day": 24 * time.Hour,
+}
+
+// ParseLimit reads a limit such as 1000/h: a number of calls, a slash, and a window, which is s, m, h, d
+// or a duration such as 90s.
+func ParseLimit(text string) (Limit, error) {
+	number, unit, found := strings.Cut(text, "/")
+	if !found {
+		return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: it needs a slash and a window", text)
+	}
+	calls, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	switch {
+	case err != nil:
+		return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: %q is no whole number", text, strings.TrimSpace(number))
+	case calls < 1:
+		return Limit{}, fmt.Errorf("the rate limit %q would admit nothing: it must be at least 1", text)
+	case calls > maxCalls:
+		return Limit{}, fmt.Errorf("the rate limit %q is above the largest, %d", text, maxCalls)
+	}
+	unit = strings.ToLower(strings.TrimSpace(unit))
+	window, known := windows[unit]
+	if !known {
+		if window, err = time.ParseDuration(unit); err != nil {
+			return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: %q is none of s, m, h and d, nor a duration such as 90s", text, unit)
+		}
+	}
+	limit := Limit{calls, window}
+	if window < time.Second || window > 24*time.Hour {
+		return Limit{}, fmt.Errorf("the window of the rate limit %q must be from one second to one day", text)
+	}
+	return limit, nil
+}
+
+// UnmarshalText is ParseLimit, for packages that read configuration.
+func (l *Limit) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLimit(string(text))
+	return err
+}
+
+// String is the limit as ParseLimit reads it.
+func (l Limit) String() string {
+	for _, unit := range []string{"s", "m", "h", "d"} {
+		if windows[unit] == l.Window {
+			return fmt.Sprintf("%d/%s", l.Calls, unit)
+		}
+	}
+	return fmt.Sprintf("%d/%s", l.Calls, l.Window)
+}
+
+// orDefaults fills in what is not set, and refuses what cannot be enforced.
+func (l Limits) orDefaults() (Limits, error) {
+	for name, limit := range map[string]struct {
+		set       *Limit
+		otherwise Limit
+	}{
+		"events": {&l.Events, Limit{1000, time.Hour}},
+		"auth":   {&l.Auth, Limit{10, time.Minute}},
+		"user":   {&l.User, Limit{100, time.Minute}},
+	} {
+		if *limit.set == (Limit{}) {
+			*limit.set = limit.otherwise
+		}
+		if limit.set.Calls < 1 || limit.set.Calls > maxCalls || limit.set.Window < time.Millisecond {
+			return l, fmt.Errorf("the rate limit of %s cannot be %s", name, limit.set)
+		}
+	}
+	return l, nil
+}

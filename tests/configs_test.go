@@ -1,0 +1,93 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+)
+
+const configPath = "/api/integrations/configs/"
+
+func TestAPIKeyIsShownOnce(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	made := c.expect(t, 201, "POST", configPath, c.px, fields{
+		"name": "His", "source_system": "his", "hospital": c.hospital, "api_url": "https://his.example.org/api", "config_json": fields{"version": 2},
+	})
+	key, _ := made.json()["api_key"].(string)
+	if len(key) < 32 {
+		t.Fatalf("the key is %q: %s", key, made.body)
+	}
+	path := configPath + made.json()["id"].(string) + "/"
+	for _, a := range []answer{
+		c.expect(t, 200, "GET", path, c.px, nil),
+		c.expect(t, 200, "GET", configPath, c.px, nil),
+		c.expect(t, 200, "PATCH", path, c.px, fields{"description": "main"}),
+	} {
+		if strings.Contains(a.body, key) || strings.Contains(a.body, "api_key") {
+			t.Errorf("the key is shown again: %s", a.body)
+		}
+	}
+	// Neither is it to be found anywhere else.
+	for _, table := range []string{"integration_configs", "audit_log"} {
+		if found := value[int](c.system, "SELECT count(*) FROM "+table+" t WHERE t::text LIKE '%' || $1 || '%' OR t::text LIKE '%' || encode($1::bytea, 'hex') || '%'", key); found > 0 {
+			t.Errorf("%s has the key in %d rows", table, found)
+		}
+	}
+	if strings.Contains(c.log.String(), key) {
+		t.Error("the log has the key")
+	}
+	send := func(want int, key string) {
+		t.Helper()
+		a := c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
+		if want == 401 && (a.json()["detail"] != "Invalid API key." || a.header.Get("WWW-Authenticate") == "") {
+			t.Errorf("a key that is no good is answered with %s", a.body)
+		}
+	}
+	send(201, key)
+	rotated := c.expect(t, 200, "POST", path+"rotate_key/", c.px, nil).json()["api_key"].(string)
+	send(401, key)
+	send(201, rotated)
+	c.expect(t, 200, "PATCH", path, c.px, fields{"is_active": false})
+	send(401, rotated)
+	c.expect(t, 200, "PATCH", path, c.px, fields{"is_active": true})
+	send(201, rotated)
+	c.expect(t, 204, "DELETE", path, c.px, nil)
+	send(401, rotated)
+}
+
+func TestAPIKeyOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	const own, next = "a key that the hospital made itself", "another key that the hospital made"
+	body := fields{"name": "His", "source_system": "his", "api_key": own}
+	made := c.expect(t, 201, "POST", configPath, c.px, body)
+	if strings.Contains(made.body, own) {
+		t.Errorf("the hospital's own key is shown: %s", made.body)
+	}
+	if made.json()["hospital"] != nil {
+		t.Errorf("a config for all hospitals belongs to %v", made.json()["hospital"])
+	}
+	// Any number of configs may be of one source system, but a key leads to one of them.
+	if a := c.expect(t, 400, "POST", configPath, c.px, body); a.json()["api_key"] == nil {
+		t.Errorf("a key twice: %s", a.body)
+	}
+	delete(body, "api_key")
+	c.expect(t, 201, "POST", configPath, c.px, body)
+	path := configPath + made.json()["id"].(string) + "/"
+	key := func(want int, key string) {
+		t.Helper()
+		c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
+	}
+	c.expect(t, 200, "PATCH", path, c.px, fields{"name": "Other"}) // leaves the key alone
+	key(201, own)
+	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": next})
+	key(401, own)
+	key(201, next)
+	c.expect(t, 200, "PUT", path, c.px, fields{"name": "Other", "source_system": "lab"})
+	key(400, next) // it is the laboratory's now
+	for _, bad := range []fields{
+		{"name": "His"}, {"source_system": "his"}, {"name": "His", "source_system": "h i s"}, {"name": "His", "source_system": "his", "api_url": "no url"},
+	} {
+		c.expect(t, 400, "POST", configPath, c.px, bad)
+	}
+}

@@ -1,0 +1,135 @@
+package tests
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func TestStageGoesForwardOnly(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	template := c.template(nil, nil)
+	reach := map[string][]string{"pending": nil, "in_progress": {"in_progress"}, "completed": {"in_progress", "completed"}, "skipped": {"skipped"}}
+	allowed := map[string]bool{
+		"pending in_progress": true, "pending completed": true, "pending skipped": true,
+		"in_progress completed": true, "in_progress skipped": true,
+		"pending pending": true, "in_progress in_progress": true, "completed completed": true, "skipped skipped": true,
+	}
+	for from, way := range reach {
+		for to := range reach {
+			j := c.journey(template, unique("E"))
+			for _, status := range way {
+				j.stage(t, 1, 200, fields{"status": status})
+			}
+			before, want, then := j.stages()[0], 409, from
+			if allowed[from+" "+to] {
+				want, then = 200, to
+			}
+			j.stage(t, 1, want, fields{"status": to, "metadata": fields{"to": to}})
+			after := j.stages()[0]
+			if after["status"] != then {
+				t.Errorf("from %s to %s: the stage is %v", from, to, after["status"])
+			}
+			if from == "completed" && after["completed_at"] != before["completed_at"] {
+				t.Errorf("from completed to %s: the stage is completed at another time", to)
+			}
+			if want == 409 && fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Errorf("from %s to %s: refused, and yet %v became %v", from, to, before, after)
+			}
+		}
+	}
+}
+
+func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	survey := fields{"survey_template": c.survey(), "auto_send_survey": true, "survey_delay_hours": 48}
+	j := c.journey(c.template(survey, nil, fields{"is_optional": true}), "1")
+	physician := c.physician("L-1")
+	began := value[time.Time](c.system, "SELECT now()")
+	done := j.stage(t, 1, 200, fields{"status": "completed", "physician": physician}).json()
+	when := at(t, done["completed_at"])
+	if when.Before(began) || when.After(value[time.Time](c.system, "SELECT now()")) {
+		t.Errorf("the stage is completed at %v, want now", when)
+	}
+	if done["physician"] != physician.String() || done["completed_by_event"] != nil || done["survey_sent"] != false {
+		t.Errorf("the stage is %v", done)
+	}
+	if due := at(t, done["survey_scheduled_at"]); !due.Equal(when.Add(48 * time.Hour)) {
+		t.Errorf("the survey is due at %v, want 48h after %v", due, when)
+	}
+	j.stage(t, 1, 200, fields{"status": "completed"}) // again changes nothing
+	if n := value[int](c.system, "SELECT count(*) FROM surveys"); n != 1 {
+		t.Errorf("%d surveys are scheduled, want 1", n)
+	}
+	if now := j.now(); now["status"] != "active" {
+		t.Errorf("the journey is %v before its last required stage", now["status"])
+	}
+	j.stage(t, 3, 200, fields{"status": "completed"})
+	last := j.stage(t, 2, 200, fields{"status": "completed"}).json()
+	if now := j.now(); now["status"] != "completed" || now["completed_at"] != last["completed_at"] {
+		t.Errorf("the journey is %v at %v, want completed at its last stage's %v", now["status"], now["completed_at"], last["completed_at"])
+	}
+	if p := j.progress(); p["status"] != "completed" || p["completed_at"] != last["completed_at"] || p["completion_percentage"] != 100.0 {
+		t.Errorf("the progress is %v", p)
+	}
+}
+
+// Skipping the last required stage completes the journey, too, at the time of what was done before.
+func TestSkippedStageCompletesTheJourney(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	survey := fields{"survey_template": c.survey(), "auto_send_survey": true}
+	j := c.journey(c.template(nil, survey), "1")
+	first := j.stage(t, 1, 200, fields{"status": "completed"}).json()
+	skipped := j.stage(t, 2, 200, fields{"status": "skipped"}).json()
+	if now := j.now(); now["status"] != "completed" || now["completed_at"] != first["completed_at"] {
+		t.Errorf("the journey is %v at %v, want completed at %v", now["status"], now["completed_at"], first["completed_at"])
+	}
+	if skipped["completed_at"] != nil || skipped["survey_scheduled_at"] != nil {
+		t.Errorf("the skipped stage is %v", skipped)
+	}
+}
+
+func TestStageIsAddedToAJourney(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	template := c.template(nil)
+	j := c.journey(template, "1")
+	add := func(want int, stage uuid.UUID, more fields) fields {
+		t.Helper()
+		body := fields{"journey_instance": j.id, "stage_template": stage}
+		for field, v := range more {
+			body[field] = v
+		}
+		return c.expect(t, want, "POST", stagePath, c.px, body).json()
+	}
+	second := c.stageTemplate(template, 2, nil)
+	if made := add(201, second, nil); made["status"] != "pending" || made["stage_name"] != "Stage 2" {
+		t.Errorf("added %v", made)
+	}
+	if refused := add(400, second, nil); refused["non_field_errors"] == nil {
+		t.Errorf("the same stage again: %v", refused)
+	}
+	if refused := add(400, c.stageTemplate(c.template(), 1, nil), nil); refused["stage_template"] == nil {
+		t.Errorf("a stage of another template: %v", refused)
+	}
+	third := c.stageTemplate(template, 3, fields{"survey_template": c.survey(), "auto_send_survey": true})
+	if made := add(201, third, fields{"status": "completed"}); made["status"] != "completed" || made["completed_at"] == nil || made["survey_scheduled_at"] == nil {
+		t.Errorf("added as completed: %v", made)
+	}
+	if made := add(201, c.stageTemplate(template, 4, nil), fields{"status": "skipped"}); made["status"] != "skipped" || made["completed_at"] != nil {
+		t.Errorf("added as skipped: %v", made)
+	}
+	other := c.clinic()
+	add(400, c.stageTemplate(template, 5, nil), fields{"physician": other.physician("L-1")})
+	j.stage(t, 1, 200, fields{"status": "completed"})
+	j.stage(t, 2, 200, fields{"status": "completed"})
+	add(409, c.stageTemplate(template, 6, nil), nil) // the journey is over
+	if got := len(j.stages()); got != 4 {
+		t.Errorf("the journey has %d stages, want 4", got)
+	}
+}
