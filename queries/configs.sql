@@ -49,12 +49,9 @@ WHERE id = @id;
 DELETE FROM integration_configs WHERE id = @id;
 
 -- name: ConfigPrincipal :one
--- Which active config an API key belongs to, and what is left to it under a rate limit, as for a user.
+-- Which active config an API key belongs to, and what is left to it under a rate limit; see the function.
 SELECT
-    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
-    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
-FROM integration_configs c
-CROSS JOIN LATERAL rate_limit_take(
-    sqlc.narg(policy)::text || ' ' || c.id, @cost::bigint, @quota::bigint, @window_us::bigint
-) l
-WHERE c.api_key_hash = ANY (@api_key_hashes::bytea[]) AND c.is_active;
+    p.id::uuid AS id, p.name::text AS name, p.source_system::text AS source_system, p.hospital_id, p.api_key_hash::bytea AS api_key_hash,
+    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
+FROM config_principal(@api_key_hashes::bytea[], sqlc.narg(policy)::text, @cost::bigint, @quota::bigint, @window_us::bigint) p
+WHERE p.id IS NOT NULL;

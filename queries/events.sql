@@ -86,9 +86,10 @@ WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journ
 SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
 
 -- name: EventClaimEncounters :many
--- Claims encounters that have pending events, those with the oldest first, out of a window of the queue:
--- whoever gets an encounter's mutex owns it until the transaction ends. No rows are locked, and no
--- joins leave the planner a choice: what it knows of a queue is always out of date.
+-- Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
+-- The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
+-- encounter's mutex makes the encounter this worker's own until the transaction ends. Each step stands
+-- by itself and leaves the planner no choice: what it knows of a queue is always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -100,11 +101,20 @@ WITH pending AS MATERIALIZED (
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
+), head AS MATERIALIZED (
+    SELECT first.encounter_id, first.seq
+    FROM waiting w
+    CROSS JOIN LATERAL (
+        SELECT e.encounter_id, e.seq
+        FROM events e
+        WHERE e.seq = w.seq AND e.status = 'pending'
+        FOR UPDATE SKIP LOCKED
+    ) first
+    LIMIT sqlc.arg(most)::integer
 )
-SELECT w.encounter_id, w.seq
-FROM waiting w
-WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
-LIMIT sqlc.arg(most)::integer;
+SELECT h.encounter_id, h.seq
+FROM head h
+WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
 
 -- name: EventClaim :many
 -- The pending events of encounters that this worker owns, in their order. Of a payload come only the

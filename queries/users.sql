@@ -66,18 +66,13 @@ FROM users
 WHERE username = @username;
 
 -- name: UserPrincipal :one
--- Who a token belongs to, as things stand now, and what is left to that user under a rate limit after a call
--- of this cost, which counts only if the token is still good. Without a policy nothing is counted.
+-- Who a token belongs to, and what is left to that user under a rate limit; see the function.
 SELECT
-    u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version,
-    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles,
-    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
-FROM users u
-CROSS JOIN LATERAL rate_limit_take(
-    CASE WHEN u.is_active AND u.token_version = @token_version THEN sqlc.narg(policy)::text || ' ' || u.id END,
-    @cost::bigint, @quota::bigint, @window_us::bigint
-) l
-WHERE u.id = @id;
+    p.id::uuid AS id, p.username::text AS username, p.hospital_id, p.department_id, p.is_active::boolean AS is_active,
+    p.token_version::integer AS token_version, p.roles::text[] AS roles,
+    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
+FROM user_principal(@id::uuid, @token_version::integer, sqlc.narg(policy)::text, @cost::bigint, @quota::bigint, @window_us::bigint) p
+WHERE p.id IS NOT NULL;
 
 -- name: UserPassword :one
 SELECT password FROM users WHERE id = @id FOR UPDATE;

@@ -64,7 +64,7 @@ func (s *Server) routeDocs() {
 	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
 	made := sync.OnceValues(newDocs)
 	route := func(path, policy string, answer func(*docs, echo.Context) error) {
-		s.routeDoc(path, func(c echo.Context) error {
+		s.routeStatic(path, func(c echo.Context) error {
 			header := c.Response().Header()
 			header.Set("Content-Security-Policy", policy)
 			header.Set("Referrer-Policy", "no-referrer")
@@ -82,7 +82,8 @@ func (s *Server) routeDocs() {
 	route(assetsPath+":name/", lockedPolicy, (*docs).serveAsset)
 }
 
-func (s *Server) routeDoc(path string, handler echo.HandlerFunc) {
+// routeStatic adds a path outside of the contract: open to everyone, for GET and HEAD only.
+func (s *Server) routeStatic(path string, handler echo.HandlerFunc) {
 	const allow = "GET, HEAD, OPTIONS"
 	s.static[path] = true
 	s.echo.GET(path, handler)

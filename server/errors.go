@@ -134,8 +134,6 @@ func explainFramework(status int) *problem {
 	switch status {
 	case http.StatusNotFound:
 		return errNotFound
-	case http.StatusMethodNotAllowed:
-		return failed(status, "Method not allowed.")
 	case http.StatusBadRequest:
 		return failed(status, "The request could not be read.")
 	}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,11 +36,16 @@ func newMetrics(r prometheus.Registerer, database *queries.DB) *metrics {
 	return m
 }
 
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, "none"}
+
 // request counts one request. Routes and methods that the contract does not have share a label, so
 // that no client can make new series.
 func (m *metrics) request(route, method string, status int, elapsed time.Duration) {
 	if route == "" {
 		route, method = "none", "none"
+	}
+	if !slices.Contains(methods, method) {
+		method = "other"
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(elapsed.Seconds())
 }

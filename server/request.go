@@ -129,7 +129,7 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation)
 	throttled := s.limiter.settle(ctx, r, left...)
 	switch {
 	case o != nil && !r.principal.May(o.permission), o == nil && !item.open(r.principal):
-		s.log.InfoContext(ctx, "denied", "request_id", r.id, "user", r.principal.Username, "method", c.Request().Method, "path", c.Path())
+		s.log.InfoContext(ctx, "denied", "request_id", r.id, "user", r.principal.Username, "method", shortened(c.Request().Method), "path", c.Path())
 		return errForbidden
 	}
 	return throttled
@@ -206,7 +206,7 @@ func readAll(c echo.Context, limit int64) ([]byte, error) {
 	if encoding := strings.Join(req.Header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, failed(http.StatusUnsupportedMediaType, "Unsupported content encoding in request.")
 	}
-	contentType := req.Header.Get("Content-Type")
+	contentType := strings.Join(req.Header.Values("Content-Type"), ", ")
 	mediaType, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "application/json" || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
 		return nil, unsupported(contentType)
@@ -287,7 +287,7 @@ func (s *Server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 		r := requestOf(c.Request().Context())
 		status, elapsed := c.Response().Status, time.Since(start)
 		s.metrics.request(c.Path(), method, status, elapsed)
-		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", method, "path", shortened(c.Request().URL.Path),
+		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", shortened(method), "path", shortened(c.Request().URL.Path),
 			"status", status, "bytes", c.Response().Size, "ms", float64(elapsed.Microseconds())/1000, "ip", r.clientIP, "caller", r.caller())
 		return nil
 	}

@@ -114,10 +114,8 @@ func (s *Server) route(proxies []netip.Prefix) {
 	api.RegisterHandlers(e, api.NewStrictHandler(s, []api.StrictMiddlewareFunc{s.respond}))
 	s.routeUndeclared()
 	s.routeDocs()
-	for path, handler := range map[string]echo.HandlerFunc{healthPath: s.healthz, readyPath: s.readyz} {
-		s.static[path] = true
-		e.GET(path, handler)
-	}
+	s.routeStatic(healthPath, s.healthz)
+	s.routeStatic(readyPath, s.readyz)
 }
 
 // routeUndeclared gives every declared path a route for the methods that it does not have. Otherwise

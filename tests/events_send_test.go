@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-const bulkPath = eventPath + "bulk_create/"
+const eventBulkPath = eventPath + "bulk_create/"
 
 func eventOf(encounter string, more fields) fields {
 	body := fields{"source_system": "his", "event_code": "E1", "encounter_id": encounter}
@@ -70,12 +70,12 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("another user's key is answered with %s", other.body)
 	}
 	bulk := fields{"events": []any{body, eventOf("", nil), eventOf("3", nil)}}
-	answered := send(201, c.px, bulkPath, "K", bulk)
-	if again := send(201, c.px, bulkPath, "K", bulk); again.body != answered.body {
+	answered := send(201, c.px, eventBulkPath, "K", bulk)
+	if again := send(201, c.px, eventBulkPath, "K", bulk); again.body != answered.body {
 		t.Errorf("the replay is %s, the answer was %s", again.body, answered.body)
 	}
 	// Nor is it the same body when the items that are refused are others.
-	send(409, c.px, bulkPath, "K", fields{"events": []any{eventOf("", nil), body, eventOf("3", nil)}})
+	send(409, c.px, eventBulkPath, "K", fields{"events": []any{eventOf("", nil), body, eventOf("3", nil)}})
 	// A refused request is not an answer to remember.
 	send(400, c.px, eventPath, "L", eventOf("", nil))
 	send(201, c.px, eventPath, "L", body)
@@ -102,7 +102,7 @@ func TestBulkEnvelope(t *testing.T) {
 		"no list": fields{"events": eventOf("1", nil)}, "nothing": fields{}, "null": fields{"events": nil},
 		"empty": fields{"events": []any{}}, "too many": fields{"events": many(1001)}, "a bare list": many(1),
 	} {
-		a := c.send("POST", bulkPath, c.px, body)
+		a := c.send("POST", eventBulkPath, c.px, body)
 		if a.status != 400 || a.json()["created"] != nil || len(a.json()) == 0 {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
@@ -110,7 +110,7 @@ func TestBulkEnvelope(t *testing.T) {
 	if stored := value[int](c.system, "SELECT count(*) FROM events"); stored != 0 {
 		t.Errorf("%d events of bad envelopes are stored", stored)
 	}
-	if a := c.expect(t, 201, "POST", bulkPath, c.px, fields{"events": many(1000)}); a.json()["created"] != 1000.0 {
+	if a := c.expect(t, 201, "POST", eventBulkPath, c.px, fields{"events": many(1000)}); a.json()["created"] != 1000.0 {
 		t.Errorf("a thousand: %s", a.body)
 	}
 }
@@ -125,7 +125,7 @@ func TestEachItemOfABulkStandsAlone(t *testing.T) {
 	}
 	send := func(status, created, duplicates int, failed map[int]string, items ...any) {
 		t.Helper()
-		a := c.expect(t, status, "POST", bulkPath, c.px, fields{"events": items})
+		a := c.expect(t, status, "POST", eventBulkPath, c.px, fields{"events": items})
 		got := a.json()
 		errors := got["errors"].([]any)
 		if got["created"] != float64(created) || got["duplicates"] != float64(duplicates) || got["failed"] != float64(len(failed)) || len(errors) != len(failed) {
@@ -190,7 +190,7 @@ func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
 	if a := send(400, "POST", eventPath, key, eventOf("1", fields{"source_system": "lab"})); a.json()["source_system"] == nil {
 		t.Errorf("another source system: %s", a.body)
 	}
-	a := send(201, "POST", bulkPath, key, fields{"events": []any{eventOf("1", fields{"source_system": "lab"}), eventOf("1", nil)}}).json()
+	a := send(201, "POST", eventBulkPath, key, fields{"events": []any{eventOf("1", fields{"source_system": "lab"}), eventOf("1", nil)}}).json()
 	if fmt.Sprint(a["created"], a["failed"]) != "1 1" || a["errors"].([]any)[0].(fields)["index"] != 0.0 {
 		t.Errorf("another source system in a bulk: %v", a)
 	}
@@ -218,7 +218,7 @@ func TestNumbersOfAPayloadAreKept(t *testing.T) {
 	} {
 		for path, body := range map[string]string{
 			eventPath: `{"source_system":"his","event_code":"E1","encounter_id":"1","payload_json":` + payload + `}`,
-			bulkPath:  `{"events":[{"source_system":"his","event_code":"E2","encounter_id":"1","payload_json":` + payload + `}]}`,
+			eventBulkPath:  `{"events":[{"source_system":"his","event_code":"E2","encounter_id":"1","payload_json":` + payload + `}]}`,
 		} {
 			c.expect(t, 201, "POST", path, c.px, body)
 			newest := value[uuid.UUID](c.system, "SELECT id FROM events ORDER BY seq DESC LIMIT 1")

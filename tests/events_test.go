@@ -254,7 +254,7 @@ func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 		})
 	}
 	for half := range slices.Chunk(events, len(events)/2) {
-		a := c.expect(t, 201, "POST", eventPath+"bulk_create/", c.px, fields{"events": half})
+		a := c.expect(t, 201, "POST", eventBulkPath, c.px, fields{"events": half})
 		if a.json()["created"] != float64(len(half)) {
 			t.Fatalf("the bulk was answered with %s", a.body)
 		}

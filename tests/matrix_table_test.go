@@ -219,7 +219,7 @@ func bulkBody(w *matrixWorld, at *side) map[string]any {
 var public = map[string]func(w *matrixWorld, right bool) map[string]any{
 	"createToken": func(w *matrixWorld, right bool) map[string]any {
 		if !right {
-			return map[string]any{"username": "nobody", "password": password}
+			return map[string]any{"username": unique("nobody"), "password": password} // failures slow a name down
 		}
 		return map[string]any{"username": w.person(w.a.id("hospital")).username, "password": password}
 	},

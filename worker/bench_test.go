@@ -79,29 +79,3 @@ func (f *fixture) backlog(encounters int, order string) {
 			'physician_license', 'LIC-' || p.mrn::integer % 50, 'more', repeat('x', 200)), $1, 'user', uuid7()
 		FROM patients p, unnest('{A,B,C,D}'::text[]) code ORDER BY `+order, hospital)
 }
-
-// The planner believes that nothing is pending, because nothing was when it looked: it must not come
-// to read the whole queue for each encounter.
-func TestPlansWithStaleStatistics(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, simple(""))
-	f.exec(`ALTER TABLE events SET (autovacuum_enabled = off)`)
-	f.exec(`INSERT INTO events (id, source_system, event_code, encounter_id, sender_kind, sender_id)
-		SELECT uuid7(), 'his', 'A', i, 'user', uuid7() FROM generate_series(1, 5000) i`)
-	f.exec(`DELETE FROM events`)
-	const encounters = 1000
-	f.backlog(encounters, "p.mrn, code")
-	stop := f.start(Options{})
-	f.waitUntilDrained()
-	stop()
-	f.workers.Close() // which is when its sessions report what they read
-	var read int
-	dbtest.Eventually(t, "the statistics of the queue's index are there", func() bool {
-		read = one[int](f, `SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'events_pending_idx'`)
-		return read >= 4*encounters
-	})
-	// Once for each event would be best. A poor plan reads it once for each encounter: 1,000 times as much.
-	if limit := 4 * encounters * 50; read > limit {
-		t.Errorf("%d entries of the queue were read for %d events, want at most %d", read, 4*encounters, limit)
-	}
-}

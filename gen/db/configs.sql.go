@@ -218,21 +218,18 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 
 const configPrincipal = `-- name: ConfigPrincipal :one
 SELECT
-    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
-    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
-FROM integration_configs c
-CROSS JOIN LATERAL rate_limit_take(
-    $1::text || ' ' || c.id, $2::bigint, $3::bigint, $4::bigint
-) l
-WHERE c.api_key_hash = ANY ($5::bytea[]) AND c.is_active
+    p.id::uuid AS id, p.name::text AS name, p.source_system::text AS source_system, p.hospital_id, p.api_key_hash::bytea AS api_key_hash,
+    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
+FROM config_principal($1::bytea[], $2::text, $3::bigint, $4::bigint, $5::bigint) p
+WHERE p.id IS NOT NULL
 `
 
 type ConfigPrincipalParams struct {
+	APIKeyHashes [][]byte
 	Policy       *string
 	Cost         int64
 	Quota        int64
 	WindowUs     int64
-	APIKeyHashes [][]byte
 }
 
 type ConfigPrincipalRow struct {
@@ -246,14 +243,14 @@ type ConfigPrincipalRow struct {
 	Wait         int64
 }
 
-// Which active config an API key belongs to, and what is left to it under a rate limit, as for a user.
+// Which active config an API key belongs to, and what is left to it under a rate limit; see the function.
 func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, configPrincipal,
+		arg.APIKeyHashes,
 		arg.Policy,
 		arg.Cost,
 		arg.Quota,
 		arg.WindowUs,
-		arg.APIKeyHashes,
 	)
 	var i ConfigPrincipalRow
 	err := row.Scan(

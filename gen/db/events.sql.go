@@ -110,25 +110,34 @@ const eventClaimEncounters = `-- name: EventClaimEncounters :many
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
-    WHERE e.status = 'pending' AND e.seq >= $2
+    WHERE e.status = 'pending' AND e.seq >= $1
     ORDER BY e.seq
-    LIMIT $3::integer
+    LIMIT $2::integer
 ), waiting AS MATERIALIZED (
     SELECT p.encounter_id, min(p.seq)::bigint AS seq
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
+), head AS MATERIALIZED (
+    SELECT first.encounter_id, first.seq
+    FROM waiting w
+    CROSS JOIN LATERAL (
+        SELECT e.encounter_id, e.seq
+        FROM events e
+        WHERE e.seq = w.seq AND e.status = 'pending'
+        FOR UPDATE SKIP LOCKED
+    ) first
+    LIMIT $3::integer
 )
-SELECT w.encounter_id, w.seq
-FROM waiting w
-WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
-LIMIT $1::integer
+SELECT h.encounter_id, h.seq
+FROM head h
+WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0))
 `
 
 type EventClaimEncountersParams struct {
-	Most       int32
 	FromSeq    int64
 	WindowSize int32
+	Most       int32
 }
 
 type EventClaimEncountersRow struct {
@@ -136,11 +145,12 @@ type EventClaimEncountersRow struct {
 	Seq         int64
 }
 
-// Claims encounters that have pending events, those with the oldest first, out of a window of the queue:
-// whoever gets an encounter's mutex owns it until the transaction ends. No rows are locked, and no
-// joins leave the planner a choice: what it knows of a queue is always out of date.
+// Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
+// The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
+// encounter's mutex makes the encounter this worker's own until the transaction ends. Each step stands
+// by itself and leaves the planner no choice: what it knows of a queue is always out of date.
 func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
-	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.Most, arg.FromSeq, arg.WindowSize)
+	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
 	if err != nil {
 		return nil, err
 	}

@@ -390,24 +390,20 @@ func (q *Queries) UserPassword(ctx context.Context, id uuid.UUID) (string, error
 
 const userPrincipal = `-- name: UserPrincipal :one
 SELECT
-    u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version,
-    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id)::text[] AS roles,
-    coalesce(l.remaining, 0)::bigint AS remaining, coalesce(l.reset, 0)::bigint AS reset, coalesce(l.wait, 0)::bigint AS wait
-FROM users u
-CROSS JOIN LATERAL rate_limit_take(
-    CASE WHEN u.is_active AND u.token_version = $1 THEN $2::text || ' ' || u.id END,
-    $3::bigint, $4::bigint, $5::bigint
-) l
-WHERE u.id = $6
+    p.id::uuid AS id, p.username::text AS username, p.hospital_id, p.department_id, p.is_active::boolean AS is_active,
+    p.token_version::integer AS token_version, p.roles::text[] AS roles,
+    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
+FROM user_principal($1::uuid, $2::integer, $3::text, $4::bigint, $5::bigint, $6::bigint) p
+WHERE p.id IS NOT NULL
 `
 
 type UserPrincipalParams struct {
+	ID           uuid.UUID
 	TokenVersion int32
 	Policy       *string
 	Cost         int64
 	Quota        int64
 	WindowUs     int64
-	ID           uuid.UUID
 }
 
 type UserPrincipalRow struct {
@@ -423,16 +419,15 @@ type UserPrincipalRow struct {
 	Wait         int64
 }
 
-// Who a token belongs to, as things stand now, and what is left to that user under a rate limit after a call
-// of this cost, which counts only if the token is still good. Without a policy nothing is counted.
+// Who a token belongs to, and what is left to that user under a rate limit; see the function.
 func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (UserPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, userPrincipal,
+		arg.ID,
 		arg.TokenVersion,
 		arg.Policy,
 		arg.Cost,
 		arg.Quota,
 		arg.WindowUs,
-		arg.ID,
 	)
 	var i UserPrincipalRow
 	err := row.Scan(

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -32,6 +33,7 @@ type options struct {
 	rounds      int
 	journeys    int
 	river       bool
+	only        string
 }
 
 func main() {
@@ -42,6 +44,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; each figure is the median of all")
 	flag.IntVar(&o.journeys, "journeys", 2000, "journeys; the drain has four events for each")
 	flag.BoolVar(&o.river, "river", true, "also measure the River queue's no-op jobs")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -103,6 +106,9 @@ func run(ctx context.Context, o options) error {
 	}
 	for round := 1; round <= o.rounds; round++ {
 		for _, m := range b.measurements() {
+			if !strings.Contains(m.name, o.only) {
+				continue
+			}
 			progress("round %d of %d: %s", round, o.rounds, m.name)
 			if err := b.measure(m); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
