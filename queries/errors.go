@@ -60,6 +60,7 @@ var references = map[string]string{
 	"journey_instances_department_id_fkey":       "department",
 	"stage_instances_journey_instance_id_fkey":   "journey_instance",
 	"stage_instances_stage_template_id_fkey":     "stage_template",
+	"stage_instances_survey_template_id_fkey":    "journey_template", // whose stages are copied
 	"stage_instances_physician_id_fkey":          "physician",
 	"stage_instances_department_id_fkey":         "department",
 	"integration_configs_hospital_id_fkey":       "hospital",

@@ -97,7 +97,7 @@ func explain(err error) *problem {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.As(err, &field):
+	case errors.As(queries.Violation(err), &field):
 		return invalidField(field.Field, field.Message)
 	case errors.Is(err, queries.ErrReferenced):
 		return conflict("Others refer to this, so it cannot be deleted.")

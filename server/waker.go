@@ -39,7 +39,7 @@ func (w *waker) run(ctx context.Context) {
 		}
 		timeout, cancel := context.WithTimeout(ctx, 5*time.Second)
 		if err := w.db.Read(timeout, func(q *db.Queries) error { return q.EventNotify(timeout) }); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "workers not woken", "error", err)
+			w.log.WarnContext(ctx, "workers not woken", "error", logged(err))
 		}
 		cancel()
 	}

@@ -44,8 +44,8 @@ const (
 
 // saysPattern are the messages for text that does not match, by the pattern.
 var saysPattern = map[string]string{
-	`^[\p{L}\p{N}_.@+-]+$`:  saysUsername,
-	`^[A-Za-z0-9_-]{1,50}$`: saysSystem,
+	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: saysUsername,
+	`^[A-Za-z0-9_-]{1,50}$`:                                  saysSystem,
 }
 
 // Values of the wrong type, by what they are called.

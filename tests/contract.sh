@@ -2,7 +2,7 @@
 # Runs Schemathesis against a server of its own: every operation, authenticated as PX Admin, with the
 # examples of the contract and with what covers its schemas. `make contract` calls it.
 set -euo pipefail
-program=$1 schemathesis=$2
+program=$(realpath "$1") schemathesis=$2
 shift 2
 
 dir=$(mktemp -d)
@@ -22,7 +22,10 @@ for _ in $(seq 300); do
 done
 token=$(curl -fs "$url/api/auth/token/" -H 'Content-Type: application/json' \
   -d "{\"username\": \"admin\", \"password\": \"$PX360_ADMIN_PASSWORD\"}" | cut -d'"' -f4)
-"$schemathesis" run openapi/openapi.yaml --url "$url" --header "Authorization: Bearer $token" \
+contract=$PWD/openapi/openapi.yaml
+schemathesis=$(realpath "$schemathesis")
+cd "$dir" # it leaves a cache where it runs
+"$schemathesis" run "$contract" --url "$url" --header "Authorization: Bearer $token" \
   --phases examples,coverage \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
   --max-failures 50 --no-color "$@"

@@ -202,34 +202,35 @@ func TestThe101stCallOfAMinuteIsRefused(t *testing.T) {
 
 func TestTheWindowSlides(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perMinute(5)})
+	limits := limited(server.Limits{User: perHour(5)})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
 	s.gives(http.StatusOK, 3, "GET", ownPath, token, nil)
-	s.elapse(40 * time.Second)
+	s.elapse(40 * time.Minute)
 	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
-	wantRefused(t, s.send("GET", ownPath, token, nil), 20*time.Second)
+	wantRefused(t, s.send("GET", ownPath, token, nil), 20*time.Minute)
 
-	// Twenty seconds later the first three have left the window, and the two have not. What was refused in
+	// Twenty minutes later the first three have left the window, and the two have not. What was refused in
 	// between counts for nothing.
 	s.another(limits).gives(http.StatusTooManyRequests, 10, "GET", ownPath, token, nil)
-	s.elapse(20 * time.Second)
+	s.elapse(20 * time.Minute)
 	s = s.another(limits)
-	wantLeft(t, s.gives(http.StatusOK, 3, "GET", ownPath, token, nil), "user", 0, 40*time.Second)
-	wait := wantRefused(t, s.send("GET", ownPath, token, nil), 40*time.Second)
+	wantLeft(t, s.gives(http.StatusOK, 3, "GET", ownPath, token, nil), "user", 0, 40*time.Minute)
+	wait := wantRefused(t, s.send("GET", ownPath, token, nil), 40*time.Minute)
 
+	// After the time that the refusal told there is room again: for those two.
 	s.elapse(time.Duration(wait) * time.Second)
 	s = s.another(limits)
 	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
-	wantRefused(t, s.send("GET", ownPath, token, nil), 20*time.Second+time.Second)
+	wantRefused(t, s.send("GET", ownPath, token, nil), 25*time.Minute)
 
-	s.elapse(2 * time.Minute)
-	wantLeft(t, s.another(limits).gives(http.StatusOK, 1, "GET", ownPath, token, nil), "user", 4, time.Minute)
+	s.elapse(2 * time.Hour)
+	wantLeft(t, s.another(limits).gives(http.StatusOK, 1, "GET", ownPath, token, nil), "user", 4, time.Hour)
 }
 
 func TestItWorksAgainInTheSameProcess(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: server.Limit{Calls: 2, Window: 300 * time.Millisecond}}))
+	s := startServer(t, limited(server.Limits{User: server.Limit{Calls: 1, Window: time.Second}}))
 	token := s.token(adminName, adminPassword)
 	refused := func() bool { return s.send("GET", ownPath, token, nil).status == http.StatusTooManyRequests }
 	dbtest.Eventually(t, "a call is refused", refused)

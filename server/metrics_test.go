@@ -1,0 +1,30 @@
+package server
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Whatever methods and paths a stranger invents, the measurements do not grow with them.
+func TestMetricsDoNotGrow(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	s := apart(t, func(o *Options) { o.Registerer = registry })
+	for i := range 50 {
+		for _, path := range []string{"/api/auth/users/me/", "/healthz/", "/api/schema/", fmt.Sprint("/nowhere/", i), fmt.Sprint("/api/auth/users/", i, "/")} {
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(fmt.Sprint("M", i), path, nil))
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if n := len(family.GetMetric()); n > 10 {
+			t.Errorf("%s has %d series", family.GetName(), n)
+		}
+	}
+}

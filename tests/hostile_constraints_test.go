@@ -1,0 +1,42 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/px360/px360/queries"
+)
+
+// TestConstraintsHaveFields walks the unique constraints and foreign keys of the schema: whichever a
+// request breaks after all, because of what another did at the same time, its answer names a field.
+func TestConstraintsHaveFields(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	rows, err := s.db.Query(context.Background(), `
+		SELECT conname, CASE contype WHEN 'f' THEN '23503' ELSE '23505' END FROM pg_constraint
+		WHERE connamespace = 'public'::regnamespace AND contype IN ('u', 'f')
+		UNION
+		SELECT c.relname, '23505' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND NOT i.indisprimary`)
+	must(t, err)
+	type constraint struct{ Name, Code string }
+	constraints, err := pgx.CollectRows(rows, pgx.RowToStructByPos[constraint])
+	must(t, err)
+	for _, c := range constraints {
+		// Written by the server alone, or by statements that say what to do instead.
+		ours := slices.ContainsFunc([]string{"events_", "surveys_", "user_roles_", "roles_"}, func(start string) bool { return strings.HasPrefix(c.Name, start) })
+		// What composite keys refer to: an id is no less unique alone.
+		target := strings.HasSuffix(c.Name, "_id_key") && strings.Contains(c.Name, "hospital_id_id")
+		var field *queries.FieldError
+		if !errors.As(queries.Violation(&pgconn.PgError{Code: c.Code, ConstraintName: c.Name}), &field) && !ours && !target {
+			t.Errorf("%s has no field", c.Name)
+		}
+	}
+	t.Logf("%d constraints", len(constraints))
+}
