@@ -79,3 +79,15 @@ docs-assets: ## Renew Swagger UI and ReDoc from their npm packages
 verify: generate ## Fail if gen/ does not match its sources
 	@test -z "$$(git status --porcelain gen)" || { git status --short gen; git --no-pager diff --stat gen; \
 	  echo "gen/ does not match its sources: run 'make generate' and commit what it writes"; exit 1; }
+
+FUZZTIME = 5s
+
+# go test lists the targets of a package by itself, and fuzzes one at a time.
+.PHONY: fuzz
+fuzz: ## Fuzz what reads the input of strangers, each target for FUZZTIME
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  targets=$$(go test -list '^Fuzz' $$dir); \
+	  for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+	    echo "$$dir $$target"; go test $$dir -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+	  done; \
+	done

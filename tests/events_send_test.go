@@ -217,8 +217,8 @@ func TestNumbersOfAPayloadAreKept(t *testing.T) {
 		`{"a":9007199254740993,"b":1.10}`, `{"a":-0.0000001}`, `[1.10,{"b":123456789012345678901234567890}]`, `9007199254740993`, `"text"`, `true`, `{}`,
 	} {
 		for path, body := range map[string]string{
-			eventPath: `{"source_system":"his","event_code":"E1","encounter_id":"1","payload_json":` + payload + `}`,
-			eventBulkPath:  `{"events":[{"source_system":"his","event_code":"E2","encounter_id":"1","payload_json":` + payload + `}]}`,
+			eventPath:     `{"source_system":"his","event_code":"E1","encounter_id":"1","payload_json":` + payload + `}`,
+			eventBulkPath: `{"events":[{"source_system":"his","event_code":"E2","encounter_id":"1","payload_json":` + payload + `}]}`,
 		} {
 			c.expect(t, 201, "POST", path, c.px, body)
 			newest := value[uuid.UUID](c.system, "SELECT id FROM events ORDER BY seq DESC LIMIT 1")

@@ -68,6 +68,22 @@ func TestHostileLogins(t *testing.T) {
 		attack{name: "as a form", path: attackedLogin, token: noToken, body: "username=admin&password=" + guess,
 			header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, want: saysMedia("application/x-www-form-urlencoded")})
 	h.run(t, attacks)
+	h.guess(t, guess)
+}
+
+// guess tries wrong passwords of one user. The owner gets in all the same, a little later.
+func (h *hostile) guess(t *testing.T, guess string) {
+	victim := h.person(h.hospital)
+	h.settle()
+	var attacks []attack
+	for i := range 6 {
+		attacks = append(attacks, attack{name: fmt.Sprint("guess ", i), path: attackedLogin, token: noToken, body: fields{"username": victim.username, "password": guess}, status: 401, want: saysNoLogin})
+	}
+	attacks = append(attacks,
+		attack{name: "the owner", path: attackedLogin, token: noToken, body: fields{"username": victim.username, "password": password}, status: 200, want: `{"access":…`},
+		attack{name: "guess the old password", method: http.MethodPost, path: "/api/auth/users/change_password/", token: victim.access, body: fields{"old_password": guess, "new_password": "Another-guess-4711!", "new_password_confirm": "Another-guess-4711!"},
+			status: 400, want: saysField("old_password", "Your old password was entered incorrectly. Please enter it again.")})
+	h.run(t, attacks)
 }
 
 // TestHostileKeys tries to get in as an integration.

@@ -17,6 +17,7 @@ func TestHostileBodies(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t)
 	h.run(t, h.ambiguousBodies())
+	h.run(t, h.strangeBodies())
 	h.run(t, h.largeBodies())
 	h.run(t, h.otherMediaTypes(t))
 	h.run(t, numberBodies())
@@ -95,6 +96,13 @@ func (h *hostile) ambiguousBodies() []attack {
 	} {
 		attacks = append(attacks, attack{name: name, path: attackedEvents, body: body, status: 400, want: saysParseError})
 	}
+	return attacks
+}
+
+// strangeBodies are JSON, but hardly an event.
+func (h *hostile) strangeBodies() []attack {
+	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+	var attacks []attack
 	whole := func(kind string) string {
 		return saysField("non_field_errors", "Invalid data. Expected a dictionary, but got "+kind+".")
 	}

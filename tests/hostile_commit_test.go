@@ -179,13 +179,7 @@ func TestLostCommit(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	s, cutter := c.behindCutter()
-	event := func(encounter string, more ...string) fields {
-		body := fields{"source_system": "his", "event_code": "CHECKED_IN", "encounter_id": encounter, "payload_json": fields{"n": 1}}
-		for i := 0; i < len(more); i += 2 {
-			body[more[i]] = more[i+1]
-		}
-		return body
-	}
+	event := lostEvent
 	stored := func(encounter string) int {
 		return value[int](c.system, "SELECT count(*) FROM events WHERE encounter_id LIKE $1 || '%'", encounter)
 	}
@@ -236,6 +230,15 @@ func TestLostCommit(t *testing.T) {
 		cutter.arm("lost-department", 1)
 		s.comeBack(t, s.send("POST", "/api/organizations/departments/", c.px, fields{"hospital": c.hospital, "name": "lost-department", "code": "LOST"}))
 	})
+}
+
+// lostEvent is an event of an encounter, with more members than it needs.
+func lostEvent(encounter string, more ...string) fields {
+	body := fields{"source_system": "his", "event_code": "CHECKED_IN", "encounter_id": encounter, "payload_json": fields{"n": 1}}
+	for i := 0; i < len(more); i += 2 {
+		body[more[i]] = more[i+1]
+	}
+	return body
 }
 
 func (s *system) comeBack(t *testing.T, a answer) {
