@@ -53,10 +53,14 @@ type Config struct {
 	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" envDefault:"30m" help:"how long an access token is good"`
 	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" envDefault:"24h" help:"how long a refresh token is good"`
 	RateLimits      rateLimits     `env:"RATE_LIMITS" otherwise:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
+	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" envDefault:"1000/h" help:"creation of events, by source system; a sender has ten times that over all sources"`
+	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" envDefault:"10/m" help:"token operations, by client address"`
+	LimitUser       server.Limit   `env:"RATE_LIMIT_USER" envDefault:"100/m" help:"everything else, by user"`
 	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" otherwise:"none" help:"networks whose X-Forwarded-For is believed, such as 10.0.0.0/8,192.0.2.7"`
 
 	Workers        int        `env:"WORKERS" envDefault:"2" help:"batches of events that a process works on at a time"`
 	MaxConnections int32      `env:"MAX_CONNECTIONS" envDefault:"16" help:"connections to the database that a process may have"`
+	MaxInFlight    int        `env:"MAX_IN_FLIGHT" envDefault:"256" help:"requests that a process answers at once; a quarter of them is kept for events"`
 	MetricsAddr    string     `env:"METRICS_ADDR" otherwise:"off" help:"where to show Prometheus metrics and pprof; keep it private"`
 	LogLevel       slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
@@ -390,6 +394,8 @@ func (p *program) newServer(database *queries.DB, publicURL string, limits rateL
 		AccessLifetime:    p.config.AccessLifetime,
 		RefreshLifetime:   p.config.RefreshLifetime,
 		RateLimits:        string(cmp.Or(p.config.RateLimits, limits)),
+		Limits:            server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser},
+		MaxInFlight:       p.config.MaxInFlight,
 		TrustedProxies:    p.config.TrustedProxies,
 		Log:               p.log,
 		Registerer:        p.registry,
