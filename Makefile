@@ -55,7 +55,7 @@ $(BIN)/oapi-codegen: TOOL = $(OAPI_CODEGEN)
 $(BIN)/sqlc:         TOOL = $(SQLC)
 $(BIN)/staticcheck:  TOOL = $(STATICCHECK)
 $(BIN)/oapi-codegen $(BIN)/sqlc $(BIN)/staticcheck:
-	@echo "building $(notdir $@), once (sqlc takes some minutes)"
+	@echo "building $(notdir $@), once; sqlc takes some minutes"
 	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(TOOL)
 
 # $(call generate,DIR) makes the generated code under DIR. The server's config is the common one with

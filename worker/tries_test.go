@@ -53,14 +53,13 @@ func (f *fixture) sendPoison() (poisoned uuid.UUID) {
 	for i := range f.model.Journeys {
 		f.create(i)
 	}
-	var events []uuid.UUID
 	for _, code := range []string{"A", "P", "B"} {
 		for i, j := range f.model.Journeys {
 			if i > 0 && code == "P" {
 				continue
 			}
 			id := f.send("H", eventOf(j.EncounterID, code))[0]
-			if events = append(events, id); code == "P" {
+			if code == "P" {
 				poisoned = id
 			}
 		}
