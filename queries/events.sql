@@ -205,8 +205,15 @@ SELECT
     (coalesce((SELECT extract(epoch FROM now() - received_at) FROM events WHERE status = 'pending' ORDER BY seq LIMIT 1), 0))::float8 AS oldest_seconds;
 
 -- name: EventNotify :exec
--- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit.
-SELECT pg_notify('px360_events', '');
+-- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. Nothing
+-- here is worth waiting for the disk.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '');
+
+-- name: EventApplyAsync :exec
+-- The transaction that applies events does not wait for the disk when it commits: that would hold up
+-- those who wait for their own events to be stored. A crash of the database within the next moments may
+-- take back all of it at once, outcomes and effects; then the events are pending and applied again.
+SELECT set_config('synchronous_commit', 'off', true);
 
 -- name: Now :one
 -- The time by the one clock that all times are taken from.

@@ -75,6 +75,9 @@ func (w *Worker) work(ctx context.Context, c claim, decide decider) (b batch, er
 // claim makes encounters this transaction's own and reads their pending events. That takes two
 // statements, because only one that begins when the encounters are owned sees all that came before.
 func (b *batch) claim(ctx context.Context, q *db.Queries, c claim) error {
+	if err := q.EventApplyAsync(ctx); err != nil {
+		return err
+	}
 	began := time.Now()
 	heads, err := q.EventClaimEncounters(ctx, db.EventClaimEncountersParams{
 		FromSeq: c.from, WindowSize: c.window, Most: c.encounters,

@@ -25,6 +25,18 @@ func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	return err
 }
 
+const eventApplyAsync = `-- name: EventApplyAsync :exec
+SELECT set_config('synchronous_commit', 'off', true)
+`
+
+// The transaction that applies events does not wait for the disk when it commits: that would hold up
+// those who wait for their own events to be stored. A crash of the database within the next moments may
+// take back all of it at once, outcomes and effects; then the events are pending and applied again.
+func (q *Queries) EventApplyAsync(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, eventApplyAsync)
+	return err
+}
+
 const eventClaim = `-- name: EventClaim :many
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
@@ -410,10 +422,11 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 }
 
 const eventNotify = `-- name: EventNotify :exec
-SELECT pg_notify('px360_events', '')
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '')
 `
 
-// Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit.
+// Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. Nothing
+// here is worth waiting for the disk.
 func (q *Queries) EventNotify(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventNotify)
 	return err
