@@ -39,6 +39,7 @@ func perHour(calls int64) server.Limit   { return server.Limit{Calls: calls, Win
 // limited enforces the limits that are given, and plenty of the others.
 func limited(limits server.Limits) func(*server.Options) {
 	return func(o *server.Options) {
+		limits := limits // servers that start at the same time each have theirs
 		for _, l := range []*server.Limit{&limits.Events, &limits.Auth, &limits.User} {
 			if *l == (server.Limit{}) {
 				*l = plenty

@@ -36,9 +36,6 @@ func (w *Worker) workSingly(ctx context.Context, events []event) (finished int, 
 			return finished, nil
 		}
 		result, err := w.try(ctx, conn, &events[i])
-		if result == tryInVain {
-			err = errors.Join(err, w.untry(ctx, events[i].Seq))
-		}
 		if err != nil {
 			return finished, err
 		}
@@ -78,10 +75,16 @@ const (
 // try applies the event if it is its turn. The try is counted before it is made: an event that takes
 // the worker down each time is given up like one that returns an error each time. Nobody else gets
 // at the encounter meanwhile. The error is one that is no fault of the event's.
-func (w *Worker) try(ctx context.Context, conn *pgxpool.Conn, e *event) (result tryResult, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+func (w *Worker) try(running context.Context, conn *pgxpool.Conn, e *event) (result tryResult, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(running), patience)
 	defer cancel()
 	defer func() { err = errors.Join(err, db.New(conn).EventTryEnd(ctx)) }()
+	defer func() {
+		// While the encounter is still this worker's: nobody else must finish the event before that.
+		if result == tryInVain {
+			err = errors.Join(err, w.untry(running, e.Seq))
+		}
+	}()
 	tries, err := db.New(conn).EventTry(ctx, e.Seq)
 	switch {
 	case queries.NoRows(err):
