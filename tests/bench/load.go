@@ -105,7 +105,9 @@ func prepare(ctx context.Context, url string, journeys int) (*api, error) {
 	}
 	a.journeys, a.encounters, a.mrns = make([]string, journeys), make([]string, journeys), make([]string, journeys)
 	return a, each(ctx, 8, journeys, func(i int) error {
-		progress("journey %d of %d", i+1, journeys)
+		if i%250 == 0 {
+			progress("journey %d of %d", i, journeys)
+		}
 		a.mrns[i], a.encounters[i] = fmt.Sprintf("MRN-%06d", i), fmt.Sprintf("ENC-%06d", i)
 		patient, err := a.create("/api/organizations/patients/", object{"primary_hospital": a.hospital, "mrn": a.mrns[i], "first_name": "Mohammed", "last_name": fmt.Sprintf("Ali%d", i), "gender": "male", "city": "Riyadh"})
 		if err != nil {
