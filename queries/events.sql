@@ -69,9 +69,6 @@ SET status = 'pending', reason = '', error_message = '', processed_at = NULL, up
     journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
 WHERE id = @id AND status IN ('failed', 'ignored');
 
--- name: EventStatus :one
-SELECT status FROM events WHERE id = @id;
-
 -- name: EventRequeue :execrows
 -- The events that waited for a journey which is there now go back into the queue, at their old places.
 UPDATE events

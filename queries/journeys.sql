@@ -89,9 +89,6 @@ FROM (
 WHERE j.id = s.journey_instance_id AND j.status = 'active'
 RETURNING j.id;
 
--- name: JourneySetStatus :exec
-UPDATE journey_instances SET status = @status, updated_at = now() WHERE id = @id;
-
 -- name: JourneyHasOutcome :one
 -- Whether a survey of the journey was sent: then it is part of the record and cannot be deleted.
 SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND sent_at IS NOT NULL);

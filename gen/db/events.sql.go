@@ -511,17 +511,6 @@ func (q *Queries) EventRequeue(ctx context.Context, arg EventRequeueParams) (int
 	return result.RowsAffected(), nil
 }
 
-const eventStatus = `-- name: EventStatus :one
-SELECT status FROM events WHERE id = $1
-`
-
-func (q *Queries) EventStatus(ctx context.Context, id uuid.UUID) (string, error) {
-	row := q.db.QueryRow(ctx, eventStatus, id)
-	var status string
-	err := row.Scan(&status)
-	return status, err
-}
-
 const eventStored = `-- name: EventStored :many
 WITH sent AS (
     SELECT

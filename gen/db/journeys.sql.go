@@ -468,20 +468,6 @@ func (q *Queries) JourneyProgress(ctx context.Context, arg JourneyProgressParams
 	return items, nil
 }
 
-const journeySetStatus = `-- name: JourneySetStatus :exec
-UPDATE journey_instances SET status = $1, updated_at = now() WHERE id = $2
-`
-
-type JourneySetStatusParams struct {
-	Status string
-	ID     uuid.UUID
-}
-
-func (q *Queries) JourneySetStatus(ctx context.Context, arg JourneySetStatusParams) error {
-	_, err := q.db.Exec(ctx, journeySetStatus, arg.Status, arg.ID)
-	return err
-}
-
 const journeyUpdate = `-- name: JourneyUpdate :exec
 UPDATE journey_instances
 SET journey_template_id = $1, patient_id = $2, encounter_id = $3,
