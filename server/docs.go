@@ -51,18 +51,13 @@ const (
 	cacheForever    = "public, max-age=31536000, immutable"
 )
 
-// limitText says in words what a rate limit of the contract is.
-var limitText = map[string]string{
-	"none":   "none",
-	"auth":   "`auth` (10 per minute and IP address)",
-	"user":   "`user` (100 per minute and user)",
-	"events": "`events` (1000 per hour and source system)",
-}
+// limitedBy is whom each rate limit of the contract is counted by.
+var limitedBy = map[string]string{policyAuth: "client address", policyUser: "user", policyEvents: "source system"}
 
 // routeDocs adds the schema and the pages that show it: open to everyone, for GET and HEAD only.
 func (s *Server) routeDocs() {
 	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
-	made := sync.OnceValues(newDocs)
+	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.limiter.policies) })
 	route := func(path, policy string, answer func(*docs, echo.Context) error) {
 		s.routeStatic(path, func(c echo.Context) error {
 			header := c.Response().Header()
@@ -103,8 +98,8 @@ type docs struct {
 	schema         map[string]*file // by format
 }
 
-func newDocs() (*docs, error) {
-	published, err := openapi.Publish(about(), noter())
+func newDocs(limits map[string]Limit) (*docs, error) {
+	published, err := openapi.Publish(about(), noter(limits))
 	if err != nil {
 		return nil, fmt.Errorf("publish the contract: %w", err)
 	}
@@ -163,19 +158,23 @@ func about() string {
 	for _, rule := range auth.Permissions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.Permission, rule.Who(), rule.Meaning)
 	}
-	b.WriteString("\n## Rate limits\n\nEach operation names its limit, with the numbers that hold unless the operator set others. " +
+	b.WriteString("\n## Rate limits\n\nEach operation names its limit as it is set here. " +
 		"Over it, the answer is 429 and `Retry-After` says when to come back.")
 	return b.String()
 }
 
 // noter tells of an operation who may call it and how often.
-func noter() func(permission, rateLimit string) string {
+func noter(limits map[string]Limit) func(permission, rateLimit string) string {
 	rules := map[string]auth.Rule{}
 	for _, rule := range auth.Permissions() {
 		rules[rule.Permission] = rule
 	}
 	return func(permission, rateLimit string) string {
-		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rules[permission].Who(), limitText[rateLimit])
+		limit := rateLimit
+		if by, limited := limitedBy[rateLimit]; limited {
+			limit = fmt.Sprintf("`%s` (%s by %s)", rateLimit, limits[rateLimit], by)
+		}
+		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rules[permission].Who(), limit)
 	}
 }
 

@@ -27,6 +27,8 @@ import (
 
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/server/auth"
+
+	"github.com/px360/px360/server"
 )
 
 func TestDocsSchemaIsWhatTheClientAccepts(t *testing.T) {
@@ -94,7 +96,7 @@ func TestDocsSchemaIsTheContractWithItsPolicy(t *testing.T) {
 	}
 	contract, err := openapi.Load()
 	must(t, err)
-	line := regexp.MustCompile("Permission: `[a-z.]+` — [^.]+\\. Rate limit: (none|`[a-z]+` \\(\\d+ per (minute|hour) and [^)]+\\))\\.$")
+	line := regexp.MustCompile("Permission: `[a-z.]+` — [^.]+\\. Rate limit: (none|`[a-z]+` \\(\\d+/[mh] by [a-z ]+\\))\\.$")
 	for path, item := range contract.Paths.Map() {
 		for method, operation := range item.Operations() {
 			o := served.Paths.Value(path).GetOperation(method)
@@ -406,5 +408,15 @@ func (b *browser) done() {
 	defer b.mu.Unlock()
 	for _, text := range b.mischief {
 		b.t.Error(text)
+	}
+}
+
+// TestDocsTellTheLimitsInForce: an operator's own limits stand in the documentation, not the defaults.
+func TestDocsTellTheLimitsInForce(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, limited(server.Limits{User: perMinute(4321)}))
+	schema := s.send("GET", "/api/schema/?format=json", "", nil)
+	if !strings.Contains(schema.body, "`user` (4321/m by user)") {
+		t.Error("the schema does not tell the limit by user that is set")
 	}
 }
