@@ -9,13 +9,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
 	"github.com/px360/px360/gen/db"
 )
@@ -60,6 +65,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		types := conn.TypeMap()
+		pgxuuid.Register(types) // in sixteen bytes, where it would be spelt out and parsed
 		types.RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		// A date is nothing but its text here: no zone can shift it.
 		types.RegisterType(&pgtype.Type{Name: "date", OID: pgtype.DateOID, Codec: pgtype.TextCodec{}})
@@ -139,46 +145,108 @@ type Column struct {
 	Descending bool
 }
 
-const (
-	orderingMarker = "/* ordering */"
-	// optionalFilter is in the text of a query some of whose filters may be left out.
-	optionalFilter = "IS NULL OR"
-)
+const orderingMarker = "/* ordering */"
 
-// planned is a connection or transaction that knows two things about the queries of this package.
+// planned is a connection or transaction that knows how the queries of this package want to be planned.
 //
 // A list is ordered by what its caller asked for, in the place of the ordering marker: sqlc has no way
 // to say ORDER BY a parameter, and a CASE for every column and direction would keep Postgres from using
 // any index.
 //
-// A query with optional filters gets a plan of its own at every call. A plan that serves every choice of
-// filters reads whole tables, a hundred times slower on a large one; Postgres turns to such a plan by
-// itself once a prepared statement has run five times. All other queries keep their plan.
+// A query with optional filters says in its text which of them are in use, so that no plan carries the
+// others along. If it asks for the row of one id that plan serves every id, and is kept like the plans of all
+// other queries. Otherwise it is planned at each call: which index to read, and whether any, depends on the
+// values, and a plan for all of them reads whole tables.
 type planned struct {
 	db.DBTX
 	order Order
 }
 
 func (p planned) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return p.DBTX.Exec(ctx, sql, p.plan(sql, args)...)
+	sql, args = p.plan(sql, args)
+	return p.DBTX.Exec(ctx, sql, args...)
 }
 
 func (p planned) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if len(p.order) > 0 {
 		sql = strings.Replace(sql, orderingMarker, p.order.columns(), 1)
 	}
-	return p.DBTX.Query(ctx, sql, p.plan(sql, args)...)
+	sql, args = p.plan(sql, args)
+	return p.DBTX.Query(ctx, sql, args...)
 }
 
 func (p planned) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return p.DBTX.QueryRow(ctx, sql, p.plan(sql, args)...)
+	sql, args = p.plan(sql, args)
+	return p.DBTX.QueryRow(ctx, sql, args...)
 }
 
-func (planned) plan(sql string, args []any) []any {
-	if strings.Contains(sql, optionalFilter) {
-		return append([]any{pgx.QueryExecModeCacheDescribe}, args...) // not prepared, so planned each time
+var (
+	optionalFilter = regexp.MustCompile(`\$(\d+)::\w+ IS NULL OR `)
+	filterByID     = regexp.MustCompile(`(?:WHERE|AND|` + inUse + `) (?:\w+\.)?id = \$`)
+	offset         = regexp.MustCompile(`OFFSET (\$\d+)`)
+)
+
+// What follows the test of an optional filter's argument, ($1::uuid IS NULL OR …), so that Postgres sees at
+// once what it comes to; it still finds there what type the argument has.
+const (
+	leftOut = "OR true OR"
+	inUse   = "AND false OR"
+)
+
+// A plan is how a query with optional filters is sent.
+type plan struct {
+	sql  string
+	kept bool // by Postgres, for the next time
+}
+
+// plans has the plans that were made so far, by planKey: a few for each of the queries.
+var plans sync.Map
+
+// planKey is what decides on a plan: the query, and which of its arguments are there.
+type planKey struct {
+	sql   string
+	given uint64
+}
+
+func (p planned) plan(sql string, args []any) (string, []any) {
+	if !strings.Contains(sql, "IS NULL OR") {
+		return sql, args
 	}
-	return args
+	key := planKey{sql: sql}
+	for i, arg := range args {
+		if value := reflect.ValueOf(arg); value.Kind() != reflect.Pointer || !value.IsNil() {
+			key.given |= 1 << i
+		}
+	}
+	made, known := plans.Load(key)
+	if !known {
+		made = key.plan()
+		if len(p.order) == 0 { // orders are for the client to choose, and many
+			plans.Store(key, made)
+		}
+	}
+	if plan := made.(plan); plan.kept {
+		return plan.sql, args
+	} else {
+		return plan.sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...) // not prepared, so planned each time
+	}
+}
+
+func (k planKey) plan() plan {
+	sql := optionalFilter.ReplaceAllStringFunc(k.sql, func(test string) string {
+		number, _ := strconv.Atoi(test[1:strings.IndexByte(test, ':')])
+		word := leftOut
+		if k.given&(1<<(number-1)) != 0 {
+			word = inUse
+		}
+		return strings.TrimSuffix(test, "OR ") + word + " "
+	})
+	if !filterByID.MatchString(sql) {
+		return plan{sql, false}
+	}
+	// Of one row there is nothing to pass over. Were that left open, Postgres would take plans for one id
+	// to be cheaper, and make one at each call.
+	return plan{offset.ReplaceAllString(sql, "OFFSET CASE WHEN true THEN 0 ELSE $1 END"), true}
 }
 
 func (o Order) columns() string {
