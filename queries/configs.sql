@@ -49,9 +49,15 @@ WHERE id = @id;
 DELETE FROM integration_configs WHERE id = @id;
 
 -- name: ConfigPrincipal :one
--- Which active config an API key belongs to, and what is left to it under a rate limit; see the function.
+-- Which active config an API key belongs to, and what is left to it of the limits that a call counts under.
+-- They are named by policy, sorted: whom each is about only the config tells, the source system for that of
+-- events, and the config itself for any other.
 SELECT
-    p.id::uuid AS id, p.name::text AS name, p.source_system::text AS source_system, p.hospital_id, p.api_key_hash::bytea AS api_key_hash,
-    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
-FROM config_principal(@api_key_hashes::bytea[], sqlc.narg(policy)::text, @cost::bigint, @quota::bigint, @window_us::bigint) p
-WHERE p.id IS NOT NULL;
+    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    (CASE WHEN cardinality(@policies::text[]) > 0
+        THEN rate_limits_take(
+            ARRAY(SELECT p || ' ' || CASE p WHEN 'events' THEN c.source_system ELSE c.id::text END FROM unnest(@policies) p),
+            @costs::bigint[], @quotas::bigint[], @windows_us::bigint[])
+    END)::bigint[] AS limits
+FROM integration_configs c
+WHERE c.api_key_hash IN (@hash::bytea, @previous_hash::bytea) AND c.is_active;

@@ -66,13 +66,22 @@ FROM users
 WHERE username = @username;
 
 -- name: UserPrincipal :one
--- Who a token belongs to, and what is left to that user under a rate limit; see the function.
+-- Who a token belongs to, as things stand now, and what is left to that user of the limits that a call counts
+-- under. It counts only if the token is good and, with members_only, the user belongs to a hospital or is a PX
+-- Admin: nobody uses up what they may not use.
 SELECT
-    p.id::uuid AS id, p.username::text AS username, p.hospital_id, p.department_id, p.is_active::boolean AS is_active,
-    p.token_version::integer AS token_version, p.roles::text[] AS roles,
-    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
-FROM user_principal(@id::uuid, @token_version::integer, sqlc.narg(policy)::text, @cost::bigint, @quota::bigint, @window_us::bigint) p
-WHERE p.id IS NOT NULL;
+    u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version, u.roles::text[] AS roles,
+    (CASE WHEN cardinality(@keys::text[]) > 0 AND u.is_active AND u.token_version = @token_version::integer
+               AND (NOT @members_only::boolean OR u.hospital_id IS NOT NULL OR 'PX Admin' = ANY (u.roles))
+        THEN rate_limits_take(@keys, @costs::bigint[], @quotas::bigint[], @windows_us::bigint[])
+    END)::bigint[] AS limits
+FROM (
+    SELECT
+        v.id, v.username, v.hospital_id, v.department_id, v.is_active, v.token_version,
+        ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = v.id) AS roles
+    FROM users v
+    WHERE v.id = @id::uuid
+) u;
 
 -- name: UserPassword :one
 SELECT password FROM users WHERE id = @id FOR UPDATE;

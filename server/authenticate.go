@@ -55,22 +55,25 @@ func (s *Server) credential(header http.Header, item *pathItem) (credential, err
 	return credential{}, errNoCredentials
 }
 
-// authenticate finds out whose credential it is and, in the same statement, asks the limiter's question.
-// Whatever a token says of its user beside who it is, the database knows better: roles, hospital and
+// authenticate finds out whose credential it is and, in the same statement, counts the call under its rate
+// limits. Whatever a token says of its user beside who it is, the database knows better: roles, hospital and
 // whether the account is active are read each time.
-func (s *Server) authenticate(ctx context.Context, who credential, ask question) (auth.Principal, []allowance, error) {
-	if who.key != "" {
-		return s.authenticateKey(ctx, who, ask)
+func (s *Server) authenticate(ctx context.Context, r *request, limit string) (auth.Principal, []allowance, error) {
+	if r.credential.key != "" {
+		return s.authenticateKey(ctx, r, limit)
 	}
-	return s.authenticateToken(ctx, who.claims, ask)
+	return s.authenticateToken(ctx, r, limit)
 }
 
-func (s *Server) authenticateToken(ctx context.Context, claims auth.Claims, ask question) (auth.Principal, []allowance, error) {
+func (s *Server) authenticateToken(ctx context.Context, r *request, limit string) (auth.Principal, []allowance, error) {
+	claims := r.credential.claims
+	charges := s.limiter.charges(limit, claims.UserID.String(), r.sources(auth.Principal{}))
+	ask := s.limiter.question(charges)
 	var row db.UserPrincipalRow
 	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.UserPrincipal(ctx, db.UserPrincipalParams{
-			ID: claims.UserID, TokenVersion: int32(claims.Version),
-			Policy: ask.policy, Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
+			ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: r.operation != nil && auth.MembersOnly(r.operation.permission),
+			Keys: ask.keys, Costs: ask.costs, Quotas: ask.quotas, WindowsUs: ask.windowsUs,
 		})
 		return err
 	})
@@ -87,7 +90,7 @@ func (s *Server) authenticateToken(ctx context.Context, claims auth.Claims, ask 
 	return auth.Principal{
 		Kind: auth.KindUser, UserID: row.ID, Username: row.Username, Hospital: row.Hospital, Department: row.Department,
 		Roles: row.Roles, TokenVersion: int(row.TokenVersion),
-	}, ask.answer(row.ID.String(), row.Remaining, row.Reset, row.Wait), nil
+	}, ask.answer(charges, row.Limits), nil
 }
 
 // tokenProblem is the answer to a bad token in the Authorization header.
@@ -103,11 +106,14 @@ func tokenProblem(err error) error {
 		Messages: []tokenMessage{{TokenClass: "AccessToken", TokenType: "access", Message: bad.Message}}})
 }
 
-func (s *Server) authenticateKey(ctx context.Context, who credential, ask question) (auth.Principal, []allowance, error) {
+func (s *Server) authenticateKey(ctx context.Context, r *request, limit string) (auth.Principal, []allowance, error) {
+	who := r.credential
+	// Whom the limits are about will be known with the answer.
+	ask := s.limiter.question(s.limiter.charges(limit, "", []string{""}))
 	var row db.ConfigPrincipalRow
 	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
-			APIKeyHashes: who.hashes, Policy: ask.policy, Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
+			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.policies, Costs: ask.costs, Quotas: ask.quotas, WindowsUs: ask.windowsUs,
 		})
 		return err
 	})
@@ -117,7 +123,9 @@ func (s *Server) authenticateKey(ctx context.Context, who credential, ask questi
 	case err != nil:
 		return auth.Principal{}, nil, err
 	}
-	return auth.Principal{
+	p := auth.Principal{
 		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital,
-	}, ask.answer(row.ID.String(), row.Remaining, row.Reset, row.Wait), nil
+	}
+	charges := s.limiter.charges(limit, identity(p), r.sources(p))
+	return p, ask.answer(charges, row.Limits), nil
 }

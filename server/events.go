@@ -44,12 +44,8 @@ func (s *Server) RetrieveEvent(ctx context.Context, r api.RetrieveEventRequestOb
 
 // CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
 func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject) (api.CreateEventResponseObject, error) {
-	wrong, err := s.admitEvents(ctx, []api.EventCreate{*r.Body})
-	switch {
-	case err != nil:
-		return nil, err
-	case wrong[0] != nil:
-		return nil, invalid(wrong[0])
+	if wrong := checkSource(requestOf(ctx).principal, *r.Body); wrong != nil {
+		return nil, invalid(wrong)
 	}
 	insert := insertion(ctx, []api.EventCreate{*r.Body})
 	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventReceipt, error) {
@@ -79,7 +75,7 @@ func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject
 // BulkCreateEvents stores those events of a list that are in order, each on its own account; the
 // order of the list is the order in which they are processed.
 func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsRequestObject) (api.BulkCreateEventsResponseObject, error) {
-	reading := requestOf(ctx).reading
+	reading, principal := requestOf(ctx).reading, requestOf(ctx).principal
 	result := api.EventBulkResult{Errors: []api.EventBulkError{}}
 	refuse := func(index int, errs fieldErrors) {
 		result.Failed++
@@ -88,15 +84,11 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 	for index, errs := range reading.itemErrors {
 		refuse(index, errs)
 	}
-	wrong, err := s.admitEvents(ctx, r.Body.Events)
-	if err != nil {
-		return nil, err
-	}
 	var good []api.EventCreate
 	var positions []int
 	for i, event := range r.Body.Events {
-		if wrong[i] != nil {
-			refuse(reading.positions[i], wrong[i])
+		if wrong := checkSource(principal, event); wrong != nil {
+			refuse(reading.positions[i], wrong)
 			continue
 		}
 		good, positions = append(good, event), append(positions, reading.positions[i])

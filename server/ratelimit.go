@@ -38,7 +38,7 @@ const (
 )
 
 // A limiter knows the limits, and remembers who is over one. The counting is the database's, in
-// rate_limit_take, so that all processes share it; what a limiter remembers only spares the database the
+// rate_limits_take, so that all processes share it; what a limiter remembers only spares the database the
 // question to which it knows the answer.
 type limiter struct {
 	db       *queries.DB
@@ -118,76 +118,89 @@ type allowance struct {
 
 func (a allowance) refused() bool { return !a.ready.IsZero() }
 
-// A question is what a call costs under a policy, and is put to the database together with another, who is
-// calling. Without a cost it only asks what is left; without a policy nothing.
-type question struct {
-	policy *string
-	cost   int64
-	limit  Limit
-	asked  time.Time
+// A charge is what a call costs under a policy.
+type charge struct {
+	policy, whom string
+	cost         int64
 }
 
-func (l *limiter) ask(policy string, cost int64) question {
-	limit, counted := l.policies[policy]
-	if !counted || l.off() {
-		return question{}
-	}
-	return question{&policy, cost, limit, time.Now()}
-}
+func (c charge) key() string { return key(c.policy, c.whom) }
 
-// answer reads what the database says of the caller, in microseconds.
-func (q question) answer(whom string, remaining, reset, wait int64) []allowance {
-	if q.policy == nil {
+// charges are what a call costs that an operation has a limit for, sorted by key. Sending events counts once
+// for each source system, and as many times for the sender; without a source that can be told, once.
+func (l *limiter) charges(limit, whom string, sources []string) []charge {
+	if _, counted := l.policies[limit]; !counted || l.off() {
 		return nil
 	}
-	now := time.Now()
-	a := allowance{policy: *q.policy, key: key(*q.policy, whom), remaining: remaining, reset: now.Add(time.Duration(reset) * time.Microsecond)}
-	if wait > 0 {
-		a.ready, a.until = now.Add(time.Duration(wait)*time.Microsecond), q.asked.Add(time.Duration(wait)*time.Microsecond)
+	if limit != policyEvents {
+		return []charge{{limit, whom, 1}}
 	}
-	return []allowance{a}
+	var list []charge
+	for _, source := range sources {
+		list = append(list, charge{policyEvents, source, 1})
+	}
+	return append(list, charge{policySender, whom, int64(max(1, len(sources)))})
 }
 
-// identify finds out who sends a request, and what is left to them of the limit. A caller who was refused
+// A question asks the database to make charges. Element i of each list belongs together.
+type question struct {
+	keys, policies           []string
+	costs, quotas, windowsUs []int64
+	asked                    time.Time
+}
+
+func (l *limiter) question(charges []charge) question {
+	q := question{asked: time.Now()}
+	for _, c := range charges {
+		limit := l.policies[c.policy]
+		q.keys, q.policies = append(q.keys, c.key()), append(q.policies, c.policy)
+		q.costs, q.quotas = append(q.costs, c.cost), append(q.quotas, limit.Calls)
+		q.windowsUs = append(q.windowsUs, limit.Window.Microseconds())
+	}
+	return q
+}
+
+// answer reads what the database says of each charge in turn, three numbers; nothing, if it made none.
+func (q question) answer(charges []charge, numbers []int64) []allowance {
+	now := time.Now()
+	left := make([]allowance, len(numbers)/3)
+	for i := range left {
+		remaining, reset, wait := numbers[3*i], microseconds(numbers[3*i+1]), microseconds(numbers[3*i+2])
+		left[i] = allowance{policy: charges[i].policy, key: charges[i].key(), remaining: remaining, reset: now.Add(reset)}
+		if wait > 0 {
+			left[i].ready, left[i].until = now.Add(wait), q.asked.Add(wait)
+		}
+	}
+	return left
+}
+
+func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// identify finds out who sends a request, and what is left to them of the limits. A caller who was refused
 // a moment ago is recalled, if that is enough to refuse this call too: so a flood of such calls never
 // reaches the database.
-func (s *Server) identify(ctx context.Context, r *request, limit string) ([]allowance, error) {
-	policy, cost := limit, int64(1)
-	if limit == policyEvents {
-		policy, cost = policySender, 0 // which sources it costs, the body will tell
-	}
-	now := time.Now()
-	if known, found := s.limiter.callers.get(r.credential.id(), now); found {
-		r.principal = known
-		if a, denied := s.limiter.denied.get(key(policy, identity(known)), now); denied {
-			return []allowance{a}, nil
-		}
-		if limit == policyEvents { // perhaps one of the sources is
-			r.recalled = true
-			return nil, nil
+func (s *Server) identify(ctx context.Context, r *request, limit string) (left []allowance, err error) {
+	if known, found := s.limiter.callers.get(r.credential.id(), time.Now()); found {
+		left = s.limiter.refusals(s.limiter.charges(limit, identity(known), r.sources(known)))
+		if len(left) > 0 {
+			r.principal = known
+			return left, nil
 		}
 	}
-	var left []allowance
-	var err error
-	r.principal, left, err = s.authenticate(ctx, r.credential, s.limiter.ask(policy, cost))
+	r.principal, left, err = s.authenticate(ctx, r, limit)
 	return left, err
 }
 
-// confirm does for a recalled caller what was put off: the call is not to be refused by memory alone.
-func (s *Server) confirm(ctx context.Context, r *request) (err error) {
-	if !r.recalled {
-		return nil
+// refusals are what is remembered of charges that were refused, and would be again.
+func (l *limiter) refusals(charges []charge) []allowance {
+	var known []allowance
+	now := time.Now()
+	for _, c := range charges {
+		if a, denied := l.denied.get(c.key(), now); denied {
+			known = append(known, a)
+		}
 	}
-	r.recalled = false
-	var left []allowance
-	r.principal, left, err = s.authenticate(ctx, r.credential, s.limiter.ask(policySender, 0))
-	switch {
-	case err != nil:
-		return err
-	case !r.principal.May(r.operation.permission):
-		return errForbidden
-	}
-	return s.limiter.settle(ctx, r, left...)
+	return known
 }
 
 // settle tells the caller what is left of each limit that a call counts under, and is an error if one of
@@ -243,23 +256,19 @@ func (l *limiter) remember(r *request, a allowance, now time.Time) {
 	}
 }
 
-// take counts a call, unless it is known to be refused.
+// take counts a call by whoever it comes from, unless it is known to be refused.
 func (l *limiter) take(ctx context.Context, policy, whom string) ([]allowance, error) {
-	ask := l.ask(policy, 1)
-	if ask.policy == nil {
-		return nil, nil
+	charges := l.charges(policy, whom, nil)
+	if known := l.refusals(charges); len(charges) == 0 || len(known) > 0 {
+		return known, nil
 	}
-	if a, denied := l.denied.get(key(policy, whom), ask.asked); denied {
-		return []allowance{a}, nil
-	}
-	var row db.RateLimitTakeRow
+	ask := l.question(charges)
+	var numbers []int64
 	err := l.db.Read(ctx, func(q *db.Queries) (err error) {
-		row, err = q.RateLimitTake(ctx, db.RateLimitTakeParams{
-			Key: key(policy, whom), Cost: ask.cost, Quota: ask.limit.Calls, WindowUs: ask.limit.Window.Microseconds(),
-		})
+		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{Keys: ask.keys, Costs: ask.costs, Quotas: ask.quotas, WindowsUs: ask.windowsUs})
 		return err
 	})
-	return ask.answer(whom, row.Remaining, row.Reset, row.Wait), err
+	return ask.answer(charges, numbers), err
 }
 
 // throttled is the answer to a call that would be admitted after wait.

@@ -7,7 +7,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,10 +32,7 @@ type request struct {
 	reading   *reading
 	body      []byte // as it was checked
 
-	// Whose it is may have been recalled from a call that was refused, by the same credential: good enough
-	// to refuse this one too, and for nothing else until it is confirmed.
 	credential credential
-	recalled   bool
 }
 
 type requestKey struct{}
@@ -85,18 +84,15 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 		if !acceptsJSON(c.Request().Header.Values("Accept")) {
 			return errNotAcceptable
 		}
-		operation, declared := item.operations[method]
-		if err := s.admit(c, r, item, operation); err != nil {
+		r.operation = item.operations[method] // nil if there is none
+		read := sync.OnceValue(func() error { return s.readRequest(c, r) })
+		if err := s.admit(c, r, item, read); err != nil {
 			return err
 		}
-		if !declared {
+		if r.operation == nil {
 			return &problem{http.StatusMethodNotAllowed, detail{Detail: `Method "` + method + `" not allowed.`}, map[string]string{"Allow": item.allow}}
 		}
-		r.operation = operation
-		if err := s.readRequest(c, r); err != nil {
-			if err := s.confirm(c.Request().Context(), r); err != nil {
-				return err
-			}
+		if err := read(); err != nil {
 			return s.hideUnknown(c, r, err)
 		}
 		return next(c)
@@ -104,9 +100,9 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // admit authenticates the caller, checks the permission of the operation, or, for a method that the path
-// does not have, of any of the path's, and counts the call against its rate limit.
-func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation) error {
-	ctx, limit := c.Request().Context(), item.limit(o)
+// does not have, of any of the path's, and counts the call against its rate limits.
+func (s *Server) admit(c echo.Context, r *request, item *pathItem, read func() error) error {
+	ctx, o, limit := c.Request().Context(), r.operation, item.limit(r.operation)
 	s.limiter.declare(r.header, limit)
 	if o != nil && o.public() || o == nil && item.open(auth.Principal{}) {
 		if limit != policyAuth {
@@ -122,6 +118,11 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation)
 	if r.credential, err = s.credential(c.Request().Header, item); err != nil {
 		return err
 	}
+	if o != nil && limit == policyEvents && r.credential.key == "" {
+		// Which source systems the call counts for, its body says, and an API key by itself. A stranger does not
+		// get here: the token was signed by this server. What is wrong with the body is told in its turn.
+		_ = read()
+	}
 	left, err := s.identify(ctx, r, limit)
 	if err != nil {
 		return err
@@ -133,6 +134,19 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, o *operation)
 		return errForbidden
 	}
 	return throttled
+}
+
+// sources are the source systems that the call counts for, sorted: an API key stands for one, whatever the
+// body says; others name theirs there.
+func (r *request) sources(p auth.Principal) []string {
+	switch {
+	case p.Kind == auth.KindAPIKey:
+		return []string{p.SourceSystem}
+	case r.reading == nil:
+		return nil
+	}
+	slices.Sort(r.reading.countedBy)
+	return slices.Compact(r.reading.countedBy)
 }
 
 // readRequest checks the id in the path, the query string of a list, and the body, and leaves them in

@@ -49,6 +49,7 @@ type node struct {
 	minimum, maximum *big.Int
 	choices          []string
 	refersTo         string // the noun that a UUID refers to
+	counts           bool   // rate limits count by this text
 
 	members  map[string]*node
 	required []string // sorted
@@ -146,6 +147,7 @@ func (n *node) mergeString(s *openapi3.Schema) error {
 		return fmt.Errorf("format %q is not supported", s.Format)
 	}
 	n.kind = kindText
+	n.counts, _ = s.Extensions["x-px360-rate-limit-key"].(bool)
 	n.notBlank = s.MinLength > 0
 	if s.MaxLength != nil {
 		n.maxLength = int(*s.MaxLength)
@@ -185,6 +187,7 @@ type reading struct {
 	in         *jsontext.Decoder
 	out        *jsontext.Encoder
 	references []reference
+	countedBy  []string            // what rate limits count by
 	positions  []int               // of the items that stand apart and are good
 	itemErrors map[int]fieldErrors // of those that are not
 	refused    bool                // nothing will be bound: nothing more is written
@@ -386,6 +389,9 @@ func (r *reading) member(field string, n *node) (any, error) {
 	if n.refersTo != "" && string(bound) != "null" {
 		r.references = append(r.references, reference{field, n.refersTo, unquote(bound)})
 	}
+	if n.counts {
+		r.countedBy = append(r.countedBy, unquote(bound))
+	}
 	if err := r.write(jsontext.String(field)); err != nil {
 		return nil, err
 	}
@@ -418,11 +424,12 @@ func (r *reading) list(n *node) (any, error) {
 	}
 	r.itemErrors = map[int]fieldErrors{}
 	for i, item := range items {
-		bound, _, err := readBody(n.items, item)
+		bound, inner, err := readBody(n.items, item)
 		var wrong *problem
 		switch {
 		case err == nil:
 			r.positions = append(r.positions, i)
+			r.countedBy = append(r.countedBy, inner.countedBy...)
 			if err := r.writeValue(bound); err != nil {
 				return nil, err
 			}

@@ -31,14 +31,17 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	a = s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("his", "his", "his", "rad", "rad"))
 	wantLeft(t, a, "events", 1, time.Hour)
 	wantLeft(t, a, "sender", 27, time.Hour)
-	// What is refused as it stands counts for nothing, and still tells what is left to the sender.
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, token, sourceEvent("no source")), "sender", 27, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, "not JSON"), "sender", 27, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, sourceBulk("no source")), "sender", 27, time.Hour)
+	// What is refused as it stands counts for its sender, and for no source.
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, token, sourceEvent("no source")), "sender", 26, time.Hour)
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, "not JSON"), "sender", 25, time.Hour)
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, sourceBulk("no source")), "sender", 24, time.Hour)
 
-	// Everybody shares the source's limit, but an API key cannot use up another's.
-	s.gives(http.StatusBadRequest, 5, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
-	s.gives(http.StatusBadRequest, 5, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key)
+	// Everybody shares the source's limit, but an API key counts for its own, whatever it sends.
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), "events", 2, time.Hour)
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key), "events", 1, time.Hour)
+	// And who may not send events counts for none.
+	_, stranger := s.plainUser(admin, nil)
+	s.gives(http.StatusForbidden, 5, "POST", oneEventPath, stranger, sourceEvent("his"))
 	s.gives(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his"))
 	for _, s := range []*system{s, s.another(limits)} {
 		for range 2 { // by the database, and from memory
@@ -55,9 +58,9 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	// Neither did those refusals count for the sources that had some left.
 	a = s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("pharmacy", "rad"))
 	wantLeft(t, a, "events", 1, time.Hour)
-	wantLeft(t, a, "sender", 25, time.Hour)
+	wantLeft(t, a, "sender", 22, time.Hour)
 
-	wantLeft(t, s.gives(http.StatusCreated, 3, "POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), "events", 0, time.Hour)
+	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), "events", 0, time.Hour)
 	wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), time.Hour)
 
 	s.elapse(time.Hour)
@@ -214,7 +217,8 @@ func TestARefusedSenderIsNotTrustedLonger(t *testing.T) {
 	wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), time.Hour)
 	s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("rad")) // is confirmed
 	s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, token, "not JSON")
-	s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
+	// Of a key everything counts for its source, so nothing is left to confirm.
+	s.gives(http.StatusTooManyRequests, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
 
 	s.gives(http.StatusOK, 1, "PATCH", "/api/auth/users/"+id.String()+"/", admin, map[string]any{"is_active": false})
 	s.gives(http.StatusOK, 1, "PATCH", "/api/integrations/configs/"+config+"/", admin, map[string]any{"is_active": false})
@@ -223,16 +227,17 @@ func TestARefusedSenderIsNotTrustedLonger(t *testing.T) {
 		body any
 	}{{oneEventPath, sourceEvent("pharmacy")}, {manyEventsPath, sourceBulk("pharmacy")}, {oneEventPath, "not JSON"}} {
 		s.gives(http.StatusUnauthorized, 1, "POST", call.path, token, call.body)
-		s.gives(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
+		s.gives(http.StatusTooManyRequests, 1, "POST", call.path, "", call.body, "X-API-Key", key)
+		s.another(limited(server.Limits{Events: perHour(1)})).gives(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
 	}
 	if stored := s.eventRows(); stored != 3 {
 		t.Errorf("%d events stored, want 3", stored)
 	}
 }
 
-// TestRateLimitTakeAgainstAModel compares the database's counting with a list of all calls. Time passes in
+// TestRateLimitsTakeAgainstAModel compares the database's counting with a list of all calls. Time passes in
 // steps of ten minutes and windows end between them, so that how long the test itself takes does not matter.
-func TestRateLimitTakeAgainstAModel(t *testing.T) {
+func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	q, ctx, random := db.New(s.db), context.Background(), rand.New(rand.NewPCG(1, 360))
@@ -250,9 +255,21 @@ func TestRateLimitTakeAgainstAModel(t *testing.T) {
 			for len(ages) > 0 && ages[0] > window {
 				ages = ages[1:]
 			}
-			cost := []int64{0, 1, 1, 2, 5, 40, 90}[random.IntN(7)]
-			row, err := q.RateLimitTake(ctx, db.RateLimitTakeParams{Key: name, Cost: cost, Quota: quota, WindowUs: (window * time.Minute).Microseconds()})
+			// What another limit refuses is given back, wherever in its queue it was put.
+			span := (window * time.Minute).Microseconds()
+			both, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
+				Keys: []string{name, "nobody"}, Costs: []int64{1, 1}, Quotas: []int64{quota, 0}, WindowsUs: []int64{span, span},
+			})
 			must(t, err)
+			if left := quota - int64(len(ages)); both[0] != left || both[2] == 0 && both[5] == 0 {
+				t.Fatalf("quota %d, call %d: %+v after being given back, want %d left", quota, try, both, left)
+			}
+			cost := []int64{0, 1, 1, 2, 5, 40, 90}[random.IntN(7)]
+			all, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
+				Keys: []string{name}, Costs: []int64{cost}, Quotas: []int64{quota}, WindowsUs: []int64{span},
+			})
+			must(t, err)
+			row := struct{ Remaining, Reset, Wait int64 }{all[0], all[1], all[2]}
 			admitted := int64(len(ages))+max(cost, 1) <= quota
 			left, wait := quota-int64(len(ages)), 0
 			if admitted {

@@ -156,7 +156,7 @@ func (s *system) eventRows() (count int) {
 }
 
 // person makes a user of a hospital without any role and returns the id and a token.
-func (s *system) plainUser(admin string, hospital uuid.UUID) (uuid.UUID, string) {
+func (s *system) plainUser(admin string, hospital any) (uuid.UUID, string) {
 	s.t.Helper()
 	name := unique("user")
 	id := s.create(admin, "/api/auth/users/", map[string]any{

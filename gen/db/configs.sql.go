@@ -218,18 +218,23 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 
 const configPrincipal = `-- name: ConfigPrincipal :one
 SELECT
-    p.id::uuid AS id, p.name::text AS name, p.source_system::text AS source_system, p.hospital_id, p.api_key_hash::bytea AS api_key_hash,
-    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
-FROM config_principal($1::bytea[], $2::text, $3::bigint, $4::bigint, $5::bigint) p
-WHERE p.id IS NOT NULL
+    c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    (CASE WHEN cardinality($1::text[]) > 0
+        THEN rate_limits_take(
+            ARRAY(SELECT p || ' ' || CASE p WHEN 'events' THEN c.source_system ELSE c.id::text END FROM unnest($1) p),
+            $2::bigint[], $3::bigint[], $4::bigint[])
+    END)::bigint[] AS limits
+FROM integration_configs c
+WHERE c.api_key_hash IN ($5::bytea, $6::bytea) AND c.is_active
 `
 
 type ConfigPrincipalParams struct {
-	APIKeyHashes [][]byte
-	Policy       *string
-	Cost         int64
-	Quota        int64
-	WindowUs     int64
+	Policies     []string
+	Costs        []int64
+	Quotas       []int64
+	WindowsUs    []int64
+	Hash         []byte
+	PreviousHash []byte
 }
 
 type ConfigPrincipalRow struct {
@@ -238,19 +243,20 @@ type ConfigPrincipalRow struct {
 	SourceSystem string
 	Hospital     *uuid.UUID
 	APIKeyHash   []byte
-	Remaining    int64
-	Reset        int64
-	Wait         int64
+	Limits       []int64
 }
 
-// Which active config an API key belongs to, and what is left to it under a rate limit; see the function.
+// Which active config an API key belongs to, and what is left to it of the limits that a call counts under.
+// They are named by policy, sorted: whom each is about only the config tells, the source system for that of
+// events, and the config itself for any other.
 func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, configPrincipal,
-		arg.APIKeyHashes,
-		arg.Policy,
-		arg.Cost,
-		arg.Quota,
-		arg.WindowUs,
+		arg.Policies,
+		arg.Costs,
+		arg.Quotas,
+		arg.WindowsUs,
+		arg.Hash,
+		arg.PreviousHash,
 	)
 	var i ConfigPrincipalRow
 	err := row.Scan(
@@ -259,9 +265,7 @@ func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams
 		&i.SourceSystem,
 		&i.Hospital,
 		&i.APIKeyHash,
-		&i.Remaining,
-		&i.Reset,
-		&i.Wait,
+		&i.Limits,
 	)
 	return i, err
 }

@@ -30,64 +30,27 @@ func (q *Queries) RateLimitForget(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
-const rateLimitTake = `-- name: RateLimitTake :one
-SELECT l.remaining::bigint AS remaining, l.reset::bigint AS reset, l.wait::bigint AS wait
-FROM rate_limit_take($1::text, $2::bigint, $3::bigint, $4::bigint) l
+const rateLimitsTake = `-- name: RateLimitsTake :one
+SELECT rate_limits_take($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])::bigint[] AS limits
 `
 
-type RateLimitTakeParams struct {
-	Key      string
-	Cost     int64
-	Quota    int64
-	WindowUs int64
-}
-
-type RateLimitTakeRow struct {
-	Remaining int64
-	Reset     int64
-	Wait      int64
-}
-
-// Counts a call if the limit allows it; see the function. Times are in microseconds.
-func (q *Queries) RateLimitTake(ctx context.Context, arg RateLimitTakeParams) (RateLimitTakeRow, error) {
-	row := q.db.QueryRow(ctx, rateLimitTake,
-		arg.Key,
-		arg.Cost,
-		arg.Quota,
-		arg.WindowUs,
-	)
-	var i RateLimitTakeRow
-	err := row.Scan(&i.Remaining, &i.Reset, &i.Wait)
-	return i, err
-}
-
-const rateLimitTakeAll = `-- name: RateLimitTakeAll :one
-SELECT l.remaining::bigint[] AS remaining, l.resets::bigint[] AS resets, l.waits::bigint[] AS waits
-FROM rate_limit_take_all($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) l
-`
-
-type RateLimitTakeAllParams struct {
+type RateLimitsTakeParams struct {
 	Keys      []string
 	Costs     []int64
 	Quotas    []int64
 	WindowsUs []int64
 }
 
-type RateLimitTakeAllRow struct {
-	Remaining []int64
-	Resets    []int64
-	Waits     []int64
-}
-
-// Counts a call against several limits if all of them allow it. The keys must be sorted.
-func (q *Queries) RateLimitTakeAll(ctx context.Context, arg RateLimitTakeAllParams) (RateLimitTakeAllRow, error) {
-	row := q.db.QueryRow(ctx, rateLimitTakeAll,
+// Counts a call against several limits if all of them allow it; see the function for what the lists must be
+// like, and for what it returns.
+func (q *Queries) RateLimitsTake(ctx context.Context, arg RateLimitsTakeParams) ([]int64, error) {
+	row := q.db.QueryRow(ctx, rateLimitsTake,
 		arg.Keys,
 		arg.Costs,
 		arg.Quotas,
 		arg.WindowsUs,
 	)
-	var i RateLimitTakeAllRow
-	err := row.Scan(&i.Remaining, &i.Resets, &i.Waits)
-	return i, err
+	var limits []int64
+	err := row.Scan(&limits)
+	return limits, err
 }

@@ -390,20 +390,28 @@ func (q *Queries) UserPassword(ctx context.Context, id uuid.UUID) (string, error
 
 const userPrincipal = `-- name: UserPrincipal :one
 SELECT
-    p.id::uuid AS id, p.username::text AS username, p.hospital_id, p.department_id, p.is_active::boolean AS is_active,
-    p.token_version::integer AS token_version, p.roles::text[] AS roles,
-    p.remaining::bigint AS remaining, p.reset::bigint AS reset, p.wait::bigint AS wait
-FROM user_principal($1::uuid, $2::integer, $3::text, $4::bigint, $5::bigint, $6::bigint) p
-WHERE p.id IS NOT NULL
+    u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version, u.roles::text[] AS roles,
+    (CASE WHEN cardinality($1::text[]) > 0 AND u.is_active AND u.token_version = $2::integer
+               AND (NOT $3::boolean OR u.hospital_id IS NOT NULL OR 'PX Admin' = ANY (u.roles))
+        THEN rate_limits_take($1, $4::bigint[], $5::bigint[], $6::bigint[])
+    END)::bigint[] AS limits
+FROM (
+    SELECT
+        v.id, v.username, v.hospital_id, v.department_id, v.is_active, v.token_version,
+        ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = v.id) AS roles
+    FROM users v
+    WHERE v.id = $7::uuid
+) u
 `
 
 type UserPrincipalParams struct {
-	ID           uuid.UUID
+	Keys         []string
 	TokenVersion int32
-	Policy       *string
-	Cost         int64
-	Quota        int64
-	WindowUs     int64
+	MembersOnly  bool
+	Costs        []int64
+	Quotas       []int64
+	WindowsUs    []int64
+	ID           uuid.UUID
 }
 
 type UserPrincipalRow struct {
@@ -414,20 +422,21 @@ type UserPrincipalRow struct {
 	IsActive     bool
 	TokenVersion int32
 	Roles        []string
-	Remaining    int64
-	Reset        int64
-	Wait         int64
+	Limits       []int64
 }
 
-// Who a token belongs to, and what is left to that user under a rate limit; see the function.
+// Who a token belongs to, as things stand now, and what is left to that user of the limits that a call counts
+// under. It counts only if the token is good and, with members_only, the user belongs to a hospital or is a PX
+// Admin: nobody uses up what they may not use.
 func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (UserPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, userPrincipal,
-		arg.ID,
+		arg.Keys,
 		arg.TokenVersion,
-		arg.Policy,
-		arg.Cost,
-		arg.Quota,
-		arg.WindowUs,
+		arg.MembersOnly,
+		arg.Costs,
+		arg.Quotas,
+		arg.WindowsUs,
+		arg.ID,
 	)
 	var i UserPrincipalRow
 	err := row.Scan(
@@ -438,9 +447,7 @@ func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (U
 		&i.IsActive,
 		&i.TokenVersion,
 		&i.Roles,
-		&i.Remaining,
-		&i.Reset,
-		&i.Wait,
+		&i.Limits,
 	)
 	return i, err
 }

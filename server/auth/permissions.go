@@ -79,6 +79,12 @@ func Known(permission string) bool {
 	return found
 }
 
+// MembersOnly reports whether, of users, a permission is open to those of any hospital and to PX Admins.
+func MembersOnly(permission string) bool {
+	rule, found := ruleOf(permission)
+	return found && rule.Audience == Members
+}
+
 // May reports whether the principal has a permission. Nobody has an unknown one.
 func (p Principal) May(permission string) bool {
 	rule, found := ruleOf(permission)

@@ -1,0 +1,1 @@
+DROP FUNCTION rate_limits_take(text[], bigint[], bigint[], bigint[]);
