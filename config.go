@@ -52,6 +52,7 @@ type Config struct {
 
 	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" envDefault:"30m" help:"how long an access token is good"`
 	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" envDefault:"24h" help:"how long a refresh token is good"`
+	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" envDefault:"false" help:"true: a refresh token is good once and is answered with the next; one that is used again ends all tokens of its user"`
 	RateLimits      rateLimits     `env:"RATE_LIMITS" otherwise:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
 	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" envDefault:"1000/h" help:"creation of events, by source system; a sender has ten times that over all sources"`
 	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" envDefault:"10/m" help:"token operations, by client address"`
@@ -393,6 +394,7 @@ func (p *program) newServer(database *queries.DB, publicURL string, limits rateL
 		SecretKeyPrevious: string(p.config.SecretKeyPrevious),
 		AccessLifetime:    p.config.AccessLifetime,
 		RefreshLifetime:   p.config.RefreshLifetime,
+		RotateRefresh:     p.config.RotateRefresh,
 		RateLimits:        string(cmp.Or(p.config.RateLimits, limits)),
 		Limits:            server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser},
 		MaxInFlight:       p.config.MaxInFlight,

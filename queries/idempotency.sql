@@ -14,4 +14,10 @@ ON CONFLICT (principal_id, operation, key) DO UPDATE
 SET body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer, created_at = now();
 
 -- name: IdempotencyExpire :execrows
-DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours';
+-- Forgets some of those whose 24 hours are over.
+DELETE FROM idempotency_keys
+WHERE (principal_id, operation, key) IN (
+    SELECT k.principal_id, k.operation, k.key FROM idempotency_keys k
+    WHERE k.created_at < now() - interval '24 hours'
+    LIMIT sqlc.arg(most)::integer
+);

@@ -87,10 +87,14 @@ func (s *Server) authenticateToken(ctx context.Context, r *request, limit string
 	case int(row.TokenVersion) != claims.Version:
 		return auth.Principal{}, nil, tokenProblem(auth.ErrTokenInvalid)
 	}
+	return principalOf(row), ask.answer(charges, row.Limits), nil
+}
+
+func principalOf(row db.UserPrincipalRow) auth.Principal {
 	return auth.Principal{
 		Kind: auth.KindUser, UserID: row.ID, Username: row.Username, Hospital: row.Hospital, Department: row.Department,
 		Roles: row.Roles, TokenVersion: int(row.TokenVersion),
-	}, ask.answer(charges, row.Limits), nil
+	}
 }
 
 // tokenProblem is the answer to a bad token in the Authorization header.

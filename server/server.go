@@ -33,6 +33,7 @@ type Options struct {
 	SecretKeyPrevious string // still verifies what it signed
 	AccessLifetime    time.Duration
 	RefreshLifetime   time.Duration
+	RotateRefresh     bool   // a refresh token is good once, and answered with the next
 	RateLimits        string // enforce, report or off
 	Limits            Limits
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is believed
@@ -52,20 +53,21 @@ const (
 
 // A Server answers the API.
 type Server struct {
-	db        *queries.DB
-	log       *slog.Logger
-	publicURL string
-	contract  *contract
-	static    map[string]bool // paths outside the contract, such as /healthz/
-	tokens    *auth.Tokens
-	keys      *auth.KeyHasher
-	passwords *auth.Passwords
-	logins    *logins
-	inFlight  *inFlight
-	metrics   *metrics
-	limiter   *limiter
-	waker     *waker
-	echo      *echo.Echo
+	db            *queries.DB
+	log           *slog.Logger
+	publicURL     string
+	contract      *contract
+	static        map[string]bool // paths outside the contract, such as /healthz/
+	tokens        *auth.Tokens
+	rotateRefresh bool
+	keys          *auth.KeyHasher
+	passwords     *auth.Passwords
+	logins        *logins
+	inFlight      *inFlight
+	metrics       *metrics
+	limiter       *limiter
+	waker         *waker
+	echo          *echo.Echo
 }
 
 // New makes a server on an open database. It fails on a contract that it could not enforce in full.
@@ -96,7 +98,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	}
 	s := &Server{
 		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), contract: compiled,
-		static: map[string]bool{}, tokens: tokens, keys: keys, passwords: auth.NewPasswords(),
+		static: map[string]bool{}, tokens: tokens, rotateRefresh: o.RotateRefresh, keys: keys, passwords: auth.NewPasswords(),
 		logins: newLogins(), inFlight: newInFlight(o.MaxInFlight),
 		metrics: newMetrics(o.Registerer, database), limiter: limiter, waker: newWaker(database, o.Log), echo: echo.New(),
 	}

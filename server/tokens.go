@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
@@ -65,15 +67,55 @@ func (s *Server) checkPassword(ctx context.Context, stored, password string) (ok
 
 func (s *Server) RefreshToken(ctx context.Context, r api.RefreshTokenRequestObject) (api.RefreshTokenResponseObject, error) {
 	claims, err := s.current(ctx, r.Body.Refresh, auth.RefreshToken)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case s.rotateRefresh:
+		return s.rotate(ctx, claims)
 	}
 	access, err := s.tokens.IssueAccess(claims.UserID, claims.Version)
 	return api.RefreshToken200JSONResponse{Access: access}, err
 }
 
+// rotate uses a refresh token up and answers with the next. When one is used again, it and what followed from
+// it are in two hands, one of which stole it. Nobody can tell whose is whose, so all tokens of the user end
+// (RFC 9700, section 4.14.2).
+func (s *Server) rotate(ctx context.Context, claims auth.Claims) (api.RefreshTokenResponseObject, error) {
+	var fresh int64
+	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
+		fresh, err = q.RefreshTokenUse(ctx, db.RefreshTokenUseParams{TokenID: claims.ID, ExpiresAt: claims.ExpiresAt})
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case fresh == 0:
+		s.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", requestOf(ctx).caller(), "ip", requestOf(ctx).clientIP)
+		if err := s.endTokens(ctx, claims.UserID); err != nil {
+			return nil, err
+		}
+		return nil, errTokenUsed
+	}
+	access, refresh, err := s.tokens.Issue(claims.UserID, claims.Version)
+	return api.RefreshToken200JSONResponse{Access: access, Refresh: &refresh}, err
+}
+
+// errTokenUsed is what SimpleJWT says of a refresh token that rotation has used up.
+var errTokenUsed = unauthorized(detail{Detail: "Token is blacklisted", Code: codeNotValid})
+
 func (s *Server) VerifyToken(ctx context.Context, r api.VerifyTokenRequestObject) (api.VerifyTokenResponseObject, error) {
-	_, err := s.current(ctx, r.Body.Token, auth.AnyToken)
+	claims, err := s.current(ctx, r.Body.Token, auth.AnyToken)
+	if err != nil || !s.rotateRefresh || claims.Type != auth.RefreshToken {
+		return api.VerifyToken200JSONResponse{}, err
+	}
+	var used bool
+	err = s.db.Read(ctx, func(q *db.Queries) (err error) {
+		used, err = q.RefreshTokenUsed(ctx, claims.ID)
+		return err
+	})
+	if err == nil && used {
+		err = errTokenUsed
+	}
 	return api.VerifyToken200JSONResponse{}, err
 }
 
@@ -82,11 +124,19 @@ func (s *Server) BlacklistToken(ctx context.Context, r api.BlacklistTokenRequest
 	if err != nil {
 		return nil, err
 	}
-	err = s.db.Read(ctx, func(q *db.Queries) error { return q.UserEndTokens(ctx, claims.UserID) })
-	return api.BlacklistToken200JSONResponse{}, err
+	return api.BlacklistToken200JSONResponse{}, s.endTokens(ctx, claims.UserID)
 }
 
-// current verifies a token from a body and asks whether its user still lets it count.
+// endTokens ends every token that was issued to the user so far.
+func (s *Server) endTokens(ctx context.Context, user uuid.UUID) error {
+	return s.change(ctx, func(q *db.Queries, record *audit) error {
+		record.object("user", user, requestOf(ctx).principal.Hospital, []string{"token_version"})
+		return q.UserEndTokens(ctx, user)
+	})
+}
+
+// current verifies a token from a body and asks whether its user still lets it count. That user is then who
+// makes the request.
 func (s *Server) current(ctx context.Context, token string, wanted auth.TokenType) (auth.Claims, error) {
 	claims, err := s.tokens.Verify(token, wanted)
 	if err != nil {
@@ -102,6 +152,9 @@ func (s *Server) current(ctx context.Context, token string, wanted auth.TokenTyp
 		return claims, unauthorized(detail{Detail: "No active account found for the given token."})
 	case err == nil && int(user.TokenVersion) != claims.Version:
 		return claims, unauthorized(detail{Detail: auth.ErrTokenInvalid.Message, Code: codeNotValid})
+	}
+	if err == nil {
+		requestOf(ctx).principal = principalOf(user)
 	}
 	return claims, err
 }

@@ -1,9 +1,15 @@
 package tests
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/server"
 )
 
 const tokenPath = "/api/auth/token/"
@@ -70,6 +76,105 @@ func TestTokensAreGoodForTheirPurposeOnly(t *testing.T) {
 	}
 	for _, path := range []string{"", "refresh/", "verify/", "blacklist/"} {
 		c.expect(t, 400, "POST", tokenPath+path, "", fields{})
+	}
+}
+
+// Where refresh tokens are rotated, each is good once: the second use of one means that two have it.
+func TestRotatedRefreshTokens(t *testing.T) {
+	t.Parallel()
+	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
+	p := c.person(c.hospital)
+	use := func(want int, refresh string) (string, string) {
+		t.Helper()
+		pair := c.expect(t, want, "POST", tokenPath+"refresh/", "", fields{"refresh": refresh}).json()
+		access, _ := pair["access"].(string)
+		next, _ := pair["refresh"].(string)
+		return access, next
+	}
+	verify := func(want int, token string) answer {
+		t.Helper()
+		return c.expect(t, want, "POST", tokenPath+"verify/", "", fields{"token": token})
+	}
+	verify(200, p.refresh)
+	_, second := use(200, p.refresh)
+	access, third := use(200, second)
+	for _, used := range []string{p.refresh, second} {
+		if a := verify(401, used); a.json()["detail"] != "Token is blacklisted" || a.json()["code"] != "token_not_valid" {
+			t.Errorf("a used refresh token is answered with %s", a.body)
+		}
+	}
+	verify(200, third)
+	c.expect(t, 200, "GET", ownPath, access, nil)
+
+	// Now both the thief's tokens and the user's end, those of others do not.
+	a := c.expect(t, 401, "POST", tokenPath+"refresh/", "", fields{"refresh": second})
+	if a.json()["detail"] != "Token is blacklisted" || a.header.Get("WWW-Authenticate") == "" {
+		t.Errorf("the second use is answered with %s", a.body)
+	}
+	for _, token := range []string{access, p.access} {
+		c.expect(t, 401, "GET", ownPath, token, nil)
+	}
+	use(401, third)
+	use(401, second) // and that ends nothing more
+	c.expect(t, 200, "GET", ownPath, c.token(p.username, password), nil)
+	c.expect(t, 200, "GET", ownPath, c.admin.access, nil)
+	list := c.entries(c.admin.access, "?operation=refreshToken")
+	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor"] != p.id.String() || fmt.Sprint(list[0]["changed_fields"]) != "[token_version]" {
+		t.Errorf("the audit tells %v", list)
+	}
+}
+
+// Of many who use a token at once one succeeds, and then nobody has anything.
+func TestRotationUnderARace(t *testing.T) {
+	t.Parallel()
+	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
+	p := c.person(c.hospital)
+	var group sync.WaitGroup
+	answers := make([]answer, 8)
+	for i := range answers {
+		group.Go(func() { answers[i] = c.send("POST", tokenPath+"refresh/", "", fields{"refresh": p.refresh}) })
+	}
+	group.Wait()
+	good := 0
+	for _, a := range answers {
+		if a.status == 200 {
+			good++
+			c.expect(t, 401, "GET", ownPath, a.json()["access"].(string), nil)
+		} else if a.status != 401 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	if good != 1 {
+		t.Errorf("%d of 8 uses of one refresh token succeeded, want 1", good)
+	}
+}
+
+// Used tokens are kept until they would have expired, and not longer.
+func TestUsedRefreshTokensAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.exec("INSERT INTO used_refresh_tokens SELECT 'old-' || i, now() - interval '1 second' FROM generate_series(1, 10) i")
+	s.exec("INSERT INTO used_refresh_tokens VALUES ('new', now() + interval '1 hour')")
+	q := db.New(s.db)
+	for _, want := range []int64{7, 3, 0} {
+		if got, err := q.RefreshTokenExpire(context.Background(), 7); err != nil || got != want {
+			t.Errorf("%d forgotten, %v, want %d", got, err, want)
+		}
+	}
+	if used, err := q.RefreshTokenUsed(context.Background(), "new"); err != nil || !used {
+		t.Errorf("a token that has not expired was forgotten: %v", err)
+	}
+}
+
+// A logout is a change: it leaves an entry.
+func TestLogoutIsAudited(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	p := c.person(c.hospital)
+	c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": p.refresh})
+	list := c.entries(c.admin.access, "?operation=blacklistToken")
+	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor_name"] != p.username || list[0]["hospital"] != c.hospital.String() {
+		t.Errorf("the audit tells %v", list)
 	}
 }
 

@@ -246,22 +246,31 @@ func (w *Worker) report(ctx context.Context, b batch, took time.Duration) {
 // houseInterval is how often expired rows are deleted: often enough that few have piled up.
 const houseInterval = 15 * time.Minute
 
+// houseRows is how many of them one statement deletes, so that none takes long.
+const houseRows = 5000
+
 // keepHouse deletes what has expired, now and then.
 func (w *Worker) keepHouse(ctx context.Context) {
-	for {
-		// Not at the same time in all processes.
-		if !sleep(ctx, houseInterval/2+rand.N(houseInterval)) {
-			return
-		}
-		err := w.database.Read(ctx, func(q *db.Queries) error {
-			expired, err := q.IdempotencyExpire(ctx)
-			if err == nil {
-				w.log.DebugContext(ctx, "deleted expired idempotency keys", "count", expired)
-			}
+	// Not at the same time in all processes.
+	for sleep(ctx, houseInterval/2+rand.N(houseInterval)) {
+		w.deleteExpired(ctx, "idempotency keys", (*db.Queries).IdempotencyExpire)
+		w.deleteExpired(ctx, "used refresh tokens", (*db.Queries).RefreshTokenExpire)
+	}
+}
+
+func (w *Worker) deleteExpired(ctx context.Context, what string, expire func(*db.Queries, context.Context, int32) (int64, error)) {
+	total := int64(0)
+	for deleted := int64(houseRows); deleted == houseRows; total += deleted {
+		err := w.database.Read(ctx, func(q *db.Queries) (err error) {
+			deleted, err = expire(q, ctx, houseRows)
 			return err
 		})
-		if err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "could not delete expired idempotency keys", "error", err)
+		if err != nil {
+			if ctx.Err() == nil {
+				w.log.WarnContext(ctx, "could not delete what has expired", "what", what, "error", err)
+			}
+			return
 		}
 	}
+	w.log.DebugContext(ctx, "deleted what has expired", "what", what, "count", total)
 }

@@ -677,6 +677,9 @@ type AccessToken struct {
 	//
 	// Example: eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0b2tlbl90eXBlIjoiYWNjZXNzIn0.c2lnbmF0dXJl
 	Access string `json:"access"`
+
+	// Refresh A new refresh token to take the place of the one that was sent; only where the server rotates them.
+	Refresh *string `json:"refresh,omitempty"`
 }
 
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.

@@ -162,6 +162,9 @@ func (s *session) renew(ctx context.Context) error {
 			return err
 		}
 		if response.JSON200 != nil {
+			if next := response.JSON200.Refresh; next != nil {
+				s.refresh = *next
+			}
 			s.keep(response.JSON200.Access)
 			return nil
 		}

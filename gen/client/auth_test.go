@@ -25,6 +25,7 @@ type issuer struct {
 	logins    int
 	refreshes int
 	made      int
+	rotates   bool          // whether a refresh token is good once
 	gate      chan struct{} // if set, a refresh waits for it
 }
 
@@ -55,6 +56,11 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.refreshes++
 		if body["refresh"] != i.refresh {
 			no("Token is expired")
+			return
+		}
+		if i.rotates {
+			i.refresh = fmt.Sprintf("refresh-%d", i.made+1)
+			fmt.Fprintf(w, `{"access": %q, "refresh": %q}`, i.issue(), i.refresh)
 			return
 		}
 		fmt.Fprintf(w, `{"access": %q}`, i.issue())
@@ -150,6 +156,17 @@ func TestRefreshWhenRefused(t *testing.T) {
 	issuer.set(func() { issuer.good = "none yet" })
 	wantMe(t, api)
 	wantCounts(t, issuer, 1, 1)
+}
+
+func TestRefreshTokensThatRotate(t *testing.T) {
+	t.Parallel()
+	issuer, api, _ := connected(t)
+	issuer.set(func() { issuer.rotates = true })
+	for range 3 {
+		issuer.set(func() { issuer.good = "none yet" })
+		wantMe(t, api)
+	}
+	wantCounts(t, issuer, 1, 3)
 }
 
 func TestLoginWhenTheRefreshTokenIsUsedUp(t *testing.T) {

@@ -832,6 +832,9 @@ type AccessToken struct {
 	//
 	// Example: eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0b2tlbl90eXBlIjoiYWNjZXNzIn0.c2lnbmF0dXJl
 	Access string `json:"access"`
+
+	// Refresh A new refresh token to take the place of the one that was sent; only where the server rotates them.
+	Refresh *string `json:"refresh,omitempty"`
 }
 
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.
@@ -4536,7 +4539,7 @@ type ClientInterface interface {
 
 	// RefreshTokenWithBody Refresh the access token
 	//
-	// Exchanges a refresh token for a new access token.
+	// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4545,7 +4548,7 @@ type ClientInterface interface {
 
 	// RefreshToken Refresh the access token
 	//
-	// Exchanges a refresh token for a new access token.
+	// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5693,7 +5696,7 @@ func (c *Client) BlacklistToken(ctx context.Context, body BlacklistTokenJSONRequ
 
 // RefreshTokenWithBody Refresh the access token
 //
-// Exchanges a refresh token for a new access token.
+// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5712,7 +5715,7 @@ func (c *Client) RefreshTokenWithBody(ctx context.Context, contentType string, b
 
 // RefreshToken Refresh the access token
 //
-// Exchanges a refresh token for a new access token.
+// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -12750,7 +12753,7 @@ type ClientWithResponsesInterface interface {
 
 	// RefreshTokenWithBodyWithResponse Refresh the access token
 	//
-	// Exchanges a refresh token for a new access token.
+	// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12759,7 +12762,7 @@ type ClientWithResponsesInterface interface {
 
 	// RefreshTokenWithResponse Refresh the access token
 	//
-	// Exchanges a refresh token for a new access token.
+	// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19187,7 +19190,7 @@ func (c *ClientWithResponses) BlacklistTokenWithResponse(ctx context.Context, bo
 
 // RefreshTokenWithBodyWithResponse Refresh the access token
 //
-// Exchanges a refresh token for a new access token.
+// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19202,7 +19205,7 @@ func (c *ClientWithResponses) RefreshTokenWithBodyWithResponse(ctx context.Conte
 
 // RefreshTokenWithResponse Refresh the access token
 //
-// Exchanges a refresh token for a new access token.
+// Exchanges a refresh token for a new access token. Where the server rotates refresh tokens (PX360_ROTATE_REFRESH_TOKENS), the answer has a new one, and the one that was sent is used up: showing it again ends every token of its user.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -13,11 +13,17 @@ import (
 )
 
 const idempotencyExpire = `-- name: IdempotencyExpire :execrows
-DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
+DELETE FROM idempotency_keys
+WHERE (principal_id, operation, key) IN (
+    SELECT k.principal_id, k.operation, k.key FROM idempotency_keys k
+    WHERE k.created_at < now() - interval '24 hours'
+    LIMIT $1::integer
+)
 `
 
-func (q *Queries) IdempotencyExpire(ctx context.Context) (int64, error) {
-	result, err := q.db.Exec(ctx, idempotencyExpire)
+// Forgets some of those whose 24 hours are over.
+func (q *Queries) IdempotencyExpire(ctx context.Context, most int32) (int64, error) {
+	result, err := q.db.Exec(ctx, idempotencyExpire, most)
 	if err != nil {
 		return 0, err
 	}

@@ -275,6 +275,11 @@ type SurveyTemplate struct {
 	Search    string
 }
 
+type UsedRefreshToken struct {
+	TokenID   string
+	ExpiresAt time.Time
+}
+
 type User struct {
 	ID           uuid.UUID
 	Username     string

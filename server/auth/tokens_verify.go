@@ -3,13 +3,13 @@ package auth
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 )
@@ -141,7 +141,7 @@ func (t *Tokens) signed(header, payload, signature string) bool {
 	return false
 }
 
-func readClaims(members map[string]json.RawMessage, wanted TokenType, now time.Time) (Claims, error) {
+func readClaims(members map[string]jsontext.Value, wanted TokenType, now time.Time) (Claims, error) {
 	claims, err := readTimes(members, now)
 	if err != nil {
 		return Claims{}, err
@@ -183,7 +183,7 @@ func readClaims(members map[string]json.RawMessage, wanted TokenType, now time.T
 }
 
 // readTimes checks iat and nbf before exp, as PyJWT does under SimpleJWT.
-func readTimes(members map[string]json.RawMessage, now time.Time) (Claims, error) {
+func readTimes(members map[string]jsontext.Value, now time.Time) (Claims, error) {
 	issued, present, err := wholeMember(members, claimIssued, maxTime)
 	if err != nil || !present {
 		return Claims{}, ErrTokenInvalid
@@ -222,21 +222,21 @@ func parseUserID(text string) (uuid.UUID, error) {
 }
 
 // textMember returns a member that must be a JSON string if it is there.
-func textMember(members map[string]json.RawMessage, name string) (text string, present bool, err error) {
+func textMember(members map[string]jsontext.Value, name string) (text string, present bool, err error) {
 	raw, present := members[name]
 	if !present {
 		return "", false, nil
 	}
-	if raw[0] != '"' { // null would unmarshal as an empty string
+	if raw.Kind() != '"' {
 		return "", true, errors.New(name + " is not a string")
 	}
-	err = json.Unmarshal(raw, &text)
-	return text, true, err
+	unquoted, err := jsontext.AppendUnquote(nil, raw)
+	return string(unquoted), true, err
 }
 
 // wholeMember returns a member that must be a whole number from 0 to most if it
 // is there. Quotes, fractions and exponents are refused: nobody writes them.
-func wholeMember(members map[string]json.RawMessage, name string, most int64) (number int64, present bool, err error) {
+func wholeMember(members map[string]jsontext.Value, name string, most int64) (number int64, present bool, err error) {
 	raw, present := members[name]
 	if !present {
 		return 0, false, nil
@@ -249,53 +249,39 @@ func wholeMember(members map[string]json.RawMessage, name string, most int64) (n
 }
 
 // decodeSegment decodes a header or payload: a JSON object in valid UTF-8 that
-// names no member twice at any depth. Names keep their case.
-func decodeSegment(segment string) (map[string]json.RawMessage, error) {
+// names no member twice at any depth, which is what a jsontext.Decoder insists
+// on. Names keep their case.
+func decodeSegment(segment string) (map[string]jsontext.Value, error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 	if err != nil {
 		return nil, err
 	}
-	if !utf8.Valid(data) {
-		return nil, errors.New("not UTF-8")
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
+	decoder := jsontext.NewDecoder(bytes.NewReader(data))
+	opening, err := decoder.ReadToken()
+	if err != nil {
 		return nil, err
 	}
-	if members == nil {
-		return nil, errors.New("null is no object")
+	if opening.Kind() != '{' {
+		return nil, errors.New("not an object")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	return members, refuseRepeats(decoder)
-}
-
-// refuseRepeats reads one value and fails if an object in it names a member
-// twice: two readers of such a token may see two different tokens.
-func refuseRepeats(decoder *json.Decoder) error {
-	opening, err := decoder.Token()
-	if err != nil {
-		return err
-	}
-	if opening != json.Delim('{') && opening != json.Delim('[') {
-		return nil
-	}
-	seen := map[json.Token]bool{}
-	for decoder.More() {
-		if opening == json.Delim('{') {
-			name, err := decoder.Token()
-			if err != nil {
-				return err
-			}
-			if seen[name] {
-				return errors.New("a member is given twice")
-			}
-			seen[name] = true
+	members := map[string]jsontext.Value{}
+	for decoder.PeekKind() != '}' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil, err
 		}
-		if err := refuseRepeats(decoder); err != nil {
-			return err
+		member := name.String()
+		value, err := decoder.ReadValue()
+		if err != nil {
+			return nil, err
 		}
+		members[member] = value.Clone()
 	}
-	_, err = decoder.Token() // the closing bracket
-	return err
+	if _, err := decoder.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := decoder.ReadToken(); err != io.EOF {
+		return nil, errors.New("more than one value")
+	}
+	return members, nil
 }
