@@ -6574,7 +6574,9 @@ type NotFoundJSONResponse Error
 type TooLargeJSONResponse Error
 
 type TooManyRequestsResponseHeaders struct {
-	RetryAfter *int
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      *int
 }
 type TooManyRequestsJSONResponse struct {
 	Body Error
