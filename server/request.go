@@ -114,19 +114,23 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, read func() e
 		}
 		return s.limiter.settle(ctx, r, left...)
 	}
+	began := time.Now()
 	var err error
 	if r.credential, err = s.credential(c.Request().Header, item); err != nil {
 		return err
 	}
+	since(s.metrics.credential, began)
 	if o != nil && limit == policyEvents && r.credential.key == "" {
 		// Which source systems the call counts for, its body says, and an API key by itself. A stranger does not
 		// get here: the token was signed by this server. What is wrong with the body is told in its turn.
 		_ = read()
 	}
+	began = time.Now()
 	left, err := s.identify(ctx, r, limit)
 	if err != nil {
 		return err
 	}
+	since(s.metrics.principal, began)
 	throttled := s.limiter.settle(ctx, r, left...)
 	switch {
 	case o != nil && !r.principal.May(o.permission), o == nil && !item.open(r.principal):

@@ -16,7 +16,7 @@ const password = "Bench-pass-360!"
 // An api is the program under test as its clients see it, with the rows that the load asks for.
 type api struct {
 	url, token string
-	http       fasthttp.Client
+	http       *fasthttp.Client
 	hospital   string
 	journeys   []string // ids
 	encounters []string
@@ -62,6 +62,13 @@ func (a *api) call(method, path string, body, result any) error {
 	return json.Unmarshal(res.Body(), result)
 }
 
+// as is the same API, asked by another user and perhaps at another address.
+func (a *api) as(url, token string) *api {
+	other := *a
+	other.url, other.token = url, token
+	return &other
+}
+
 type object = map[string]any
 
 // create posts body and returns the new row's id.
@@ -71,18 +78,22 @@ func (a *api) create(path string, body object) (string, error) {
 	return made.ID, err
 }
 
+func (a *api) logIn(username string) (token string, err error) {
+	var tokens struct{ Access string }
+	err = a.call("POST", "/api/auth/token/", object{"username": username, "password": password}, &tokens)
+	return tokens.Access, err
+}
+
 // codes are the events of one journey, each of which completes a stage.
 var codes = []string{"OPD_VISIT_COMPLETED", "LAB_ORDER_COMPLETED", "RAD_ORDER_COMPLETED", "PHARMACY_DISPENSED"}
 
 // prepare makes a hospital with a journey template of four stages, and patients with a journey each.
 func prepare(ctx context.Context, url string, journeys int) (*api, error) {
-	a := &api{url: url, http: fasthttp.Client{MaxConnsPerHost: 256}}
-	var tokens struct{ Access string }
-	if err := a.call("POST", "/api/auth/token/", object{"username": "admin", "password": password}, &tokens); err != nil {
+	a := &api{url: url, http: &fasthttp.Client{MaxConnsPerHost: 256}}
+	var err error
+	if a.token, err = a.logIn("admin"); err != nil {
 		return nil, err
 	}
-	a.token = tokens.Access
-	var err error
 	step := func(path string, body object) string {
 		if err != nil {
 			return ""

@@ -63,6 +63,7 @@ type bench struct {
 	product *pgxpool.Pool // on the program's, to make ready and to look
 	api     *api
 	figures []*figure
+	layered []*layered
 
 	bareJourneys []string // ids in the bare database
 }
@@ -88,11 +89,11 @@ func run(ctx context.Context, o options) error {
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
 	b := &bench{options: o, ctx: ctx, pg: pg}
-	url, stop, err := b.launch(dir)
+	product, err := b.launch(dir, "up", "PX360_RATE_LIMITS=off")
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer product.stop()
 	if b.product, err = pgxpool.New(ctx, pg.URL("px360")); err != nil {
 		return err
 	}
@@ -101,7 +102,20 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.bare.Close()
-	if b.api, err = prepare(ctx, url, b.journeys); err != nil {
+	if b.api, err = prepare(ctx, product.url, b.journeys); err != nil {
+		return err
+	}
+	free, err := b.launch(dir, "serve", "PX360_RATE_LIMITS=off")
+	if err != nil {
+		return err
+	}
+	defer free.stop()
+	limited, err := b.launch(dir, "serve", unreachableLimits...)
+	if err != nil {
+		return err
+	}
+	defer limited.stop()
+	if err := b.prepareLayers(free, limited); err != nil {
 		return err
 	}
 	for round := 1; round <= o.rounds; round++ {
@@ -114,9 +128,19 @@ func run(ctx context.Context, o options) error {
 				return fmt.Errorf("%s: %w", m.name, err)
 			}
 		}
+		for _, l := range b.layered {
+			if !strings.Contains(l.name, o.only) {
+				continue
+			}
+			progress("round %d of %d: %s", round, o.rounds, l.name)
+			if err := b.measureLayers(l); err != nil {
+				return fmt.Errorf("%s: %w", l.name, err)
+			}
+		}
 	}
 	progress("")
 	b.print(os.Stdout)
+	b.printLayers(os.Stdout)
 	return nil
 }
 
@@ -131,50 +155,59 @@ func progress(format string, args ...any) {
 	}
 }
 
+// A process is one of the program under test.
+type process struct {
+	url, metrics string
+	stop         func()
+}
+
 // launch starts the program on the bench's Postgres and waits until it is ready.
-func (b *bench) launch(dir string) (url string, stop func(), err error) {
+func (b *bench) launch(dir, command string, settings ...string) (*process, error) {
 	database, err := b.pg.EnsureDatabase(b.ctx, "px360")
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var addresses [2]string
+	for i := range addresses {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		addresses[i] = listener.Addr().String()
+		listener.Close()
+	}
+	logs, err := os.CreateTemp(dir, command+"-*.log")
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	logs, err := os.Create(filepath.Join(dir, "px360.log"))
-	if err != nil {
-		return "", nil, err
-	}
-	command := exec.CommandContext(b.ctx, b.binary, "up")
-	command.Env = append(os.Environ(), "PX360_DATABASE_URL="+database, "PX360_ADDR="+address, "PX360_DATA_DIR="+filepath.Join(dir, "data"),
-		"PX360_ADMIN_PASSWORD="+password, "PX360_RATE_LIMITS=off", "PX360_LOG_LEVEL=warn")
-	command.Stdout, command.Stderr = logs, logs
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	if err := command.Start(); err != nil {
-		return "", nil, fmt.Errorf("%w (build it with `make build`)", err)
+	run := exec.CommandContext(b.ctx, b.binary, command)
+	run.Env = append(os.Environ(), "PX360_DATABASE_URL="+database, "PX360_ADDR="+addresses[0], "PX360_METRICS_ADDR="+addresses[1],
+		"PX360_DATA_DIR="+filepath.Join(dir, "data"), "PX360_SECRET_KEY="+secretKey, "PX360_ADMIN_PASSWORD="+password, "PX360_LOG_LEVEL=warn")
+	run.Env = append(run.Env, settings...)
+	run.Stdout, run.Stderr = logs, logs
+	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
+	if err := run.Start(); err != nil {
+		return nil, fmt.Errorf("%w (build it with `make build`)", err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- command.Wait() }()
-	stop = func() {
-		_ = command.Process.Signal(syscall.SIGTERM)
+	go func() { exited <- run.Wait() }()
+	p := &process{url: "http://" + addresses[0], metrics: "http://" + addresses[1] + "/metrics", stop: func() {
+		_ = run.Process.Signal(syscall.SIGTERM)
 		<-exited
-	}
-	url = "http://" + address
+	}}
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if ready(url) {
-			return url, stop, nil
+		if ready(p.url) {
+			return p, nil
 		}
 		select {
 		case err := <-exited:
 			text, _ := os.ReadFile(logs.Name())
-			return "", nil, fmt.Errorf("px360 ended: %w\n%s", err, text)
+			return nil, fmt.Errorf("px360 %s ended: %w\n%s", command, err, text)
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			stop()
-			return "", nil, fmt.Errorf("px360 was not ready within 30 s")
+			p.stop()
+			return nil, fmt.Errorf("px360 %s was not ready within 30 s", command)
 		}
 	}
 }

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/valyala/fasthttp"
+)
+
+// secretKey is of the processes under test: a token that one of them made is good for all.
+const secretKey = "the-bench-keeps-no-secret-from-anyone"
+
+// unreachableLimits are counted, and refuse nothing.
+var unreachableLimits = []string{
+	"PX360_RATE_LIMITS=enforce", "PX360_RATE_LIMIT_USER=100000000/m", "PX360_RATE_LIMIT_EVENTS=100000000/h",
+}
+
+// layered is an operation whose layers are measured: what stands before its own work. Of each there is a
+// value a round.
+type layered struct {
+	name          string
+	method, path  string
+	body          []byte
+	without, with *process // rate limits; neither works off events, another process does
+	users         []string // the token of each connection
+
+	free, counted         []float64 // requests a second, without limits and with
+	credential, principal []float64 // shares of a request's time, with limits
+}
+
+// prepareLayers gives each connection a user of its own, as the limit's row of one user would be a queue for
+// all connections, and no real user calls on eight of them.
+func (b *bench) prepareLayers(without, with *process) error {
+	users := make([]string, b.connections)
+	for i := range users {
+		name := fmt.Sprint("bench-", i)
+		_, err := b.api.create("/api/auth/users/", object{
+			"username": name, "email": name + "@example.com", "password": password, "password_confirm": password, "hospital": b.api.hospital,
+		})
+		if err != nil {
+			return err
+		}
+		if users[i], err = b.api.logIn(name); err != nil {
+			return err
+		}
+	}
+	event := b.api.event(0, 0)
+	event["event_code"] = "NO_STAGE"
+	list := make([]object, bulk)
+	for i := range list {
+		list[i] = event
+	}
+	for _, l := range []layered{
+		{name: "layers: users/me", method: "GET", path: "/api/auth/users/me/"},
+		{name: "layers: one event", method: "POST", path: "/api/integrations/events/", body: text(event)},
+		{name: "layers: bulk of 1,000 events", method: "POST", path: "/api/integrations/events/bulk_create/", body: text(object{"events": list})},
+	} {
+		l.without, l.with, l.users = without, with, users
+		b.layered = append(b.layered, &l)
+	}
+	return nil
+}
+
+func text(o object) []byte {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // it is made of texts and numbers
+	}
+	return raw
+}
+
+// measureLayers adds a round. What comes first changes from round to round: tables grow on the way.
+func (b *bench) measureLayers(l *layered) error {
+	steps := []func(*layered) error{b.measureWithout, b.measureWith}
+	if len(l.free)%2 == 1 {
+		slices.Reverse(steps)
+	}
+	for _, measure := range steps {
+		if err := measure(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) measureWithout(l *layered) error {
+	rate, err := b.ask(l, l.without)
+	l.free = append(l.free, rate)
+	return err
+}
+
+func (b *bench) measureWith(l *layered) error {
+	before, err := l.with.spent()
+	if err != nil {
+		return err
+	}
+	rate, err := b.ask(l, l.with)
+	if err != nil {
+		return err
+	}
+	after, err := l.with.spent()
+	if err != nil {
+		return err
+	}
+	all := after.requests - before.requests
+	l.counted = append(l.counted, rate)
+	l.credential = append(l.credential, (after.credential-before.credential)/all)
+	l.principal = append(l.principal, (after.principal-before.principal)/all)
+	return nil
+}
+
+// ask is the rate at which a process answers, each connection being another user's.
+func (b *bench) ask(l *layered, p *process) (float64, error) {
+	users := make([]*api, len(l.users))
+	for i, token := range l.users {
+		users[i] = b.api.as(p.url, token)
+	}
+	rate, err := b.rate(func(connection, _ int) error { return users[connection].call(l.method, l.path, l.body, nil) })
+	return rate, errors.Join(err, b.settle())
+}
+
+// seconds is for how long a process has been at something.
+type seconds struct{ requests, credential, principal float64 }
+
+// spent reads a process's metrics.
+func (p *process) spent() (s seconds, err error) {
+	status, page, err := fasthttp.Get(nil, p.metrics)
+	if err != nil || status != fasthttp.StatusOK {
+		return s, fmt.Errorf("%s: %d %w", p.metrics, status, err)
+	}
+	for line := range bytes.Lines(page) {
+		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
+		number, err := strconv.ParseFloat(string(value), 64)
+		if err != nil {
+			continue // a comment
+		}
+		switch {
+		case bytes.HasPrefix(name, []byte("px360_http_request_seconds_sum")):
+			s.requests += number
+		case string(name) == `px360_admission_seconds_sum{step="credential"}`:
+			s.credential = number
+		case string(name) == `px360_admission_seconds_sum{step="principal"}`:
+			s.principal = number
+		}
+	}
+	return s, nil
+}
+
+func (b *bench) printLayers(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\n\tlimits off /s\tenforced /s\tlimits cost\ttoken\tprincipal and limits\t\n")
+	for _, l := range b.layered {
+		if len(l.free) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f %%\t%.0f %%\t%.0f %%\t\n", l.name, median(l.free), median(l.counted),
+			100*(1-median(l.counted)/median(l.free)), 100*median(l.credential), 100*median(l.principal))
+	}
+	w.Flush()
+	fmt.Fprintln(out, "\nlimits cost: of the rate; token, and principal with limits, which is one round trip: of a request's time; requests a second")
+}
