@@ -154,9 +154,9 @@ const orderingMarker = "/* ordering */"
 // any index.
 //
 // A query with optional filters says in its text which of them are in use, so that no plan carries the
-// others along. If it asks for the row of one id that plan serves every id, and is kept like the plans of all
-// other queries. Otherwise it is planned at each call: which index to read, and whether any, depends on the
-// values, and a plan for all of them reads whole tables.
+// others along. A list, or the count of one, is then planned at each call: which index to read, and whether
+// any, depends on the values, and a plan for all of them reads whole tables. A list that asks for the row of
+// one id keeps its plan, as all other queries do.
 type planned struct {
 	db.DBTX
 	order Order
@@ -183,6 +183,7 @@ func (p planned) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 var (
 	optionalFilter = regexp.MustCompile(`\$(\d+)::\w+ IS NULL OR `)
 	filterByID     = regexp.MustCompile(`(?:WHERE|AND|` + inUse + `) (?:\w+\.)?id = \$`)
+	list           = regexp.MustCompile(`(?m)^LIMIT |^SELECT count\(\*\)`)
 	offset         = regexp.MustCompile(`OFFSET (\$\d+)`)
 )
 
@@ -241,7 +242,7 @@ func (k planKey) plan() plan {
 		}
 		return strings.TrimSuffix(test, "OR ") + word + " "
 	})
-	if !filterByID.MatchString(sql) {
+	if list.MatchString(sql) && !filterByID.MatchString(sql) {
 		return plan{sql, false}
 	}
 	// Of one row there is nothing to pass over. Were that left open, Postgres would take plans for one id

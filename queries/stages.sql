@@ -50,8 +50,8 @@ SET hospital_id = @hospital, journey_instance_id = @journey_instance, stage_temp
     updated_at = now()
 WHERE id = @id;
 
--- name: StageDelete :exec
-DELETE FROM stage_instances WHERE id = @id;
+-- name: StageDelete :one
+DELETE FROM stage_instances WHERE id = @id RETURNING journey_instance_id;
 
 -- name: StageListOf :many
 -- The stages of journeys as a worker needs them, in their order.

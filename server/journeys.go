@@ -3,8 +3,9 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"github.com/google/uuid"
 	"math"
+
+	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"

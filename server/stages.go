@@ -3,8 +3,9 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"github.com/google/uuid"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
@@ -31,7 +32,7 @@ var stages = &resource[api.StageInstance, db.StageListParams, db.StageInsertPara
 	update: func(q *db.Queries, ctx context.Context, row db.StageInsertParams) error {
 		return q.StageUpdate(ctx, db.StageUpdateParams(row))
 	},
-	remove:  (*db.Queries).StageDelete,
+	remove:  deleteStage,
 	fresh:   db.StageInsertParams{Status: "pending", Metadata: json.RawMessage("{}")},
 	claim:   claimJourney,
 	check:   checkStage,
@@ -53,6 +54,15 @@ func claimJourney(ctx context.Context, q *db.Queries, id uuid.UUID, body any) er
 	_, err := q.JourneyLockOf(ctx, id)
 	if queries.NoRows(err) {
 		return nil // whoever reads the stage, or the reference to the journey, finds out
+	}
+	return err
+}
+
+// deleteStage deletes a stage. If it was the last one that had to be done, the journey is completed.
+func deleteStage(q *db.Queries, ctx context.Context, id uuid.UUID) error {
+	journey, err := q.StageDelete(ctx, id)
+	if err == nil {
+		_, err = q.JourneyComplete(ctx, []uuid.UUID{journey})
 	}
 	return err
 }

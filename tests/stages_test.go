@@ -133,3 +133,21 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 		t.Errorf("the journey has %d stages, want 4", got)
 	}
 }
+
+// When the last stage that had to be done is deleted, nothing is left to do.
+func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	j := c.journey(c.template(nil, nil, nil, fields{"is_optional": true}), "1")
+	j.stage(t, 1, 200, fields{"status": "completed"})
+	at := j.stages()[0]["completed_at"]
+	for n, want := range []string{"active", "completed"} {
+		c.expect(t, 204, "DELETE", fmt.Sprintf("%s%v/", stagePath, j.stages()[1]["id"]), c.px, nil)
+		if now := j.now(); now["status"] != want {
+			t.Errorf("after %d deletions the journey is %v, want %s", n+1, now["status"], want)
+		}
+	}
+	if now := j.now(); now["completed_at"] != at {
+		t.Errorf("the journey is completed at %v, its last stage was at %v", now["completed_at"], at)
+	}
+}

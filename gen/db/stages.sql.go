@@ -123,13 +123,15 @@ func (q *Queries) StageCount(ctx context.Context, arg StageCountParams) (int64, 
 	return count, err
 }
 
-const stageDelete = `-- name: StageDelete :exec
-DELETE FROM stage_instances WHERE id = $1
+const stageDelete = `-- name: StageDelete :one
+DELETE FROM stage_instances WHERE id = $1 RETURNING journey_instance_id
 `
 
-func (q *Queries) StageDelete(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, stageDelete, id)
-	return err
+func (q *Queries) StageDelete(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, stageDelete, id)
+	var journey_instance_id uuid.UUID
+	err := row.Scan(&journey_instance_id)
+	return journey_instance_id, err
 }
 
 const stageHasOutcome = `-- name: StageHasOutcome :one
