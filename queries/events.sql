@@ -1,15 +1,23 @@
 -- name: EventInsert :many
 -- Stores events in the order of the lists and tells which are new. One whose source_event_id is known
 -- already is left out, and so is one whose id is: the same statement again, after the answer to the first
--- was lost. Element i of each list belongs together.
+-- was lost. Element i of each list belongs together. What came with one request is given once, in lists of
+-- their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital.
 INSERT INTO events (
     id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
     hospital_id, sender_kind, sender_id, client_ip, request_id
 )
 SELECT
-    unnest(@ids::uuid[]), unnest(@source_systems::text[]), unnest(@event_codes::text[]), unnest(@encounter_ids::text[]),
-    unnest(@patient_identifiers::text[]), unnest(@payloads::text[])::jsonb, unnest(@source_event_ids::text[]),
-    sqlc.narg(hospital)::uuid, @sender_kind::text, @sender_id::uuid, @client_ip::text, @request_id::text
+    e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
+    nullif((@hospitals::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'), (@sender_kinds::text[])[e.request],
+    (@sender_ids::uuid[])[e.request], (@client_ips::text[])[e.request], (@request_ids::text[])[e.request]
+FROM (
+    SELECT
+        unnest(@ids::uuid[]) AS id, unnest(@source_systems::text[]) AS source_system, unnest(@event_codes::text[]) AS event_code,
+        unnest(@encounter_ids::text[]) AS encounter_id, unnest(@patient_identifiers::text[]) AS patient_identifier,
+        unnest(@payloads::text[]) AS payload, unnest(@source_event_ids::text[]) AS source_event_id,
+        unnest(@requests::integer[]) AS request
+) e
 ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 

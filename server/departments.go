@@ -33,21 +33,8 @@ var departments = &resource[api.Department, db.DepartmentListParams, db.Departme
 	check:  checkDepartment,
 }
 
-// checkDepartment keeps the manager in the department's hospital, whoever names them, and the tree a tree:
-// nothing is above itself.
+// checkDepartment keeps the tree a tree: nothing is above itself.
 func checkDepartment(ctx context.Context, q *db.Queries, w *writing[db.DepartmentInsertParams]) error {
-	moved := w.old == nil || w.old.Hospital != w.row.Hospital || w.old.Manager == nil || w.row.Manager == nil || *w.old.Manager != *w.row.Manager
-	if moved && w.row.Manager != nil {
-		missing, err := q.ReferenceMissing(ctx, db.ReferenceMissingParams{
-			Scope: &w.row.Hospital, Positions: []int32{0}, Nouns: []string{"user"}, Ids: []uuid.UUID{*w.row.Manager},
-		})
-		switch {
-		case err != nil:
-			return err
-		case len(missing) > 0:
-			return invalidField("manager", "The manager is not of this hospital.")
-		}
-	}
 	if w.old == nil || w.row.Parent == nil {
 		return nil
 	}

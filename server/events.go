@@ -48,7 +48,7 @@ func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject
 		return nil, invalid(wrong)
 	}
 	insert := insertion(ctx, []api.EventCreate{*r.Body})
-	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventReceipt, error) {
+	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventReceipt, error) {
 		outcomes, err := store(ctx, q, insert)
 		if err != nil {
 			return 0, api.EventReceipt{}, err
@@ -94,7 +94,7 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 		good, positions = append(good, event), append(positions, reading.positions[i])
 	}
 	insert := insertion(ctx, good)
-	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q *db.Queries) (int, api.EventBulkResult, error) {
+	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventBulkResult, error) {
 		result := result // it may run again
 		result.Errors = slices.Clone(result.Errors)
 		outcomes, err := store(ctx, q, insert)
@@ -149,11 +149,16 @@ type outcome struct {
 // stores nothing twice.
 func insertion(ctx context.Context, list []api.EventCreate) db.EventInsertParams {
 	r := requestOf(ctx)
-	insert := db.EventInsertParams{
-		Hospital: r.principal.Scope(), SenderKind: "user", SenderID: r.principal.UserID, ClientIP: r.clientIP, RequestID: r.id,
+	hospital, kind, sender := uuid.Nil, "user", r.principal.UserID
+	if scope := r.principal.Scope(); scope != nil {
+		hospital = *scope
 	}
 	if r.principal.Kind == auth.KindAPIKey {
-		insert.SenderKind, insert.SenderID = "key", r.principal.ConfigID
+		kind, sender = "key", r.principal.ConfigID
+	}
+	insert := db.EventInsertParams{
+		Hospitals: []uuid.UUID{hospital}, SenderKinds: []string{kind}, SenderIds: []uuid.UUID{sender},
+		ClientIps: []string{r.clientIP}, RequestIds: []string{r.id},
 	}
 	for _, e := range list {
 		insert.Ids = append(insert.Ids, newID())
@@ -167,12 +172,13 @@ func insertion(ctx context.Context, list []api.EventCreate) db.EventInsertParams
 		}
 		insert.Payloads = append(insert.Payloads, payload)
 		insert.SourceEventIds = append(insert.SourceEventIds, text(e.SourceEventID))
+		insert.Requests = append(insert.Requests, 1)
 	}
 	return insert
 }
 
 // store inserts events in one statement, in their order. It may be asked twice for the same ones.
-func store(ctx context.Context, q *db.Queries, insert db.EventInsertParams) ([]outcome, error) {
+func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]outcome, error) {
 	if len(insert.Ids) == 0 {
 		return nil, nil
 	}
@@ -201,11 +207,14 @@ func store(ctx context.Context, q *db.Queries, insert db.EventInsertParams) ([]o
 }
 
 // findStored looks up the events that were stored before, and whether they said the same.
-func findStored(ctx context.Context, q *db.Queries, sent db.EventInsertParams, known []int32, outcomes []outcome) error {
+func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, known []int32, outcomes []outcome) error {
 	if len(known) == 0 {
 		return nil
 	}
-	arg := db.EventStoredParams{Hospital: sent.Hospital, Positions: known}
+	arg := db.EventStoredParams{Hospital: &sent.Hospitals[0], Positions: known}
+	if sent.Hospitals[0] == uuid.Nil {
+		arg.Hospital = nil
+	}
 	for _, i := range known {
 		arg.Ids = append(arg.Ids, sent.Ids[i])
 		arg.SourceSystems = append(arg.SourceSystems, sent.SourceSystems[i])

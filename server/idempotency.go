@@ -19,7 +19,7 @@ type answered[Body any] struct {
 // idempotent answers with what f does. When the connection is lost on the way nobody knows whether it was
 // done, so f must come to the same when it runs again; then it does, twice at most, before the caller is
 // told to come back.
-func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(*db.Queries) (int, Body, error)) (answer answered[Body], err error) {
+func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
 	const tries = 3
 	for try := 1; ; try++ {
 		answer, err = answerOnce(ctx, s, key, f)
@@ -32,13 +32,10 @@ func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(*d
 // answerOnce runs f in a transaction. With a key, the answer is stored beside what f wrote, and for 24
 // hours the same request of the same caller gets it again without f running: so a client that lost an
 // answer may safely repeat itself. Another body under the same key is a conflict.
-func answerOnce[Body any](ctx context.Context, s *Server, key *string, f func(*db.Queries) (int, Body, error)) (answer answered[Body], err error) {
+func answerOnce[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
 	if key == nil {
 		// One statement needs no transaction around it; store writes no more than one.
-		err = s.db.Read(ctx, func(q *db.Queries) error {
-			answer.status, answer.body, err = f(q)
-			return err
-		})
+		answer.status, answer.body, err = f(s.intake)
 		return answer, err
 	}
 	r := requestOf(ctx)

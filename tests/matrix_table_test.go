@@ -59,17 +59,17 @@ type rule struct {
 }
 
 var matrix = collect(
-	crud("User", "Users", "user", everyUser, hospitalAdmins, userBody),
-	crud("Hospital", "Hospitals", "hospital", everyUser, hospitalAdmins, hospitalBody),
-	crud("Department", "Departments", "department", everyUser, hospitalAdmins, departmentBody),
-	crud("Physician", "Physicians", "physician", everyUser, coordinators, physicianBody),
-	crud("Patient", "Patients", "patient", everyUser, coordinators, patientBody),
-	crud("SurveyTemplate", "SurveyTemplates", "survey_template", everyUser, coordinators, surveyTemplateBody),
-	crud("JourneyTemplate", "JourneyTemplates", "journey_template", everyUser, coordinators, journeyTemplateBody),
-	crud("StageTemplate", "StageTemplates", "stage_template", everyUser, coordinators, stageTemplateBody),
-	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyKeepers, journeyBody),
-	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyKeepers, stageBody),
-	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody),
+	crud("User", "Users", "user", everyUser, hospitalAdmins, userBody, nil),
+	crud("Hospital", "Hospitals", "hospital", everyUser, hospitalAdmins, hospitalBody, nil),
+	crud("Department", "Departments", "department", everyUser, hospitalAdmins, departmentBody, []string{"manager"}),
+	crud("Physician", "Physicians", "physician", everyUser, coordinators, physicianBody, nil),
+	crud("Patient", "Patients", "patient", everyUser, coordinators, patientBody, nil),
+	crud("SurveyTemplate", "SurveyTemplates", "survey_template", everyUser, coordinators, surveyTemplateBody, nil),
+	crud("JourneyTemplate", "JourneyTemplates", "journey_template", everyUser, coordinators, journeyTemplateBody, nil),
+	crud("StageTemplate", "StageTemplates", "stage_template", everyUser, coordinators, stageTemplateBody, nil),
+	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyKeepers, journeyBody, nil),
+	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyKeepers, stageBody, nil),
+	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody, nil),
 	map[string]rule{
 		"createUser":                 {who: hospitalAdmins, noun: "user", ok: 201, body: newUserBody, mixed: all201("hospital")},
 		"createHospital":             {who: pxAdmins, noun: "hospital", ok: 201, body: hospitalBody},
@@ -98,8 +98,11 @@ var matrix = collect(
 
 // crud are the six operations on a noun. In the fields of mixed a PX Admin may refer to another
 // hospital's rows; to the hospital itself they may always, which moves the row there.
-func crud(name, plural, noun string, readers, writers audience, body func(*matrixWorld, *side) map[string]any) map[string]rule {
+func crud(name, plural, noun string, readers, writers audience, body func(*matrixWorld, *side) map[string]any, mixed []string) map[string]rule {
 	creating, changing := map[string]int{"hospital": 201, "primary_hospital": 201}, map[string]int{"hospital": 200, "primary_hospital": 200}
+	for _, field := range mixed {
+		creating[field], changing[field] = 201, 200
+	}
 	if noun == "journey_instance" { // its hospital is for good
 		creating, changing = nil, nil
 	}

@@ -210,22 +210,3 @@ func TestHospitalsAreFoundWhateverTheSpelling(t *testing.T) {
 	c.expect(t, 200, "PATCH", path+c.hospital.String()+"/", c.admin.access, fields{"city": "Riyadh"})
 	c.expect(t, 403, "DELETE", path+c.hospital.String()+"/", c.admin.access, nil)
 }
-
-// A department's manager is one of its hospital's people, whoever names them.
-func TestAManagerIsOfTheHospital(t *testing.T) {
-	t.Parallel()
-	c := startServer(t).clinic()
-	other := c.clinic()
-	department := c.department("LAB")
-	path := organizations + "departments/" + department.String() + "/"
-	for _, manager := range []uuid.UUID{other.admin.id, c.person(uuid.Nil, "PX Admin").id} {
-		if a := c.expect(t, 400, "PATCH", path, c.px, fields{"manager": manager}); a.json()["manager"] == nil {
-			t.Errorf("the answer is %s", a.body)
-		}
-	}
-	c.expect(t, 200, "PATCH", path, c.px, fields{"manager": c.admin.id})
-	c.expect(t, 200, "PATCH", path, c.px, fields{"phone": "123"})
-	c.expect(t, 400, "PATCH", path, c.px, fields{"hospital": other.hospital})
-	c.expect(t, 200, "PATCH", path, c.px, fields{"hospital": other.hospital, "manager": other.admin.id})
-	c.expect(t, 200, "PATCH", path, c.px, fields{"manager": nil})
-}

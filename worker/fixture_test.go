@@ -191,10 +191,9 @@ func (f *fixture) inOrder(index int) []hospitalday.StageState {
 // their ids. It may be called from any goroutine.
 func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID {
 	f.Helper()
-	p := db.EventInsertParams{SenderKind: "user", SenderID: uuid.New()}
-	if hospital != "" {
-		id := f.hospitals[hospital]
-		p.Hospital = &id
+	p := db.EventInsertParams{
+		SenderKinds: []string{"user"}, SenderIds: []uuid.UUID{uuid.New()}, ClientIps: []string{""}, RequestIds: []string{""},
+		Hospitals: []uuid.UUID{f.hospitals[hospital]}, // the nil UUID of none
 	}
 	for _, e := range events {
 		p.Ids = append(p.Ids, uuid.Must(uuid.NewV7()))
@@ -208,6 +207,7 @@ func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID
 		}
 		p.Payloads = append(p.Payloads, payload)
 		p.SourceEventIds = append(p.SourceEventIds, "")
+		p.Requests = append(p.Requests, 1)
 	}
 	err := f.InTx(context.Background(), func(q *db.Queries) error {
 		_, err := q.EventInsert(context.Background(), p)

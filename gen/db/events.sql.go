@@ -263,14 +263,26 @@ INSERT INTO events (
     hospital_id, sender_kind, sender_id, client_ip, request_id
 )
 SELECT
-    unnest($1::uuid[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
-    unnest($5::text[]), unnest($6::text[])::jsonb, unnest($7::text[]),
-    $8::uuid, $9::text, $10::uuid, $11::text, $12::text
+    e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
+    nullif(($1::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'), ($2::text[])[e.request],
+    ($3::uuid[])[e.request], ($4::text[])[e.request], ($5::text[])[e.request]
+FROM (
+    SELECT
+        unnest($6::uuid[]) AS id, unnest($7::text[]) AS source_system, unnest($8::text[]) AS event_code,
+        unnest($9::text[]) AS encounter_id, unnest($10::text[]) AS patient_identifier,
+        unnest($11::text[]) AS payload, unnest($12::text[]) AS source_event_id,
+        unnest($13::integer[]) AS request
+) e
 ON CONFLICT DO NOTHING
 RETURNING id, received_at
 `
 
 type EventInsertParams struct {
+	Hospitals          []uuid.UUID
+	SenderKinds        []string
+	SenderIds          []uuid.UUID
+	ClientIps          []string
+	RequestIds         []string
 	Ids                []uuid.UUID
 	SourceSystems      []string
 	EventCodes         []string
@@ -278,11 +290,7 @@ type EventInsertParams struct {
 	PatientIdentifiers []string
 	Payloads           []string
 	SourceEventIds     []string
-	Hospital           *uuid.UUID
-	SenderKind         string
-	SenderID           uuid.UUID
-	ClientIP           string
-	RequestID          string
+	Requests           []int32
 }
 
 type EventInsertRow struct {
@@ -292,9 +300,15 @@ type EventInsertRow struct {
 
 // Stores events in the order of the lists and tells which are new. One whose source_event_id is known
 // already is left out, and so is one whose id is: the same statement again, after the answer to the first
-// was lost. Element i of each list belongs together.
+// was lost. Element i of each list belongs together. What came with one request is given once, in lists of
+// their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
+		arg.Hospitals,
+		arg.SenderKinds,
+		arg.SenderIds,
+		arg.ClientIps,
+		arg.RequestIds,
 		arg.Ids,
 		arg.SourceSystems,
 		arg.EventCodes,
@@ -302,11 +316,7 @@ func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]Eve
 		arg.PatientIdentifiers,
 		arg.Payloads,
 		arg.SourceEventIds,
-		arg.Hospital,
-		arg.SenderKind,
-		arg.SenderID,
-		arg.ClientIP,
-		arg.RequestID,
+		arg.Requests,
 	)
 	if err != nil {
 		return nil, err

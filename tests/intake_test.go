@@ -1,0 +1,132 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/px360/px360/tests/dbtest"
+)
+
+// together sends requests that all meet at the events table: nothing is stored before every one of them
+// has got as far as that.
+func (s *system) together(requests ...func() answer) []answer {
+	s.t.Helper()
+	ctx := context.Background()
+	tx, err := s.db.Begin(ctx)
+	must(s.t, err)
+	defer func() { _ = tx.Rollback(ctx) }()
+	_, err = tx.Exec(ctx, "LOCK TABLE events IN SHARE MODE")
+	must(s.t, err)
+	before := s.db.Stat().AcquireCount()
+	var group sync.WaitGroup
+	answers := make([]answer, len(requests))
+	for i, request := range requests {
+		group.Go(func() { answers[i] = request() })
+	}
+	// Each has asked who is calling, and at least one waits for the table.
+	dbtest.Eventually(s.t, "all requests are on their way", func() bool {
+		return s.db.Stat().AcquireCount()-before > int64(len(requests)) &&
+			value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	})
+	must(s.t, tx.Rollback(ctx))
+	group.Wait()
+	return answers
+}
+
+// Requests that come together are stored together, each event under its own sender's name.
+func TestEventsThatComeTogether(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	a, b := s.clinic(), s.clinic()
+	_, key := s.plainKey(a.px, "his")
+	var requests []func() answer
+	for i := range 60 {
+		event := fields{"source_system": "his", "event_code": "E", "encounter_id": fmt.Sprint(i), "payload_json": fields{"i": i}}
+		requests = append(requests, []func() answer{
+			func() answer { return s.send("POST", oneEventPath, a.admin.access, event) },
+			func() answer { return s.send("POST", oneEventPath, b.admin.access, event) },
+			func() answer { return s.send("POST", oneEventPath, "", event, "X-API-Key", key) },
+		}[i%3])
+	}
+	senders := []string{a.admin.id.String(), b.admin.id.String(), value[string](s, "SELECT id::text FROM integration_configs")}
+	hospitals := []string{a.hospital.String(), b.hospital.String(), ""}
+	for i, answered := range s.together(requests...) {
+		if answered.status != http.StatusCreated {
+			t.Fatalf("event %d: %d %s", i, answered.status, answered.body)
+		}
+		stored := value[string](s, `SELECT concat_ws(' ', sender_kind, sender_id, hospital_id, encounter_id, payload_json->>'i', client_ip, request_id)
+			FROM events WHERE id = $1`, answered.json()["id"])
+		hospital := hospitals[i%3]
+		if hospital != "" {
+			hospital += " "
+		}
+		want := fmt.Sprintf("%s %s %s%d %d 127.0.0.1 %s", []string{"user", "user", "key"}[i%3], senders[i%3], hospital, i, i, answered.header.Get("X-Request-ID"))
+		if stored != want || answered.json()["encounter_id"] != fmt.Sprint(i) {
+			t.Errorf("event %d is stored as %s, want %s, and answered with %s", i, stored, want, answered.body)
+		}
+	}
+	if got := value[int](s, "SELECT count(*) FROM events"); got != 60 {
+		t.Errorf("%d events are stored, want 60", got)
+	}
+	if statements := value[int](s, "SELECT count(DISTINCT xmin::text) FROM events"); statements > 20 {
+		t.Errorf("60 events took %d statements: they do not go together", statements)
+	}
+}
+
+// What one event suffers is no other's concern.
+func TestOneOfThoseThatComeTogetherIsBad(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '22003'; END $$`)
+	s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.event_code = 'BAD') EXECUTE FUNCTION refuse()`)
+	token := s.token(adminName, adminPassword)
+	var requests []func() answer
+	for i := range 30 {
+		event := fields{"source_system": "his", "event_code": "E", "encounter_id": fmt.Sprint(i)}
+		if i == 17 {
+			event["event_code"] = "BAD"
+		}
+		requests = append(requests, func() answer { return s.send("POST", oneEventPath, token, event) })
+	}
+	for i, a := range s.together(requests...) {
+		if want := map[bool]int{true: http.StatusBadRequest, false: http.StatusCreated}[i == 17]; a.status != want {
+			t.Errorf("event %d: %d %s, want %d", i, a.status, a.body, want)
+		}
+	}
+	if got := value[int](s, "SELECT count(*) FROM events"); got != 29 {
+		t.Errorf("%d events are stored, want 29", got)
+	}
+}
+
+// The same message sent many times at once is stored once, and everybody hears of that one.
+func TestTheSameEventComesTogether(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	token := s.token(adminName, adminPassword)
+	event := fields{"source_system": "his", "event_code": "E", "encounter_id": "1", "source_event_id": "M-1"}
+	other := fields{"source_system": "his", "event_code": "E", "encounter_id": "2", "source_event_id": "M-1"}
+	var requests []func() answer
+	for i := range 20 {
+		body := event
+		if i%5 == 4 {
+			body = other
+		}
+		requests = append(requests, func() answer { return s.send("POST", oneEventPath, token, body) })
+	}
+	answers, ids := map[int]int{}, map[any]bool{}
+	for _, a := range s.together(requests...) {
+		answers[a.status]++
+		if a.status < 300 {
+			ids[a.json()["id"]] = true
+		}
+	}
+	stored := value[uuid.UUID](s, "SELECT id FROM events")
+	if answers[201] != 1 || answers[409] < 4 || answers[200]+answers[409] != 19 || len(ids) != 1 || !ids[stored.String()] {
+		t.Errorf("answered %v with the ids %v, stored is %v", answers, ids, stored)
+	}
+}
