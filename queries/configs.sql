@@ -48,6 +48,10 @@ WHERE id = @id;
 -- name: ConfigDelete :exec
 DELETE FROM integration_configs WHERE id = @id;
 
+-- name: ConfigHasKey :one
+-- Whether a config other than this one has the key with these hashes.
+SELECT EXISTS (SELECT FROM integration_configs WHERE api_key_hash = ANY (@hashes::bytea[]) AND id <> @id);
+
 -- name: ConfigPrincipal :one
 -- Which active config an API key belongs to, and what is left to it of the limits that a call counts under.
 -- They are named by policy, sorted: whom each is about only the config tells, the source system for that of

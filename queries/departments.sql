@@ -6,7 +6,7 @@ SELECT
 FROM departments d
 JOIN hospitals h ON h.id = d.hospital_id
 LEFT JOIN departments p ON p.id = d.parent_id
-LEFT JOIN users m ON m.id = d.manager_id
+LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
 WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(id)::uuid IS NULL OR d.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))

@@ -2,7 +2,11 @@
 -- Stores events in the order of the lists and tells which are new. One whose source_event_id is known
 -- already is left out, and so is one whose id is: the same statement again, after the answer to the first
 -- was lost. Element i of each list belongs together. What came with one request is given once, in lists of
--- their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital.
+-- their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital. Impatient,
+-- it soon gives up where another transaction is about to store one of the same events.
+WITH patience AS MATERIALIZED (
+    SELECT set_config('lock_timeout', CASE WHEN @impatient::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
+)
 INSERT INTO events (
     id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
     hospital_id, sender_kind, sender_id, client_ip, request_id
@@ -17,7 +21,8 @@ FROM (
         unnest(@encounter_ids::text[]) AS encounter_id, unnest(@patient_identifiers::text[]) AS patient_identifier,
         unnest(@payloads::text[]) AS payload, unnest(@source_event_ids::text[]) AS source_event_id,
         unnest(@requests::integer[]) AS request
-) e
+) e, patience p
+WHERE p.lock_timeout IS NOT NULL
 ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 

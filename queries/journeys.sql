@@ -131,5 +131,6 @@ ORDER BY j.id;
 -- Locks the journey that an id means: its own, or that of one of its stages.
 SELECT j.id
 FROM journey_instances j
-WHERE j.id = @id OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @id)
+WHERE (j.id = @id OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @id))
+  AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
 FOR UPDATE;

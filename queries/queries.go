@@ -108,7 +108,7 @@ func (d *DB) InTx(ctx context.Context, f func(*db.Queries) error) error {
 	const tries = 3
 	for try := 1; ; try++ {
 		err := d.once(ctx, f)
-		if err == nil || try == tries || !retryable(err) || ctx.Err() != nil {
+		if err == nil || try == tries || !Retryable(err) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -262,8 +262,8 @@ func (o Order) columns() string {
 	return text.String()
 }
 
-// retryable tells the failures after which the same transaction may simply be run again.
-func retryable(err error) bool {
+// Retryable tells the failures after which the same transaction may simply be run again.
+func Retryable(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
 }

@@ -97,8 +97,10 @@ UPDATE users SET password = @password, token_version = token_version + 1, update
 UPDATE users SET last_login = now(), password = coalesce(sqlc.narg(password), password)
 WHERE id = @id AND token_version = @token_version;
 
--- name: UserEndTokens :exec
-UPDATE users SET token_version = token_version + 1 WHERE id = @id;
+-- name: UserEndTokens :execrows
+-- Ends every token issued before or, with a version, those of that version, once.
+UPDATE users SET token_version = token_version + 1
+WHERE id = @id AND token_version = coalesce(sqlc.narg(token_version), token_version);
 
 -- name: UserRoles :many
 SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = @id;

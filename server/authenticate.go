@@ -67,7 +67,7 @@ func (s *Server) authenticate(ctx context.Context, r *request, limit string) (au
 
 func (s *Server) authenticateToken(ctx context.Context, r *request, limit string) (auth.Principal, []allowance, error) {
 	claims := r.credential.claims
-	charges := s.limiter.charges(limit, claims.UserID.String(), r.sources(auth.Principal{}))
+	charges := s.limiter.charges(r, limit, auth.Principal{Kind: auth.KindUser, UserID: claims.UserID})
 	ask := s.limiter.question(charges)
 	var row db.UserPrincipalRow
 	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
@@ -79,7 +79,7 @@ func (s *Server) authenticateToken(ctx context.Context, r *request, limit string
 	})
 	switch {
 	case queries.NoRows(err):
-		return auth.Principal{}, nil, unauthorized(detail{Detail: "User not found", Code: "user_not_found"})
+		return auth.Principal{}, nil, errUserGone
 	case err != nil:
 		return auth.Principal{}, nil, err
 	case !row.IsActive:
@@ -113,7 +113,7 @@ func tokenProblem(err error) error {
 func (s *Server) authenticateKey(ctx context.Context, r *request, limit string) (auth.Principal, []allowance, error) {
 	who := r.credential
 	// Whom the limits are about will be known with the answer.
-	ask := s.limiter.question(s.limiter.charges(limit, "", []string{""}))
+	ask := s.limiter.question(s.limiter.charges(r, limit, auth.Principal{Kind: auth.KindAPIKey}))
 	var row db.ConfigPrincipalRow
 	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
@@ -130,6 +130,5 @@ func (s *Server) authenticateKey(ctx context.Context, r *request, limit string) 
 	p := auth.Principal{
 		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital,
 	}
-	charges := s.limiter.charges(limit, identity(p), r.sources(p))
-	return p, ask.answer(charges, row.Limits), nil
+	return p, ask.answer(s.limiter.charges(r, limit, p), row.Limits), nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+
 	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/api"
@@ -75,7 +76,15 @@ func (s *Server) configsWithKey(key string) *resource[api.IntegrationConfig, db.
 		return configs
 	}
 	keyed := *configs
-	keyed.check = func(_ context.Context, _ *db.Queries, w *writing[db.ConfigInsertParams]) error {
+	keyed.check = func(ctx context.Context, q *db.Queries, w *writing[db.ConfigInsertParams]) error {
+		// The constraint knows the same key again only by the same hash, and the secret behind it may have changed.
+		taken, err := q.ConfigHasKey(ctx, db.ConfigHasKeyParams{Hashes: s.keys.Hashes(key), ID: w.id})
+		if err != nil {
+			return err
+		}
+		if taken {
+			return invalidField("api_key", "integration config with this api key already exists.")
+		}
 		w.row.APIKeyHash = s.keys.Hash(key)
 		w.changed = append(w.changed, "api_key")
 		return nil

@@ -87,6 +87,21 @@ func busy() *problem {
 		map[string]string{"Retry-After": strconv.Itoa(1 + rand.IntN(4))}}
 }
 
+// codeOutcomeUnknown tells clients that to repeat the request may do it twice.
+const codeOutcomeUnknown = "outcome_unknown"
+
+// outcomeUnknown is busy where the request may be done all the same: nobody heard what became of it.
+func outcomeUnknown() *problem {
+	p := busy()
+	p.body = detail{Detail: "The server does not know whether this was done. Look before you send it again.", Code: codeOutcomeUnknown}
+	return p
+}
+
+// attempted is the error of an operation that writes, once its handler has begun.
+type attempted struct{ error }
+
+func (a attempted) Unwrap() error { return a.error }
+
 // explain finds the answer to an error that a handler or the framework returned.
 func explain(err error) *problem {
 	var known *problem
@@ -94,6 +109,7 @@ func explain(err error) *problem {
 	var pg *pgconn.PgError
 	var framework *echo.HTTPError
 	var tooLarge *http.MaxBytesError
+	var tried attempted
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -101,8 +117,11 @@ func explain(err error) *problem {
 		return invalidField(field.Field, field.Message)
 	case errors.Is(err, queries.ErrReferenced):
 		return conflict("Others refer to this, so it cannot be deleted.")
-	case errors.Is(err, queries.ErrBusy), errors.Is(err, auth.ErrBusy),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, queries.ErrBusy), errors.Is(err, auth.ErrBusy):
+		return busy()
+	case cutOff(err) && errors.As(err, &tried):
+		return outcomeUnknown()
+	case cutOff(err):
 		return busy()
 	case errors.As(err, &tooLarge):
 		return errTooLarge
@@ -110,10 +129,14 @@ func explain(err error) *problem {
 		return explainSQLState(pg.Code)
 	case errors.As(err, &framework):
 		return explainFramework(framework.Code)
-	case queries.Lost(err), pgconn.Timeout(err):
-		return busy()
 	}
 	return errServer
+}
+
+// cutOff tells whether time or a connection ran out before the database said what it did: a change that
+// was under way is then made or not. Of every other error it is known that it rolled the change back.
+func cutOff(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || queries.Lost(err) || pgconn.Timeout(err)
 }
 
 // explainSQLState is the last line: what the validation in front of the database should have caught
@@ -123,7 +146,7 @@ func explainSQLState(code string) *problem {
 	switch {
 	case in("22"), in("54"):
 		return failed(http.StatusBadRequest, "The request has a value that cannot be stored.")
-	case in("08"), in("53"), code == "55P03", code == "57014", in("57P0"), code == "40001", code == "40P01", code == "25P03":
+	case in("53"), code == "55P03", code == "57014", code == "40001", code == "40P01", code == "25P03":
 		return busy()
 	}
 	return errServer
@@ -146,14 +169,15 @@ func (s *Server) render(err error, c echo.Context) {
 		return
 	}
 	p := explain(err)
-	if p.status >= http.StatusInternalServerError && !errors.Is(c.Request().Context().Err(), context.Canceled) {
-		s.log.ErrorContext(c.Request().Context(), "request failed", "request_id", requestOf(c.Request().Context()).id, "error", logged(err))
+	ctx := c.Request().Context()
+	if p.status >= http.StatusInternalServerError && !errors.Is(ctx.Err(), context.Canceled) {
+		s.log.ErrorContext(ctx, "request failed", "request_id", requestOf(ctx).id, "error", logged(err))
 	}
 	for name, value := range p.header {
 		c.Response().Header().Set(name, value)
 	}
 	if err := s.write(c, p.status, p.body); err != nil {
-		s.log.WarnContext(c.Request().Context(), "answer not written", "error", err)
+		s.log.WarnContext(ctx, "answer not written", "request_id", requestOf(ctx).id, "error", err)
 	}
 }
 

@@ -47,7 +47,10 @@ func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject
 	if wrong := checkSource(requestOf(ctx).principal, *r.Body); wrong != nil {
 		return nil, invalid(wrong)
 	}
-	insert := insertion(ctx, []api.EventCreate{*r.Body})
+	insert, err := insertion(ctx, []api.EventCreate{*r.Body})
+	if err != nil {
+		return nil, err
+	}
 	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventReceipt, error) {
 		outcomes, err := store(ctx, q, insert)
 		if err != nil {
@@ -93,7 +96,10 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 		}
 		good, positions = append(good, event), append(positions, reading.positions[i])
 	}
-	insert := insertion(ctx, good)
+	insert, err := insertion(ctx, good)
+	if err != nil {
+		return nil, err
+	}
 	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventBulkResult, error) {
 		result := result // it may run again
 		result.Errors = slices.Clone(result.Errors)
@@ -147,11 +153,14 @@ type outcome struct {
 
 // insertion is what storing the events takes. Their ids are made here, once, so that storing them again
 // stores nothing twice.
-func insertion(ctx context.Context, list []api.EventCreate) db.EventInsertParams {
+func insertion(ctx context.Context, list []api.EventCreate) (db.EventInsertParams, error) {
 	r := requestOf(ctx)
 	hospital, kind, sender := uuid.Nil, "user", r.principal.UserID
 	if scope := r.principal.Scope(); scope != nil {
 		hospital = *scope
+		if hospital == uuid.Nil { // in a scope that is no hospital, in an event every one
+			return db.EventInsertParams{}, errForbidden
+		}
 	}
 	if r.principal.Kind == auth.KindAPIKey {
 		kind, sender = "key", r.principal.ConfigID
@@ -174,7 +183,7 @@ func insertion(ctx context.Context, list []api.EventCreate) db.EventInsertParams
 		insert.SourceEventIds = append(insert.SourceEventIds, text(e.SourceEventID))
 		insert.Requests = append(insert.Requests, 1)
 	}
-	return insert
+	return insert, nil
 }
 
 // store inserts events in one statement, in their order. It may be asked twice for the same ones.

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -172,7 +173,7 @@ func FuzzReadQuery(f *testing.F) {
 }
 
 func FuzzReadJSON(f *testing.F) {
-	for _, text := range []string{`{}`, `null`, `[1e308,1.10,9007199254740993,-0,1e-308]`, `1e131071`, `{"a":"\u0000"}`, `{"\u0000":1}`, `{"a":[{"b":[true,false,null]}]}`, `"\ud83d\ude00"`, `1E+400`} {
+	for _, text := range []string{`{}`, `null`, `[1e308,1.10,9007199254740993,-0,1e-308]`, `1e131071`, `{"a":"\u0000"}`, `{"\u0000":1}`, `[` + strings.Repeat("1e308,", 40) + `0]`, `{"a":[{"b":[true,false,null]}]}`, `"\ud83d\ude00"`, `1E+400`} {
 		f.Add([]byte(text))
 	}
 	payload := published()["createEvent"].body.members["payload_json"]
@@ -191,7 +192,7 @@ func FuzzReadJSON(f *testing.F) {
 		}
 		decoder := json.NewDecoder(bytes.NewReader(bound))
 		decoder.UseNumber()
-		for {
+		for unfolds := 0; ; {
 			token, err := decoder.Token()
 			if err != nil {
 				return
@@ -205,6 +206,11 @@ func FuzzReadJSON(f *testing.F) {
 				// Not above, by a double's measure, and not longer than a line: what Postgres unfolds it to.
 				if _, err := v.Float64(); err != nil && len(v) > 110 || len(v) > 200 {
 					t.Fatalf("the number %s is kept", v)
+				}
+				_, power, _ := strings.Cut(strings.ToLower(v.String()), "e")
+				exponent, _ := strconv.Atoi(power)
+				if unfolds += max(exponent, -exponent); unfolds > 10_000 {
+					t.Fatalf("%.100q is kept, whose %d bytes unfold to more than %d", raw, len(raw), unfolds)
 				}
 			}
 		}

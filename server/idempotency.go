@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"net/http"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
@@ -16,17 +17,33 @@ type answered[Body any] struct {
 	body   Body
 }
 
-// idempotent answers with what f does. When the connection is lost on the way nobody knows whether it was
-// done, so f must come to the same when it runs again; then it does, twice at most, before the caller is
-// told to come back.
-func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
+// again runs f, and runs it again, twice at most, when the connection was lost on the way, and nobody knows
+// whether f was done, or when it was undone for the sake of another transaction. So f must come to the same
+// when it was done before. That one of the tries was lost is told, if the last one came to nothing.
+func again(ctx context.Context, f func() error) error {
 	const tries = 3
+	var lost error
 	for try := 1; ; try++ {
-		answer, err = answerOnce(ctx, s, key, f)
-		if err == nil || try == tries || !queries.Lost(err) || ctx.Err() != nil {
-			return answer, err
+		err := f()
+		if queries.Lost(err) {
+			lost = err
+		}
+		if err == nil || try == tries || !queries.Lost(err) && !queries.Retryable(err) || ctx.Err() != nil {
+			if lost != nil && err != nil && explain(err).status == http.StatusServiceUnavailable {
+				return lost
+			}
+			return err
 		}
 	}
+}
+
+// idempotent answers with what f does, which may be asked again.
+func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
+	err = again(ctx, func() error {
+		answer, err = answerOnce(ctx, s, key, f)
+		return err
+	})
+	return answer, err
 }
 
 // answerOnce runs f in a transaction. With a key, the answer is stored beside what f wrote, and for 24

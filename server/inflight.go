@@ -20,13 +20,14 @@ type inFlight struct {
 
 	mu          sync.Mutex
 	all, others int
+	callers     map[string]int // by credential
 }
 
 func newInFlight(most int) *inFlight {
 	if most == 0 {
 		most = defaultMaxInFlight
 	}
-	return &inFlight{most: most, mostOthers: most - most/eventShare}
+	return &inFlight{most: most, mostOthers: most - most/eventShare, callers: map[string]int{}}
 }
 
 // enter takes a place, unless there is none for such a request.
@@ -49,6 +50,31 @@ func (f *inFlight) leave(event bool) {
 	f.all--
 	if !event {
 		f.others--
+	}
+}
+
+// enterAs takes a place among those of the request's credential, which are at most half of all: whoever fills
+// theirs, with bodies that never end for example, leaves the others room.
+func (f *inFlight) enterAs(r *request) bool {
+	id := r.credential.id()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.callers[id] >= max(1, f.most/2) {
+		return false
+	}
+	f.callers[id]++
+	r.place = id
+	return true
+}
+
+func (f *inFlight) leaveAs(r *request) {
+	if r.place == "" {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.callers[r.place]--; f.callers[r.place] == 0 {
+		delete(f.callers, r.place)
 	}
 }
 

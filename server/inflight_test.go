@@ -58,6 +58,40 @@ func TestInFlight(t *testing.T) {
 	}
 }
 
+// One caller cannot take all the places, with bodies that never end for example.
+func TestInFlightByCaller(t *testing.T) {
+	t.Parallel()
+	f := newInFlight(8)
+	of := func(key string) *request {
+		return &request{credential: credential{key: key, hashes: [][]byte{[]byte(key)}}}
+	}
+	var held []*request
+	for range 4 {
+		r := of("a")
+		if !f.enterAs(r) {
+			t.Fatal("a caller was turned away before half of the places were theirs")
+		}
+		held = append(held, r)
+	}
+	turnedAway, other := of("a"), of("b")
+	if f.enterAs(turnedAway) {
+		t.Error("a caller got more than half of the places")
+	}
+	if !f.enterAs(other) {
+		t.Error("another caller was turned away")
+	}
+	f.leaveAs(turnedAway) // who has no place gives none back
+	if f.enterAs(of("a")) {
+		t.Error("a caller got more than half of the places")
+	}
+	for _, r := range append(held, other) {
+		f.leaveAs(r)
+	}
+	if len(f.callers) != 0 {
+		t.Errorf("%v are still remembered", f.callers)
+	}
+}
+
 // Beyond the last place the answer is 503 at once, whoever asks; but not for health.
 func TestInFlightRefuses(t *testing.T) {
 	t.Parallel()

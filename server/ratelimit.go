@@ -109,6 +109,7 @@ func identity(p auth.Principal) string {
 // An allowance is what somebody has left of a limit.
 type allowance struct {
 	policy, key string
+	cost        int64 // of the call
 	remaining   int64
 	reset       time.Time // when the oldest call stops to count
 	// Of a refused call: when it would be admitted, at the latest and at the earliest. The database tells a
@@ -126,16 +127,22 @@ type charge struct {
 
 func (c charge) key() string { return key(c.policy, c.whom) }
 
-// charges are what a call costs that an operation has a limit for, sorted by key. Sending events counts once
-// for each source system, and as many times for the sender; without a source that can be told, once.
-func (l *limiter) charges(limit, whom string, sources []string) []charge {
+// charges are what a request costs, sorted by key, that comes from p as far as is known. Sending events counts
+// once for each source system, and as many times for the sender; without a source that can be told, once.
+// Before its body is read, a request only has to ask what the sender has left.
+func (l *limiter) charges(r *request, limit string, p auth.Principal) []charge {
 	if _, counted := l.policies[limit]; !counted || l.off() {
 		return nil
 	}
-	if limit != policyEvents {
+	whom := identity(p)
+	switch {
+	case limit != policyEvents:
 		return []charge{{limit, whom, 1}}
+	case r.unread:
+		return []charge{{policySender, whom, 0}}
 	}
 	var list []charge
+	sources := r.sources(p)
 	for _, source := range sources {
 		list = append(list, charge{policyEvents, source, 1})
 	}
@@ -166,7 +173,7 @@ func (q question) answer(charges []charge, numbers []int64) []allowance {
 	left := make([]allowance, len(numbers)/3)
 	for i := range left {
 		remaining, reset, wait := numbers[3*i], microseconds(numbers[3*i+1]), microseconds(numbers[3*i+2])
-		left[i] = allowance{policy: charges[i].policy, key: charges[i].key(), remaining: remaining, reset: now.Add(reset)}
+		left[i] = allowance{policy: charges[i].policy, key: charges[i].key(), cost: charges[i].cost, remaining: remaining, reset: now.Add(reset)}
 		if wait > 0 {
 			left[i].ready, left[i].until = now.Add(wait), q.asked.Add(wait)
 		}
@@ -181,7 +188,7 @@ func microseconds(n int64) time.Duration { return time.Duration(n) * time.Micros
 // reaches the database.
 func (s *Server) identify(ctx context.Context, r *request, limit string) (left []allowance, err error) {
 	if known, found := s.limiter.callers.get(r.credential.id(), time.Now()); found {
-		left = s.limiter.refusals(s.limiter.charges(limit, identity(known), r.sources(known)))
+		left = s.limiter.refusals(s.limiter.charges(r, limit, known))
 		if len(left) > 0 {
 			r.principal = known
 			return left, nil
@@ -245,9 +252,10 @@ func (l *limiter) note(ctx context.Context, r *request, a allowance, now time.Ti
 }
 
 // remember keeps a refusal, so that until it ends the same call costs the database nothing. It also
-// keeps who made it: whether that caller may do a thing at all goes before whether it may now.
+// keeps who made it: whether that caller may do a thing at all goes before whether it may now. A call that
+// cost more than others do says nothing of those.
 func (l *limiter) remember(r *request, a allowance, now time.Time) {
-	if l.mode != limitsEnforced {
+	if l.mode != limitsEnforced || a.cost > 1 {
 		return
 	}
 	l.denied.put(a.key, a, a.until, now)
@@ -256,19 +264,31 @@ func (l *limiter) remember(r *request, a allowance, now time.Time) {
 	}
 }
 
-// take counts a call by whoever it comes from, unless it is known to be refused.
-func (l *limiter) take(ctx context.Context, policy, whom string) ([]allowance, error) {
-	charges := l.charges(policy, whom, nil)
-	if known := l.refusals(charges); len(charges) == 0 || len(known) > 0 {
-		return known, nil
+// charge makes charges that nothing else is asked together with, unless one is known to be refused, and is an
+// error if one is that has to be enforced.
+func (l *limiter) charge(ctx context.Context, r *request, charges []charge) error {
+	left := l.refusals(charges)
+	if len(charges) > 0 && len(left) == 0 {
+		ask := l.question(charges)
+		var numbers []int64
+		err := l.db.Read(ctx, func(q *db.Queries) (err error) {
+			numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{Keys: ask.keys, Costs: ask.costs, Quotas: ask.quotas, WindowsUs: ask.windowsUs})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		left = ask.answer(charges, numbers)
 	}
-	ask := l.question(charges)
-	var numbers []int64
-	err := l.db.Read(ctx, func(q *db.Queries) (err error) {
-		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{Keys: ask.keys, Costs: ask.costs, Quotas: ask.quotas, WindowsUs: ask.windowsUs})
-		return err
-	})
-	return ask.answer(charges, numbers), err
+	return l.settle(ctx, r, left...)
+}
+
+// chargeAddress counts a call by the address that it comes from, having no other name.
+func (l *limiter) chargeAddress(ctx context.Context, r *request) error {
+	if l.off() {
+		return nil
+	}
+	return l.charge(ctx, r, []charge{{policyAuth, address(r.clientIP), 1}})
 }
 
 // throttled is the answer to a call that would be admitted after wait.

@@ -33,6 +33,8 @@ type request struct {
 	body      []byte // as it was checked
 
 	credential credential
+	place      string // the credential's, among the requests in flight; empty while it has none
+	unread     bool   // the call will be counted when its body tells what for
 }
 
 type requestKey struct{}
@@ -86,18 +88,29 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		r.operation = item.operations[method] // nil if there is none
 		read := sync.OnceValue(func() error { return s.readRequest(c, r) })
+		defer s.inFlight.leaveAs(r)
 		if err := s.admit(c, r, item, read); err != nil {
 			return err
 		}
 		if r.operation == nil {
 			return &problem{http.StatusMethodNotAllowed, detail{Detail: `Method "` + method + `" not allowed.`}, map[string]string{"Allow": item.allow}}
 		}
-		if err := read(); err != nil {
-			return s.hideUnknown(c, r, err)
+		refused := read()
+		if r.unread {
+			r.unread = false
+			if err := s.limiter.charge(c.Request().Context(), r, s.limiter.charges(r, policyEvents, r.principal)); err != nil {
+				return err
+			}
+		}
+		if refused != nil {
+			return s.hideUnknown(c, r, refused)
 		}
 		return next(c)
 	}
 }
+
+// smallBody is how large a body may be, in bytes, that is read before its sender is known to be welcome.
+const smallBody = 16 << 10
 
 // admit authenticates the caller, checks the permission of the operation, or, for a method that the path
 // does not have, of any of the path's, and counts the call against its rate limits.
@@ -108,11 +121,7 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, read func() e
 		if limit != policyAuth {
 			return nil
 		}
-		left, err := s.limiter.take(ctx, policyAuth, address(r.clientIP))
-		if err != nil {
-			return err
-		}
-		return s.limiter.settle(ctx, r, left...)
+		return s.limiter.chargeAddress(ctx, r)
 	}
 	began := time.Now()
 	var err error
@@ -120,10 +129,18 @@ func (s *Server) admit(c echo.Context, r *request, item *pathItem, read func() e
 		return err
 	}
 	since(s.metrics.credential, began)
+	if !s.inFlight.enterAs(r) {
+		return busy()
+	}
 	if o != nil && limit == policyEvents && r.credential.key == "" {
-		// Which source systems the call counts for, its body says, and an API key by itself. A stranger does not
-		// get here: the token was signed by this server. What is wrong with the body is told in its turn.
-		_ = read()
+		// Which source systems the call counts for, its body says, and an API key by itself. A small body is
+		// read first, and what is wrong with it told in its turn. A stranger does not get here, as the token was
+		// signed by this server; but who was thrown out a moment ago does.
+		if size := c.Request().ContentLength; 0 <= size && size <= smallBody {
+			_ = read()
+		} else {
+			r.unread = true
+		}
 	}
 	began = time.Now()
 	left, err := s.identify(ctx, r, limit)

@@ -35,6 +35,9 @@ var encoding = json.JoinOptions(
 func (s *Server) respond(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
 	return func(c echo.Context, request any) (any, error) {
 		response, err := next(c, request)
+		if err != nil && c.Request().Method != http.MethodGet { // HEAD is GET here
+			return nil, attempted{err}
+		}
 		if err != nil || response == nil {
 			return nil, err
 		}

@@ -68,6 +68,7 @@ type Server struct {
 	limiter       *limiter
 	waker         *waker
 	intake        *intake
+	ready         *readiness
 	echo          *echo.Echo
 }
 
@@ -101,7 +102,8 @@ func New(database *queries.DB, o Options) (*Server, error) {
 		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), contract: compiled,
 		static: map[string]bool{}, tokens: tokens, rotateRefresh: o.RotateRefresh, keys: keys, passwords: auth.NewPasswords(),
 		logins: newLogins(), inFlight: newInFlight(o.MaxInFlight),
-		metrics: newMetrics(o.Registerer, database), limiter: limiter, waker: newWaker(database, o.Log), intake: &intake{db: database}, echo: echo.New(),
+		metrics: newMetrics(o.Registerer, database), limiter: limiter, waker: newWaker(database, o.Log), intake: &intake{db: database},
+		ready: newReadiness(database), echo: echo.New(),
 	}
 	s.route(o.TrustedProxies)
 	return s, nil

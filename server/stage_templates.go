@@ -7,6 +7,7 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
 )
 
 var stageTemplates = &resource[api.StageTemplate, db.StageTemplateListParams, db.StageTemplateInsertParams]{
@@ -39,6 +40,9 @@ func checkStageTemplate(ctx context.Context, q *db.Queries, w *writing[db.StageT
 		return invalidField("journey_template", messageFixed)
 	}
 	template, err := q.JourneyTemplateLock(ctx, db.JourneyTemplateLockParams{ID: w.row.JourneyTemplate})
+	if queries.NoRows(err) { // it was there a moment ago
+		return invalidField("journey_template", messageNoObject(w.row.JourneyTemplate.String()))
+	}
 	w.row.Hospital = template.Hospital
 	return err
 }

@@ -46,12 +46,13 @@ var stages = &resource[api.StageInstance, db.StageListParams, db.StageInsertPara
 	},
 }
 
-// claimJourney locks the journey before its stage, as workers do.
+// claimJourney locks the journey before its stage, as workers do. One outside the caller's scope is not
+// waited for: that would tell that it exists.
 func claimJourney(ctx context.Context, q *db.Queries, id uuid.UUID, body any) error {
 	if id == uuid.Nil {
 		id = fill[struct{ JourneyInstance uuid.UUID }](body).JourneyInstance
 	}
-	_, err := q.JourneyLockOf(ctx, id)
+	_, err := q.JourneyLockOf(ctx, db.JourneyLockOfParams{ID: id, Scope: requestOf(ctx).principal.Scope()})
 	if queries.NoRows(err) {
 		return nil // whoever reads the stage, or the reference to the journey, finds out
 	}

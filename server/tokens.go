@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -81,17 +82,20 @@ func (s *Server) RefreshToken(ctx context.Context, r api.RefreshTokenRequestObje
 // it are in two hands, one of which stole it. Nobody can tell whose is whose, so all tokens of the user end
 // (RFC 9700, section 4.14.2).
 func (s *Server) rotate(ctx context.Context, claims auth.Claims) (api.RefreshTokenResponseObject, error) {
-	var fresh int64
-	err := s.db.Read(ctx, func(q *db.Queries) (err error) {
-		fresh, err = q.RefreshTokenUse(ctx, db.RefreshTokenUseParams{TokenID: claims.ID, ExpiresAt: claims.ExpiresAt})
-		return err
+	use := db.RefreshTokenUseParams{TokenID: claims.ID, UsedBy: newID(), ExpiresAt: claims.ExpiresAt}
+	var used uuid.UUID
+	err := again(ctx, func() error {
+		return s.db.Read(ctx, func(q *db.Queries) (err error) {
+			used, err = q.RefreshTokenUse(ctx, use)
+			return err
+		})
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case fresh == 0:
+	case used != use.UsedBy:
 		s.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", requestOf(ctx).caller(), "ip", requestOf(ctx).clientIP)
-		if err := s.endTokens(ctx, claims.UserID); err != nil {
+		if err := s.endTokens(ctx, claims); err != nil {
 			return nil, err
 		}
 		return nil, errTokenUsed
@@ -124,15 +128,26 @@ func (s *Server) BlacklistToken(ctx context.Context, r api.BlacklistTokenRequest
 	if err != nil {
 		return nil, err
 	}
-	return api.BlacklistToken200JSONResponse{}, s.endTokens(ctx, claims.UserID)
+	return api.BlacklistToken200JSONResponse{}, s.endTokens(ctx, claims)
 }
 
-// endTokens ends every token that was issued to the user so far.
-func (s *Server) endTokens(ctx context.Context, user uuid.UUID) error {
-	return s.change(ctx, func(q *db.Queries, record *audit) error {
-		record.object("user", user, requestOf(ctx).principal.Hospital, []string{"token_version"})
-		return q.UserEndTokens(ctx, user)
+// endTokens ends the token, and every other that was issued to its user so far. When another request is doing
+// so at the same time, nothing is left to end.
+func (s *Server) endTokens(ctx context.Context, claims auth.Claims) error {
+	errEnded := errors.New("ended already")
+	version := int32(claims.Version)
+	err := s.change(ctx, func(q *db.Queries, record *audit) error {
+		record.object("user", claims.UserID, requestOf(ctx).principal.Hospital, []string{"token_version"})
+		ended, err := q.UserEndTokens(ctx, db.UserEndTokensParams{ID: claims.UserID, TokenVersion: &version})
+		if err == nil && ended == 0 {
+			err = errEnded
+		}
+		return err
 	})
+	if err == errEnded {
+		return nil
+	}
+	return err
 }
 
 // current verifies a token from a body and asks whether its user still lets it count. That user is then who

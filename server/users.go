@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -45,6 +46,12 @@ var users = &resource[api.User, db.UserListParams, db.UserInsertParams]{
 
 const messagePasswords = "The two password fields didn’t match."
 
+// messagePasswordBytes is about a password that has few enough characters, but not bytes.
+var messagePasswordBytes = fmt.Sprintf("This password is too long. It may have at most %d bytes.", auth.MaxPasswordBytes)
+
+// errUserGone is about the caller's own account, that is not there, or was deleted while they changed it.
+var errUserGone = unauthorized(detail{Detail: "User not found", Code: "user_not_found"})
+
 var errLastAdmin = conflict("This is the last active PX Admin.")
 
 // checkUser keeps everybody but PX Admins to users of their own hospital, and to those whose roles they
@@ -72,7 +79,8 @@ func checkUser(ctx context.Context, q *db.Queries, w *writing[db.UserInsertParam
 // userChanged ends the tokens of a user who was deactivated.
 func userChanged(ctx context.Context, q *db.Queries, w *writing[db.UserInsertParams]) error {
 	if w.old != nil && w.old.IsActive && !w.row.IsActive {
-		return q.UserEndTokens(ctx, w.id)
+		_, err := q.UserEndTokens(ctx, db.UserEndTokensParams{ID: w.id})
+		return err
 	}
 	return nil
 }
@@ -106,7 +114,9 @@ func keepAnAdmin(ctx context.Context, q *db.Queries, id uuid.UUID) error {
 // newPassword checks a password and its repetition, and hashes it.
 func (s *Server) newPassword(ctx context.Context, field, password, confirm string, user auth.Attributes) (string, error) {
 	errs := fieldErrors{}
-	if messages := auth.Validate(password, user); len(messages) > 0 {
+	if len(password) > auth.MaxPasswordBytes {
+		errs.add(field, messagePasswordBytes)
+	} else if messages := auth.Validate(password, user); len(messages) > 0 {
 		errs.add(field, messages...)
 	}
 	if password != confirm {
@@ -150,6 +160,9 @@ func (s *Server) updateProfile(ctx context.Context, body any) (row api.User, err
 	id := requestOf(ctx).principal.UserID
 	err = s.change(ctx, func(q *db.Queries, record *audit) error {
 		old, err := q.UserLock(ctx, db.UserLockParams{ID: id})
+		if queries.NoRows(err) {
+			return errUserGone
+		}
 		if err != nil {
 			return err
 		}
@@ -164,13 +177,8 @@ func (s *Server) updateProfile(ctx context.Context, body any) (row api.User, err
 }
 
 func (s *Server) ChangePassword(ctx context.Context, r api.ChangePasswordRequestObject) (api.ChangePasswordResponseObject, error) {
-	id := requestOf(ctx).principal.UserID
-	me, err := retrieve(ctx, s, &users.collection, id)
+	me, old, err := s.ownPassword(ctx)
 	if err != nil {
-		return nil, err
-	}
-	var old string
-	if err := s.db.Read(ctx, func(q *db.Queries) error { old, err = q.UserPassword(ctx, id); return err }); err != nil {
 		return nil, err
 	}
 	// Hashing takes its time, so it happens outside the transaction. Guessing is as slow here as at login.
@@ -189,18 +197,36 @@ func (s *Server) ChangePassword(ctx context.Context, r api.ChangePasswordRequest
 		return nil, err
 	}
 	err = s.change(ctx, func(q *db.Queries, record *audit) error {
-		record.object("user", id, me.Hospital, []string{"password"})
+		record.object("user", me.ID, me.Hospital, []string{"password"})
 		// Whoever still knows the old one must not be faster than its owner's change.
-		now, err := q.UserLock(ctx, db.UserLockParams{ID: id})
-		if err != nil {
+		now, err := q.UserLock(ctx, db.UserLockParams{ID: me.ID})
+		switch {
+		case queries.NoRows(err):
+			return errUserGone
+		case err != nil:
 			return err
-		}
-		if now.Password != old {
+		case now.Password != old:
 			return conflict("The password was changed at the same time.")
 		}
-		return q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: id, Password: hash})
+		return q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: me.ID, Password: hash})
 	})
 	return api.ChangePassword200JSONResponse{Detail: "Password changed successfully."}, err
+}
+
+// ownPassword reads the caller's account and the hash of its password.
+func (s *Server) ownPassword(ctx context.Context) (me api.User, hash string, err error) {
+	id := requestOf(ctx).principal.UserID
+	err = s.db.Read(ctx, func(q *db.Queries) error {
+		if me, err = users.one(ctx, q, s.scope(ctx), id); err != nil {
+			return err
+		}
+		hash, err = q.UserPassword(ctx, id)
+		return err
+	})
+	if err == errNotFound || queries.NoRows(err) {
+		err = errUserGone
+	}
+	return me, hash, err
 }
 
 func (s *Server) AssignRole(ctx context.Context, r api.AssignRoleRequestObject) (api.AssignRoleResponseObject, error) {

@@ -148,6 +148,9 @@ func (n *node) mergeString(s *openapi3.Schema) error {
 	}
 	n.kind = kindText
 	n.counts, _ = s.Extensions["x-px360-rate-limit-key"].(bool)
+	if s.MinLength > 1 {
+		return fmt.Errorf("a minLength of %d is not supported: say it as a pattern, with a message", s.MinLength)
+	}
 	n.notBlank = s.MinLength > 0
 	if s.MaxLength != nil {
 		n.maxLength = int(*s.MaxLength)

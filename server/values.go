@@ -182,13 +182,17 @@ func (n *node) readUUID(raw jsontext.Value) (jsontext.Value, []string) {
 	return nil, []string{messageUUID(pythonText(raw))}
 }
 
+// maxExponents bounds what the exponents of a whole JSON value add up to. Postgres keeps 1e308 as 309
+// digits, so a body of nothing else would grow fifty times.
+const maxExponents = 10_000
+
 // readJSON lets any value pass but what Postgres cannot keep exactly: U+0000, and numbers that unfold
-// into thousands of digits.
+// into thousands of digits, each or all together.
 func (n *node) readJSON(raw jsontext.Value) (jsontext.Value, []string) {
 	if raw.Kind() == 'n' && !n.nullable {
 		return nil, []string{messageNull}
 	}
-	in := jsontext.NewDecoder(bytes.NewReader(raw))
+	in, exponents := jsontext.NewDecoder(bytes.NewReader(raw)), 0
 	for {
 		token, err := in.ReadToken()
 		if err != nil { // the end: raw was read once already
@@ -200,22 +204,27 @@ func (n *node) readJSON(raw jsontext.Value) (jsontext.Value, []string) {
 				return nil, []string{messageNUL}
 			}
 		case '0':
-			if !modestNumber(token.String()) {
+			exponent, ok := modestNumber(token.String())
+			exponents += exponent
+			if !ok || exponents > maxExponents {
 				return nil, []string{messageNumber}
 			}
 		}
 	}
 }
 
-// modestNumber tells whether a number stays within what a double spans, and within a hundred digits.
-func modestNumber(text string) bool {
-	mantissa, exponent, found := strings.Cut(strings.ToLower(text), "e")
+// modestNumber tells whether a number stays within what a double spans, and within a hundred digits. It
+// returns the exponent without its sign.
+func modestNumber(text string) (exponent int, ok bool) {
+	mantissa, power, found := strings.Cut(strings.ToLower(text), "e")
 	if found {
-		if e, err := strconv.Atoi(exponent); err != nil || e > 308 || e < -308 {
-			return false
+		e, err := strconv.Atoi(power)
+		if err != nil || e > 308 || e < -308 {
+			return 0, false
 		}
+		exponent = max(e, -e)
 	}
-	return len(mantissa) <= 100
+	return exponent, len(mantissa) <= 100
 }
 
 // parseUUID reads a UUID in any case, with or without its hyphens, and in no other spelling.

@@ -40,12 +40,14 @@ const (
 	saysTime     = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
 	saysUsername = "Enter a valid username. This value may contain only letters, numbers, and @/./+/-/_ characters."
 	saysSystem   = "Enter a valid source system. This value may contain only letters, numbers, - and _."
+	saysKey      = "Ensure this field has at least 15 characters."
 )
 
 // saysPattern are the messages for text that does not match, by the pattern.
 var saysPattern = map[string]string{
 	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: saysUsername,
 	`^[A-Za-z0-9_-]{1,50}$`:                                  saysSystem,
+	`^([\s\S]{15,})?$`:                                       saysKey,
 }
 
 // Values of the wrong type, by what they are called.

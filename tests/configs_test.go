@@ -3,6 +3,8 @@ package tests
 import (
 	"strings"
 	"testing"
+
+	"github.com/px360/px360/server"
 )
 
 const configPath = "/api/integrations/configs/"
@@ -90,4 +92,53 @@ func TestAPIKeyOfOnesOwn(t *testing.T) {
 	} {
 		c.expect(t, 400, "POST", configPath, c.px, bad)
 	}
+}
+
+// A key is known again under whichever secret it was stored.
+func TestAPIKeyIsUniqueAcrossSecrets(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	const own = "a key that the hospital made itself"
+	first := c.create(c.px, configPath, fields{"name": "His", "source_system": "his", "api_key": own}).String() + "/"
+	s := c.another(func(o *server.Options) {
+		o.SecretKey, o.SecretKeyPrevious = "the next signing key, of no use either", signingKey
+	})
+	second := s.create(c.px, configPath, fields{"name": "Lab", "source_system": "lab"}).String() + "/"
+	const says = `{"api_key":["integration config with this api key already exists."]}`
+	for _, a := range []answer{
+		s.expect(t, 400, "POST", configPath, c.px, fields{"name": "Lab", "source_system": "lab", "api_key": own}),
+		s.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}),
+		c.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}), // by the secret that it has
+	} {
+		if a.body != says {
+			t.Errorf("a key twice: %s", a.body)
+		}
+	}
+	// The config that has it may be given it again, which renews its hash.
+	s.expect(t, 200, "PATCH", configPath+first, c.px, fields{"api_key": own})
+	s.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", own)
+}
+
+func TestAPIKeyIsNotGuessed(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	body := func(key any) fields { return fields{"name": "His", "source_system": "his", "api_key": key} }
+	path := configPath + c.create(c.px, configPath, body("a key to be replaced")).String() + "/"
+	for _, short := range []string{"1", "fourteen chars", "  fourteen chars  ", strings.Repeat("ض", 14)} {
+		for _, a := range []answer{
+			c.expect(t, 400, "POST", configPath, c.px, body(short)), c.expect(t, 400, "PATCH", path, c.px, fields{"api_key": short}),
+		} {
+			if a.body != `{"api_key":["Ensure this field has at least 15 characters."]}` {
+				t.Errorf("the key %q: %s", short, a.body)
+			}
+		}
+	}
+	// Blank is to leave it out.
+	if key, _ := c.expect(t, 201, "POST", configPath, c.px, body("")).json()["api_key"].(string); len(key) < 32 {
+		t.Errorf("the key is %q", key)
+	}
+	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": " "})
+	c.expect(t, 201, "POST", configPath, c.px, body(strings.Repeat("ض", 15)))
+	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": "fifteen letters"})
+	c.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", "fifteen letters")
 }

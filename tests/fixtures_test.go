@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/px360/px360/tests/dbtest"
 )
@@ -156,6 +157,17 @@ func at(t testing.TB, value any) time.Time {
 // lock, lets go, and returns their statuses: so the requests meet at their most delicate point.
 func (s *system) hold(sql string, arg any, requests ...func() int) []int {
 	s.t.Helper()
+	return s.meet(pgx.Tx.Rollback, sql, arg, requests...)
+}
+
+// overtake is hold with a statement that stays: the requests find what it did where they had looked before.
+func (s *system) overtake(sql string, arg any, requests ...func() int) []int {
+	s.t.Helper()
+	return s.meet(pgx.Tx.Commit, sql, arg, requests...)
+}
+
+func (s *system) meet(end func(pgx.Tx, context.Context) error, sql string, arg any, requests ...func() int) []int {
+	s.t.Helper()
 	ctx := context.Background()
 	tx, err := s.db.Begin(ctx)
 	must(s.t, err)
@@ -170,7 +182,7 @@ func (s *system) hold(sql string, arg any, requests ...func() int) []int {
 	dbtest.Eventually(s.t, "all requests wait for a lock", func() bool {
 		return value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") >= len(requests)
 	})
-	must(s.t, tx.Rollback(ctx))
+	must(s.t, end(tx, ctx))
 	statuses := make([]int, len(requests))
 	for range requests {
 		r := <-results

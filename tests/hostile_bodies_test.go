@@ -217,7 +217,11 @@ func numberBodies() []attack {
 			attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+number+`]}`), status: 400, want: saysField("payload_json", saysNumber)},
 			attack{name: name + " as the payload", path: attackedEvents, body: eventWith("X", number), status: 400, want: saysField("payload_json", saysNumber)})
 	}
+	for name, numbers := range map[string]string{"a body of large numbers": strings.Repeat("1e308,", 150_000), "of small ones": strings.Repeat("1e-308,", 100_000), "33 of them": strings.Repeat("1e308,", 33)} {
+		attacks = append(attacks, attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+numbers+`{"b":0}]}`), status: 400, want: saysField("payload_json", saysNumber)})
+	}
 	attacks = append(attacks,
+		attack{name: "32 large numbers", path: attackedEvents, body: eventWith("large", `[`+strings.Repeat("1e308,", 32)+`0]`), status: 201, want: `{"id":…`},
 		attack{name: "exact numbers", path: attackedEvents, body: eventWith("exact", `{"a":9007199254740993,"b":1.10}`), status: 201, want: `{"id":…`},
 		attack{name: "minus zero", path: attackedEvents, body: eventWith("minus zero", `{"a":-0}`), status: 201, want: `{"id":…`})
 	const stages = "/api/journeys/stage-templates/"

@@ -20,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
 )
@@ -71,7 +72,7 @@ func (c *cutter) cut(serial int) bool {
 }
 
 // behindCutter is a second server on the system's database, all of whose connections go through a cutter.
-func (s *system) behindCutter() (*system, *cutter) {
+func (s *system) behindCutter(change ...func(*server.Options)) (*system, *cutter) {
 	s.t.Helper()
 	config, err := pgconn.ParseConfig(s.dbURL)
 	must(s.t, err)
@@ -101,7 +102,11 @@ func (s *system) behindCutter() (*system, *cutter) {
 	through := fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", config.Database, url.QueryEscape(filepath.Dir(listener.Addr().String())), config.Port, url.QueryEscape(config.User))
 	database, err := queries.Open(context.Background(), through, queries.Options{})
 	must(s.t, err)
-	srv, err := server.New(database, server.Options{PublicURL: s.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(s.log, nil))})
+	o := server.Options{PublicURL: s.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(s.log, nil))}
+	for _, f := range change {
+		f(&o)
+	}
+	srv, err := server.New(database, o)
 	must(s.t, err)
 	front := httptest.NewServer(srv)
 	s.t.Cleanup(func() {
@@ -245,5 +250,46 @@ func (s *system) comeBack(t *testing.T, a answer) {
 	t.Helper()
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("answered %d %s, want 503 with Retry-After", a.status, a.body)
+	}
+}
+
+// TestLostCommitIsNotRepeated loses the answer to the COMMIT of what has no key to know it again by. The
+// server says that it does not know, and the client does not do it twice.
+func TestLostCommitIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	s, cutter := c.behindCutter()
+	made := func(name string) int {
+		return value[int](c.system, "SELECT count(*) FROM survey_templates WHERE name = $1", name)
+	}
+	const path = "/api/surveys/templates/"
+
+	cutter.arm("lost-by-hand", 1)
+	a := s.send("POST", path, c.px, fields{"hospital": c.hospital, "name": "lost-by-hand"})
+	s.comeBack(t, a)
+	if a.json()["code"] != client.CodeOutcomeUnknown || made("lost-by-hand") != 1 {
+		t.Errorf("made %d, answered %s", made("lost-by-hand"), a.body)
+	}
+	// What only reads, or has not begun, is simply to be asked again.
+	for _, method := range []string{"GET", "HEAD"} {
+		cutter.arm("lost-search", 1)
+		a := s.send(method, path+"?search=lost-search", c.px, nil)
+		s.comeBack(t, a)
+		if strings.Contains(a.body, "code") {
+			t.Errorf("%s: answered %s", method, a.body)
+		}
+	}
+
+	typed, err := client.NewClientWithResponses(s.url, client.WithHTTPClient(&client.Retry{}))
+	must(t, err)
+	cutter.arm("lost-by-client", 1)
+	response, err := typed.CreateSurveyTemplateWithResponse(t.Context(), client.SurveyTemplateCreate{Hospital: c.hospital, Name: "lost-by-client"},
+		func(_ context.Context, r *http.Request) error {
+			r.Header.Set("Authorization", "Bearer "+c.px)
+			return nil
+		})
+	must(t, err)
+	if response.StatusCode() != http.StatusServiceUnavailable || cutter.done() != 1 || made("lost-by-client") != 1 {
+		t.Errorf("answered %s, cut %d times, made %d", response.Status(), cutter.done(), made("lost-by-client"))
 	}
 }

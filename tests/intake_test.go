@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 
@@ -128,5 +129,71 @@ func TestTheSameEventComesTogether(t *testing.T) {
 	stored := value[uuid.UUID](s, "SELECT id FROM events")
 	if answers[201] != 1 || answers[409] < 4 || answers[200]+answers[409] != 19 || len(ids) != 1 || !ids[stored.String()] {
 		t.Errorf("answered %v with the ids %v, stored is %v", answers, ids, stored)
+	}
+}
+
+// Who waits for another transaction to store the same message makes nobody else wait.
+func TestNobodyWaitsForAnothersEvent(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	a, b := s.clinic(), s.clinic()
+	ctx := context.Background()
+	tx, err := s.db.Begin(ctx)
+	must(t, err)
+	defer func() { _ = tx.Rollback(ctx) }()
+	var slow []func() answer
+	for i := range 8 {
+		event := fields{"source_system": "his", "event_code": "E", "encounter_id": "1", "source_event_id": fmt.Sprint(i)}
+		_, err := tx.Exec(ctx, `INSERT INTO events (id, source_system, event_code, encounter_id, source_event_id, hospital_id, sender_kind, sender_id)
+			VALUES (uuid7(), 'his', 'E', '1', $1, $2, 'user', $3)`, fmt.Sprint(i), a.hospital, a.admin.id)
+		must(t, err)
+		slow = append(slow, func() answer { return s.send("POST", oneEventPath, a.admin.access, event) })
+	}
+	var group sync.WaitGroup
+	answers := make([]answer, len(slow))
+	for i, send := range slow {
+		group.Go(func() { answers[i] = send() })
+	}
+	dbtest.Eventually(t, "the first hospital's events wait", func() bool {
+		return value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == len(slow)
+	})
+	for range 20 {
+		s.expect(t, http.StatusCreated, "POST", oneEventPath, b.admin.access, sourceEvent("his"))
+	}
+	must(t, tx.Rollback(ctx))
+	group.Wait()
+	for i, got := range answers {
+		if got.status != http.StatusCreated {
+			t.Errorf("event %d: %d %s", i, got.status, got.body)
+		}
+	}
+}
+
+// Two requests that store the same events in opposite orders wait for each other until Postgres undoes one;
+// that one is done again.
+func TestDeadlockedEventsAreStored(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	token := s.token(adminName, adminPassword)
+	const n = 400
+	list := make([]any, n)
+	for i := range list {
+		list[i] = fields{"source_system": "his", "event_code": "E", "encounter_id": "1", "source_event_id": fmt.Sprint(i)}
+	}
+	back := slices.Clone(list)
+	slices.Reverse(back)
+	answers := s.together(
+		func() answer { return s.send("POST", manyEventsPath, token, fields{"events": list}) },
+		func() answer { return s.send("POST", manyEventsPath, token, fields{"events": back}) },
+	)
+	created, duplicates := 0.0, 0.0
+	for _, a := range answers {
+		if a.status != http.StatusOK && a.status != http.StatusCreated {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		created, duplicates = created+a.json()["created"].(float64), duplicates+a.json()["duplicates"].(float64)
+	}
+	if created != n || duplicates != n {
+		t.Errorf("%v created, %v duplicates, want %d of each", created, duplicates, n)
 	}
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -209,4 +210,30 @@ func TestHospitalsAreFoundWhateverTheSpelling(t *testing.T) {
 	c.expect(t, 403, "POST", path, c.admin.access, fields{"name": "Mine", "code": "MINE"})
 	c.expect(t, 200, "PATCH", path+c.hospital.String()+"/", c.admin.access, fields{"city": "Riyadh"})
 	c.expect(t, 403, "DELETE", path+c.hospital.String()+"/", c.admin.access, nil)
+}
+
+// A PX Admin may name anybody as the manager of a department; what people of another hospital are called
+// stays there.
+func TestManagerOfAnotherHospitalHasNoName(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	path := organizations + "departments/" + c.department("D1").String() + "/"
+	for name, test := range map[string]struct {
+		manager person
+		shown   bool
+	}{
+		"of the hospital": {c.person(c.hospital), true},
+		"of none":         {c.person(uuid.Nil), true},
+		"of another":      {c.clinic().admin, false},
+	} {
+		c.expect(t, 200, "PATCH", path, c.px, fields{"manager": test.manager.id})
+		for _, token := range []string{c.admin.access, c.px} {
+			one := c.expect(t, 200, "GET", path, token, nil).json()
+			list := c.expect(t, 200, "GET", organizations+"departments/?hospital="+c.hospital.String(), token, nil)
+			if one["manager"] != test.manager.id.String() || (one["manager_name"] == test.manager.username) != test.shown ||
+				strings.Contains(list.body, test.manager.username) != test.shown {
+				t.Errorf("%s: %v", name, one)
+			}
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,6 +106,48 @@ func TestASenderHasTenTimesASourcesLimit(t *testing.T) {
 		wide = append(wide, fmt.Sprint("wide-", i))
 	}
 	wantRefused(t, s.another(limits).send("POST", manyEventsPath, token, sourceBulk(wide...)), time.Hour)
+}
+
+// That a call was refused for what it costs says nothing of cheaper ones.
+func TestADearCallDoesNotShutOutCheapOnes(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, limited(server.Limits{Events: perHour(2)}))
+	token := s.token(adminName, adminPassword)
+	var wide []string
+	for i := range 21 {
+		wide = append(wide, fmt.Sprint("wide-", i))
+	}
+	for range 2 {
+		wantLeft(t, s.gives(http.StatusTooManyRequests, 1, "POST", manyEventsPath, token, sourceBulk(wide...)), "sender", 20, time.Hour)
+	}
+	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his")), "sender", 19, time.Hour)
+}
+
+// A large body is read when its sender is known to be welcome, and counts all the same.
+func TestLargeBodiesAreLimited(t *testing.T) {
+	t.Parallel()
+	limits := limited(server.Limits{Events: perHour(3)})
+	s := startServer(t, limits)
+	admin := s.token(adminName, adminPassword)
+	_, token := s.plainUser(admin, s.plainHospital(admin))
+	_, stranger := s.plainUser(admin, nil)
+	large := func(sources ...string) map[string]any {
+		body := sourceBulk(sources...)
+		body["padding"] = strings.Repeat("x", 20<<10)
+		return body
+	}
+	s.gives(http.StatusForbidden, 1, "POST", manyEventsPath, stranger, strings.Repeat("x", 20<<10))
+	a := s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, large("his", "his", "rad"))
+	wantLeft(t, a, "events", 2, time.Hour)
+	wantLeft(t, a, "sender", 28, time.Hour)
+	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, strings.Repeat("x", 20<<10)), "sender", 27, time.Hour)
+	s.gives(http.StatusCreated, 2, "POST", manyEventsPath, token, large("his"))
+	for _, s := range []*system{s, s.another(limits)} {
+		for range 2 {
+			wantRefused(t, s.send("POST", manyEventsPath, token, large("his", "rad")), time.Hour)
+		}
+	}
+	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, large("rad")), "sender", 24, time.Hour)
 }
 
 // Calls that need several limits at once, named in any order, neither wait for each other in a circle nor

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -149,5 +150,36 @@ func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 	}
 	if now := j.now(); now["completed_at"] != at {
 		t.Errorf("the journey is completed at %v, its last stage was at %v", now["completed_at"], at)
+	}
+}
+
+// Whether a journey of another hospital is there does not show in how long an answer takes.
+func TestStageOfAnotherHospitalIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	j, other := c.journey(c.template(nil), "1"), c.clinic()
+	stage := fmt.Sprintf("%s%v/", stagePath, j.stages()[0]["id"])
+	tx, err := c.db.Begin(t.Context())
+	must(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "SELECT FROM journey_instances WHERE id = $1 FOR UPDATE", j.id)
+	must(t, err)
+	// Had they waited, they would have given up with 503.
+	c.expect(t, 404, "PATCH", stage, other.admin.access, fields{"status": "completed"})
+	c.expect(t, 404, "PUT", stage, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
+	c.expect(t, 404, "DELETE", stage, other.admin.access, nil)
+	c.expect(t, 400, "POST", stagePath, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
+}
+
+func TestStageTemplateOfATemplateDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	template, a := c.template(), answer{}
+	c.overtake("DELETE FROM journey_templates WHERE id = $1", template, func() int {
+		a = c.send("POST", "/api/journeys/stage-templates/", c.px, fields{"journey_template": template, "name": "S", "code": "S", "order": 1, "trigger_event_code": "E"})
+		return a.status
+	})
+	if want := fmt.Sprintf(`{"journey_template":["Invalid pk \"%s\" - object does not exist."]}`, template); a.status != 400 || a.body != want {
+		t.Errorf("answered %d %s, want %s", a.status, a.body, want)
 	}
 }

@@ -2,7 +2,10 @@ package tests
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -147,14 +150,48 @@ func TestRotationUnderARace(t *testing.T) {
 	if good != 1 {
 		t.Errorf("%d of 8 uses of one refresh token succeeded, want 1", good)
 	}
+	if version := value[int](c.system, "SELECT token_version FROM users WHERE id = $1", p.id); version != 1 {
+		t.Errorf("the tokens were ended %d times: who logged in between was logged out", version)
+	}
+	if list := c.entries(c.admin.access, "?operation=refreshToken"); len(list) != 1 {
+		t.Errorf("the audit tells %v", list)
+	}
 }
 
-// Used tokens are kept until they would have expired, and not longer.
+// A use whose answer the database's connection took with it is no second use.
+func TestRotationWhenTheAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	rotating := func(o *server.Options) { o.RotateRefresh = true }
+	s := startServer(t, rotating)
+	p := s.person(uuid.Nil)
+	behind, cutter := s.behindCutter(rotating)
+	cutter.arm(tokenID(t, p.refresh), 1)
+	next := behind.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": p.refresh}).json()
+	if cutter.done() != 1 {
+		t.Fatal("no connection was cut")
+	}
+	for _, access := range []string{p.access, next["access"].(string)} {
+		s.expect(t, 200, "GET", ownPath, access, nil)
+	}
+	s.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": next["refresh"]})
+}
+
+// tokenID is the jti of a token.
+func tokenID(t *testing.T, token string) string {
+	t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	must(t, err)
+	var claims struct{ JTI string }
+	must(t, json.Unmarshal(payload, &claims))
+	return claims.JTI
+}
+
+// Used tokens are kept until they have expired for everybody, and not longer.
 func TestUsedRefreshTokensAreForgotten(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	s.exec("INSERT INTO used_refresh_tokens SELECT 'old-' || i, now() - interval '1 second' FROM generate_series(1, 10) i")
-	s.exec("INSERT INTO used_refresh_tokens VALUES ('new', now() + interval '1 hour')")
+	s.exec("INSERT INTO used_refresh_tokens SELECT 'old-' || i, uuid7(), now() - interval '61 minutes' FROM generate_series(1, 10) i")
+	s.exec("INSERT INTO used_refresh_tokens VALUES ('new', uuid7(), now() - interval '59 minutes')")
 	q := db.New(s.db)
 	for _, want := range []int64{7, 3, 0} {
 		if got, err := q.RefreshTokenExpire(context.Background(), 7); err != nil || got != want {

@@ -263,3 +263,53 @@ func TestUsernameIsUniqueEverywhere(t *testing.T) {
 		t.Errorf("a second user of the name: %s", a.body)
 	}
 }
+
+// A password is bounded in bytes, too: what takes a hash too long is the caller's mistake.
+func TestPasswordOfTooManyBytes(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	p := c.person(c.hospital)
+	long, longest := strings.Repeat("ض", 2049), strings.Repeat("ض1", 1365)+"!"
+	user := func(password string) fields {
+		return fields{"username": unique("new"), "email": "new@example.org", "password": password, "password_confirm": password}
+	}
+	change := func(old, password string) fields {
+		return fields{"old_password": old, "new_password": password, "new_password_confirm": password}
+	}
+	const users, own = "/api/auth/users/", "/api/auth/users/change_password/"
+	for field, a := range map[string]answer{
+		"password":     c.send("POST", users, c.admin.access, user(long)),
+		"new_password": c.send("POST", own, p.access, change(password, long)),
+		"old_password": c.send("POST", own, p.access, change(long, password)),
+	} {
+		if a.status != 400 || len(a.json()) != 1 || a.json()[field] == nil {
+			t.Errorf("%s: %d %s", field, a.status, a.body)
+		}
+	}
+	made := user(longest) // 4096 bytes
+	c.expect(t, 201, "POST", users, c.admin.access, made)
+	c.expect(t, 200, "POST", own, c.token(made["username"].(string), longest), change(longest, password))
+	c.expect(t, 413, "POST", own, p.access, change(password, strings.Repeat("x", 16<<10)))
+	c.expect(t, 413, "POST", users, c.admin.access, user(strings.Repeat("x", 16<<10)))
+}
+
+// Whose account is deleted during a change of their own is told what they will be told from then on.
+func TestAccountDeletedDuringItsOwnChange(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	for name, send := range map[string]func(person) answer{
+		"profile": func(p person) answer {
+			return c.send("PATCH", "/api/auth/users/update_profile/", p.access, fields{"first_name": "Sara"})
+		},
+		"password": func(p person) answer {
+			const next = "Another-horse-361!"
+			return c.send("POST", "/api/auth/users/change_password/", p.access, fields{"old_password": password, "new_password": next, "new_password_confirm": next})
+		},
+	} {
+		p, a := c.person(c.hospital), answer{}
+		c.overtake("DELETE FROM users WHERE id = $1", p.id, func() int { a = send(p); return a.status })
+		if a.status != 401 || a.json()["code"] != "user_not_found" || a.json()["detail"] != "User not found" || a.header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+}

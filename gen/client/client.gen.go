@@ -1113,7 +1113,7 @@ type Empty = map[string]interface{}
 //
 // Example: {"detail":"Not found."}
 type Error struct {
-	// Code Of token errors: a word for a program.
+	// Code Of token errors, and of a 503 that leaves the outcome unknown: a word for a program.
 	//
 	// Example: token_not_valid
 	Code string `json:"code,omitempty"`
@@ -1614,7 +1614,7 @@ type IntegrationConfig struct {
 
 // IntegrationConfigCreate What is written to create an integration config or to replace it.
 type IntegrationConfigCreate struct {
-	// APIKey The key that the system sends as X-API-Key. Never shown again. Left out or blank at creation, the server makes a strong one and shows it in that one answer.
+	// APIKey The key that the system sends as X-API-Key, at least 15 characters. Never shown again. Left out or blank at creation, the server makes a strong one and shows it in that one answer.
 	//
 	// Example: secret_key_here
 	APIKey *string `json:"api_key,omitempty"`
@@ -1737,7 +1737,7 @@ type IntegrationConfigList struct {
 
 // IntegrationConfigUpdate What of an integration config is to change; what is left out stays as it is.
 type IntegrationConfigUpdate struct {
-	// APIKey The key that the system sends as X-API-Key. Never shown again. Left out or blank at creation, the server makes a strong one and shows it in that one answer.
+	// APIKey The key that the system sends as X-API-Key, at least 15 characters. Never shown again. Left out or blank at creation, the server makes a strong one and shows it in that one answer.
 	//
 	// Example: secret_key_here
 	APIKey *string `json:"api_key,omitempty"`

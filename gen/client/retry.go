@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,9 +21,10 @@ import (
 //	client.WithHTTPClient(&client.Retry{})
 //
 // A server that says how long to wait, by 429 or 503 with Retry-After, has not acted on the request,
-// so any request waits as told and is sent again. After a lost connection nobody knows whether the
-// server acted, so only requests that may be made twice are: GET, HEAD, OPTIONS, PUT and DELETE, any
-// with an Idempotency-Key, and what Repeatable allows. One that never got a connection was not made.
+// so any request waits as told and is sent again. Where nobody knows whether the server acted, because
+// the connection was lost or the 503 has the code CodeOutcomeUnknown, only requests that may be made
+// twice are: GET, HEAD, OPTIONS, PUT and DELETE, logins, any with an Idempotency-Key, and what
+// Repeatable allows. One that never got a connection was not made.
 //
 // It is safe for concurrent use as long as its fields stay as they are.
 type Retry struct {
@@ -33,7 +36,7 @@ type Retry struct {
 	// Patience is how long one request may wait in all: an answer that asks for more is returned as
 	// it is. Default: 10 minutes. The rate limit of events can ask for an hour.
 	Patience time.Duration
-	// Repeatable allows further requests to be made again after a lost connection, for instance the
+	// Repeatable allows further requests to be made again that may have been done, for instance the
 	// creation of events that all carry a source_event_id.
 	Repeatable func(*http.Request) bool
 	// OnWait hears of each wait before it begins: how long, and the status that asked for it, 0 if
@@ -42,6 +45,9 @@ type Retry struct {
 
 	sleep func(context.Context, time.Duration) error // for tests
 }
+
+// CodeOutcomeUnknown is the APIError.Code of a 503 to a request that may have been done or not.
+const CodeOutcomeUnknown = "outcome_unknown"
 
 const (
 	defaultTries    = 5
@@ -64,7 +70,7 @@ func (r *Retry) Do(request *http.Request) (*http.Response, error) {
 		response, err := r.once(request, again)
 		wait, told := toldToWait(response)
 		switch {
-		case told:
+		case told && (r.repeatable(request) || !outcomeUnknown(response)):
 		case failuresLeft > 0 && r.worthAnother(request, response, err):
 			failuresLeft--
 			wait = pause.NextBackOff()
@@ -121,6 +127,17 @@ func toldToWait(response *http.Response) (time.Duration, bool) {
 	return wait, asks && wait > 0
 }
 
+// outcomeUnknown tells whether the server does not know itself what became of the request.
+func outcomeUnknown(response *http.Response) bool {
+	if response.StatusCode != http.StatusServiceUnavailable {
+		return false
+	}
+	var answer struct{ Code string }
+	body, err := io.ReadAll(response.Body) // out of memory: once has read it
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return err == nil && json.Unmarshal(body, &answer) == nil && answer.Code == CodeOutcomeUnknown
+}
+
 // worthAnother tells whether a request that got no useful answer may be made again, and might then.
 func (r *Retry) worthAnother(request *http.Request, response *http.Response, err error) bool {
 	if response != nil {
@@ -139,7 +156,7 @@ func (r *Retry) worthAnother(request *http.Request, response *http.Response, err
 }
 
 func (r *Retry) repeatable(request *http.Request) bool {
-	return idempotent(request.Method) || request.Header.Get("Idempotency-Key") != "" ||
+	return idempotent(request.Method) || isLogin(request) || request.Header.Get("Idempotency-Key") != "" ||
 		r.Repeatable != nil && r.Repeatable(request)
 }
 
@@ -147,6 +164,11 @@ func idempotent(method string) bool {
 	return slices.Contains([]string{
 		http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete,
 	}, method)
+}
+
+// isLogin tells a login, which leaves nothing behind but the tokens that it is answered with.
+func isLogin(request *http.Request) bool {
+	return request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, tokenPath)
 }
 
 // replayable tells whether the body can be had again; net/http sees to that for bodies in memory,

@@ -42,6 +42,11 @@ func fails(err error) func() (*http.Response, error) {
 	return func() (*http.Response, error) { return nil, err }
 }
 
+// unknown is the answer of a server that does not know whether it acted.
+func unknown() (*http.Response, error) {
+	return answer(503, `{"detail": "Look before you send it again.", "code": "outcome_unknown"}`, "Retry-After", "1"), nil
+}
+
 // breaks is an answer whose connection is lost in the middle.
 func breaks() (*http.Response, error) {
 	response := answer(200, "")
@@ -86,6 +91,10 @@ func TestRetryRequests(t *testing.T) {
 		"success":                            {"GET", "", []func() (*http.Response, error){says(200)}, 1},
 		"throttled POST":                     {"POST", "", []func() (*http.Response, error){says(429, "Retry-After", "1"), says(201)}, 2},
 		"busy POST":                          {"POST", "", []func() (*http.Response, error){says(503, "Retry-After", "1"), says(201)}, 2},
+		"503 to a PATCH of unknown outcome":  {"PATCH", "", []func() (*http.Response, error){unknown, says(200)}, 1},
+		"503 to a POST of unknown outcome":   {"POST", "", []func() (*http.Response, error){unknown, says(201)}, 1},
+		"the same with an Idempotency-Key":   {"POST", "k", []func() (*http.Response, error){unknown, says(201)}, 2},
+		"503 to a PUT of unknown outcome":    {"PUT", "", []func() (*http.Response, error){unknown, says(200)}, 2},
 		"503 to a POST that may be done":     {"POST", "", []func() (*http.Response, error){says(503)}, 1},
 		"503 to a GET":                       {"GET", "", []func() (*http.Response, error){says(503), says(200)}, 2},
 		"bad gateway to a PUT":               {"PUT", "", []func() (*http.Response, error){says(502), says(200)}, 2},
@@ -193,5 +202,26 @@ func TestRetryRepeatable(t *testing.T) {
 	retry.Repeatable = func(request *http.Request) bool { return request.Method == http.MethodPost }
 	if _, err := retry.Do(request(t, "POST", "body")); err != nil || len(doer.bodies) != 2 {
 		t.Errorf("%d requests, %v", len(doer.bodies), err)
+	}
+}
+
+// Of a request that may have been done the caller reads why it was not repeated.
+func TestRetryOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	retry, doer, _ := retrying(unknown, says(200))
+	response, err := retry.Do(request(t, "POST", "body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	failure, ok := errors.AsType[*APIError](Check(response, body))
+	if err != nil || !ok || failure.Code != CodeOutcomeUnknown || failure.RetryAfter != time.Second || len(doer.bodies) != 1 {
+		t.Errorf("%d requests, and %v: %v", len(doer.bodies), failure, err)
+	}
+	login := request(t, "POST", "body")
+	login.URL.Path = tokenPath
+	retry, doer, _ = retrying(unknown, says(200))
+	if response, err := retry.Do(login); err != nil || response.StatusCode != 200 || len(doer.bodies) != 2 {
+		t.Errorf("a login: %v, %v after %d requests", response, err, len(doer.bodies))
 	}
 }

@@ -56,6 +56,23 @@ func (q *Queries) ConfigDelete(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const configHasKey = `-- name: ConfigHasKey :one
+SELECT EXISTS (SELECT FROM integration_configs WHERE api_key_hash = ANY ($1::bytea[]) AND id <> $2)
+`
+
+type ConfigHasKeyParams struct {
+	Hashes [][]byte
+	ID     uuid.UUID
+}
+
+// Whether a config other than this one has the key with these hashes.
+func (q *Queries) ConfigHasKey(ctx context.Context, arg ConfigHasKeyParams) (bool, error) {
+	row := q.db.QueryRow(ctx, configHasKey, arg.Hashes, arg.ID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const configInsert = `-- name: ConfigInsert :exec
 INSERT INTO integration_configs (
     name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id

@@ -160,7 +160,7 @@ SELECT
 FROM departments d
 JOIN hospitals h ON h.id = d.hospital_id
 LEFT JOIN departments p ON p.id = d.parent_id
-LEFT JOIN users m ON m.id = d.manager_id
+LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
 WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
   AND ($2::uuid IS NULL OR d.id = $2)
   AND ($3::uuid IS NULL OR d.hospital_id = $3)

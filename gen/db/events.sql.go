@@ -258,6 +258,9 @@ func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64
 }
 
 const eventInsert = `-- name: EventInsert :many
+WITH patience AS MATERIALIZED (
+    SELECT set_config('lock_timeout', CASE WHEN $14::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
+)
 INSERT INTO events (
     id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
     hospital_id, sender_kind, sender_id, client_ip, request_id
@@ -272,7 +275,8 @@ FROM (
         unnest($9::text[]) AS encounter_id, unnest($10::text[]) AS patient_identifier,
         unnest($11::text[]) AS payload, unnest($12::text[]) AS source_event_id,
         unnest($13::integer[]) AS request
-) e
+) e, patience p
+WHERE p.lock_timeout IS NOT NULL
 ON CONFLICT DO NOTHING
 RETURNING id, received_at
 `
@@ -291,6 +295,7 @@ type EventInsertParams struct {
 	Payloads           []string
 	SourceEventIds     []string
 	Requests           []int32
+	Impatient          bool
 }
 
 type EventInsertRow struct {
@@ -301,7 +306,8 @@ type EventInsertRow struct {
 // Stores events in the order of the lists and tells which are new. One whose source_event_id is known
 // already is left out, and so is one whose id is: the same statement again, after the answer to the first
 // was lost. Element i of each list belongs together. What came with one request is given once, in lists of
-// their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital.
+// their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital. Impatient,
+// it soon gives up where another transaction is about to store one of the same events.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Hospitals,
@@ -317,6 +323,7 @@ func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]Eve
 		arg.Payloads,
 		arg.SourceEventIds,
 		arg.Requests,
+		arg.Impatient,
 	)
 	if err != nil {
 		return nil, err

@@ -386,16 +386,22 @@ func (q *Queries) JourneyLock(ctx context.Context, arg JourneyLockParams) (Journ
 const journeyLockOf = `-- name: JourneyLockOf :one
 SELECT j.id
 FROM journey_instances j
-WHERE j.id = $1 OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1)
+WHERE (j.id = $1 OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1))
+  AND ($2::uuid IS NULL OR j.hospital_id = $2)
 FOR UPDATE
 `
 
+type JourneyLockOfParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
 // Locks the journey that an id means: its own, or that of one of its stages.
-func (q *Queries) JourneyLockOf(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, journeyLockOf, id)
-	var id_2 uuid.UUID
-	err := row.Scan(&id_2)
-	return id_2, err
+func (q *Queries) JourneyLockOf(ctx context.Context, arg JourneyLockOfParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, journeyLockOf, arg.ID, arg.Scope)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const journeyProgress = `-- name: JourneyProgress :many

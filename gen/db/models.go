@@ -277,6 +277,7 @@ type SurveyTemplate struct {
 
 type UsedRefreshToken struct {
 	TokenID   string
+	UsedBy    uuid.UUID
 	ExpiresAt time.Time
 }
 

@@ -8,14 +8,16 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const refreshTokenExpire = `-- name: RefreshTokenExpire :execrows
 DELETE FROM used_refresh_tokens
-WHERE token_id IN (SELECT t.token_id FROM used_refresh_tokens t WHERE t.expires_at < now() LIMIT $1::integer)
+WHERE token_id IN (SELECT t.token_id FROM used_refresh_tokens t WHERE t.expires_at < now() - interval '1 hour' LIMIT $1::integer)
 `
 
-// Forgets some of those that have expired.
+// Forgets some of those that have expired, a while ago: whether a token has, the servers' clocks tell.
 func (q *Queries) RefreshTokenExpire(ctx context.Context, most int32) (int64, error) {
 	result, err := q.db.Exec(ctx, refreshTokenExpire, most)
 	if err != nil {
@@ -24,22 +26,24 @@ func (q *Queries) RefreshTokenExpire(ctx context.Context, most int32) (int64, er
 	return result.RowsAffected(), nil
 }
 
-const refreshTokenUse = `-- name: RefreshTokenUse :execrows
-INSERT INTO used_refresh_tokens (token_id, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
+const refreshTokenUse = `-- name: RefreshTokenUse :one
+INSERT INTO used_refresh_tokens (token_id, used_by, expires_at) VALUES ($1, $2, $3)
+ON CONFLICT (token_id) DO UPDATE SET used_by = used_refresh_tokens.used_by
+RETURNING used_by
 `
 
 type RefreshTokenUseParams struct {
 	TokenID   string
+	UsedBy    uuid.UUID
 	ExpiresAt time.Time
 }
 
-// Uses a refresh token up; no row if it was used before.
-func (q *Queries) RefreshTokenUse(ctx context.Context, arg RefreshTokenUseParams) (int64, error) {
-	result, err := q.db.Exec(ctx, refreshTokenUse, arg.TokenID, arg.ExpiresAt)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// Uses a refresh token up, and tells whose use that was: another's if it was used before.
+func (q *Queries) RefreshTokenUse(ctx context.Context, arg RefreshTokenUseParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, refreshTokenUse, arg.TokenID, arg.UsedBy, arg.ExpiresAt)
+	var used_by uuid.UUID
+	err := row.Scan(&used_by)
+	return used_by, err
 }
 
 const refreshTokenUsed = `-- name: RefreshTokenUsed :one

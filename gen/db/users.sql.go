@@ -86,13 +86,23 @@ func (q *Queries) UserDelete(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const userEndTokens = `-- name: UserEndTokens :exec
-UPDATE users SET token_version = token_version + 1 WHERE id = $1
+const userEndTokens = `-- name: UserEndTokens :execrows
+UPDATE users SET token_version = token_version + 1
+WHERE id = $1 AND token_version = coalesce($2, token_version)
 `
 
-func (q *Queries) UserEndTokens(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, userEndTokens, id)
-	return err
+type UserEndTokensParams struct {
+	ID           uuid.UUID
+	TokenVersion *int32
+}
+
+// Ends every token issued before or, with a version, those of that version, once.
+func (q *Queries) UserEndTokens(ctx context.Context, arg UserEndTokensParams) (int64, error) {
+	result, err := q.db.Exec(ctx, userEndTokens, arg.ID, arg.TokenVersion)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const userForLogin = `-- name: UserForLogin :one

@@ -1,0 +1,21 @@
+package tests
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// A process that is not ready says so, and its log says why, under the request's id.
+func TestNotReadyIsLoggedWithItsRequest(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.exec("UPDATE schema_migrations SET dirty = true")
+	a := s.expect(t, http.StatusServiceUnavailable, "GET", "/readyz", "", nil)
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"not ready"`) && strings.Contains(line, a.header.Get("X-Request-ID")) && strings.Contains(line, "stopped half way") {
+			return
+		}
+	}
+	t.Errorf("the log is %s", s.log)
+}
