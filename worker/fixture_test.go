@@ -40,7 +40,10 @@ func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 	t.Helper()
 	url := dbtest.New(t)
 	open := func(name string) *queries.DB {
-		database, err := queries.Open(t.Context(), url, queries.Options{Name: name})
+		database, err := queries.Open(t.Context(), url, queries.Options{
+			// However busy the machine is that tests this, its slowness is not what is tested.
+			Name: name, LockTimeout: time.Minute, StatementTimeout: time.Minute, IdleInTransaction: time.Minute, AcquireTimeout: time.Minute,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
