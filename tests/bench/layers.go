@@ -26,16 +26,16 @@ var unreachableLimits = []string{
 type layered struct {
 	name          string
 	method, path  string
-	body          []byte
-	without, with *process // rate limits; neither works off events, another process does
-	users         []string // the token of each connection
+	body          func(connection int) []byte // nil: none
+	without, with *process                    // rate limits; neither works off events, another process does
+	users         []string                    // the token of each connection
 
 	free, counted         []float64 // requests a second, without limits and with
 	credential, principal []float64 // shares of a request's time, with limits
 }
 
-// prepareLayers gives each connection a user of its own, as the limit's row of one user would be a queue for
-// all connections, and no real user calls on eight of them.
+// prepareLayers gives each connection a user and a source system of its own: the row of a limit is a queue for
+// those who share it, and who sends thousands of events a second over eight connections has no such limit.
 func (b *bench) prepareLayers(without, with *process) error {
 	users := make([]string, b.connections)
 	for i := range users {
@@ -50,16 +50,23 @@ func (b *bench) prepareLayers(without, with *process) error {
 			return err
 		}
 	}
-	event := b.api.event(0, 0)
-	event["event_code"] = "NO_STAGE"
-	list := make([]object, bulk)
-	for i := range list {
-		list[i] = event
+	event := func(connection int) object {
+		o := b.api.event(0, 0)
+		o["event_code"], o["source_system"] = "NO_STAGE", fmt.Sprint("his-", connection)
+		return o
+	}
+	one, many := make([][]byte, b.connections), make([][]byte, b.connections)
+	for i := range b.connections {
+		list := make([]object, bulk)
+		for j := range list {
+			list[j] = event(i)
+		}
+		one[i], many[i] = text(event(i)), text(object{"events": list})
 	}
 	for _, l := range []layered{
 		{name: "layers: users/me", method: "GET", path: "/api/auth/users/me/"},
-		{name: "layers: one event", method: "POST", path: "/api/integrations/events/", body: text(event)},
-		{name: "layers: bulk of 1,000 events", method: "POST", path: "/api/integrations/events/bulk_create/", body: text(object{"events": list})},
+		{name: "layers: one event", method: "POST", path: "/api/integrations/events/", body: func(i int) []byte { return one[i] }},
+		{name: "layers: bulk of 1,000 events", method: "POST", path: "/api/integrations/events/bulk_create/", body: func(i int) []byte { return many[i] }},
 	} {
 		l.without, l.with, l.users = without, with, users
 		b.layered = append(b.layered, &l)
@@ -121,7 +128,13 @@ func (b *bench) ask(l *layered, p *process) (float64, error) {
 	for i, token := range l.users {
 		users[i] = b.api.as(p.url, token)
 	}
-	rate, err := b.rate(func(connection, _ int) error { return users[connection].call(l.method, l.path, l.body, nil) })
+	rate, err := b.rate(func(connection, _ int) error {
+		var body any
+		if l.body != nil {
+			body = l.body(connection)
+		}
+		return users[connection].call(l.method, l.path, body, nil)
+	})
 	return rate, errors.Join(err, b.settle())
 }
 
