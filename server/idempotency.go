@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
@@ -34,8 +36,17 @@ func again(ctx context.Context, f func() error) error {
 			}
 			return err
 		}
+		if queries.Retryable(err) { // the other transaction is to be through by then, or both meet again
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(try) * (undonePause + rand.N(undonePause))):
+			}
+		}
 	}
 }
+
+// undonePause is about how long to leave the database to the transaction for whose sake one was undone.
+const undonePause = 100 * time.Millisecond
 
 // idempotent answers with what f does, which may be asked again.
 func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
