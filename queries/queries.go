@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"reflect"
 	"regexp"
@@ -105,14 +106,28 @@ func (d *DB) List(ctx context.Context, order Order, f func(*db.Queries) error) e
 // f gets the bound queries and nothing else. A deadlock or serialization failure runs it again,
 // three times in all, so it must not leave anything behind outside the database.
 func (d *DB) InTx(ctx context.Context, f func(*db.Queries) error) error {
+	return Again(ctx, Retryable, func() error { return d.once(ctx, f) })
+}
+
+// Again runs f and, while worth says so of its error, once more, three times in all.
+func Again(ctx context.Context, worth func(error) bool, f func() error) error {
 	const tries = 3
 	for try := 1; ; try++ {
-		err := d.once(ctx, f)
-		if err == nil || try == tries || !Retryable(err) || ctx.Err() != nil {
+		err := f()
+		if err == nil || try == tries || !worth(err) || ctx.Err() != nil {
 			return err
+		}
+		if Retryable(err) { // the other transaction is to be through by then, or both meet again
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(try) * (undonePause + rand.N(undonePause))):
+			}
 		}
 	}
 }
+
+// undonePause is about how long to leave the database to the transaction for whose sake one was undone.
+const undonePause = 100 * time.Millisecond
 
 func (d *DB) once(ctx context.Context, f func(*db.Queries) error) error {
 	conn, err := d.connection(ctx)
@@ -226,11 +241,11 @@ func (p planned) plan(sql string, args []any) (string, []any) {
 			plans.Store(key, made)
 		}
 	}
-	if plan := made.(plan); plan.kept {
-		return plan.sql, args
-	} else {
-		return plan.sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...) // not prepared, so planned each time
+	how := made.(plan)
+	if !how.kept {
+		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...) // not prepared, so planned each time
 	}
+	return how.sql, args
 }
 
 func (k planKey) plan() plan {

@@ -50,29 +50,6 @@ DECLARE
     excess   bigint;      -- how many calls must leave before this one may come
     leaving  timestamptz; -- the last of those
 BEGIN
-    -- Most calls are admitted and move nothing from one part of the queue to the next. For those one
-    -- statement does it all, and holds the row half as long as what follows, which decides the others. Each
-    -- clock_timestamp() here is read with the row locked, and a later reading only ever counts fewer calls.
-    IF cost = 1 THEN
-        UPDATE rate_limits r
-        SET oldest = r.oldest[1 + width_bucket(clock_timestamp() - span, r.oldest):],
-            newest = r.newest || clock_timestamp(),
-            expires_at = clock_timestamp() + span
-        WHERE r.key = rate_limit_take.key
-          AND cardinality(r.newest) BETWEEN 1 AND block - 1
-          AND r.newest[cardinality(r.newest)] <= clock_timestamp()
-          AND coalesce(r.oldest[cardinality(r.oldest)], r.newest[1]) > clock_timestamp() - span
-          AND cardinality(r.oldest) - width_bucket(clock_timestamp() - span, r.oldest)
-              + (r.next_block - r.first_block) * block + cardinality(r.newest) < quota
-        RETURNING
-            quota - cardinality(r.oldest) - (r.next_block - r.first_block) * block - cardinality(r.newest),
-            extract(epoch FROM coalesce(r.oldest[1], r.newest[1]) + span - clock_timestamp()) * 1000000, 0
-        INTO remaining, reset, wait;
-        IF FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-
     LOOP
         IF cost = 0 THEN
             SELECT * INTO l FROM rate_limits r WHERE r.key = rate_limit_take.key;

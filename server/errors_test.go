@@ -109,8 +109,8 @@ func TestAgainTellsOfLostTries(t *testing.T) {
 	}{
 		{[]error{io.EOF, nil}, 0, ""},
 		{[]error{io.EOF, queries.ErrBusy}, http.StatusServiceUnavailable, codeOutcomeUnknown},
-		{[]error{&pgconn.PgError{Code: "40P01"}, queries.ErrBusy}, http.StatusServiceUnavailable, ""},
-		{[]error{io.EOF, &pgconn.PgError{Code: "40P01"}, &pgconn.PgError{Code: "40P01"}}, http.StatusServiceUnavailable, codeOutcomeUnknown},
+		{[]error{queries.ErrBusy}, http.StatusServiceUnavailable, ""},
+		{[]error{io.EOF, io.EOF, &pgconn.PgError{Code: "40P01"}}, http.StatusServiceUnavailable, codeOutcomeUnknown},
 		{[]error{io.EOF, conflict("it was there")}, http.StatusConflict, ""},
 	} {
 		try := -1

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"math/rand/v2"
 	"net/http"
-	"time"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
@@ -19,34 +17,23 @@ type answered[Body any] struct {
 	body   Body
 }
 
-// again runs f, and runs it again, twice at most, when the connection was lost on the way, and nobody knows
-// whether f was done, or when it was undone for the sake of another transaction. So f must come to the same
-// when it was done before. That one of the tries was lost is told, if the last one came to nothing.
+// again runs f, and runs it again, twice at most, when the connection was lost on the way and nobody knows
+// whether f was done. So f must come to the same when it was done before. That one of the tries was lost is
+// told, if the last one came to nothing.
 func again(ctx context.Context, f func() error) error {
-	const tries = 3
 	var lost error
-	for try := 1; ; try++ {
+	err := queries.Again(ctx, queries.Lost, func() error {
 		err := f()
 		if queries.Lost(err) {
 			lost = err
 		}
-		if err == nil || try == tries || !queries.Lost(err) && !queries.Retryable(err) || ctx.Err() != nil {
-			if lost != nil && err != nil && explain(err).status == http.StatusServiceUnavailable {
-				return lost
-			}
-			return err
-		}
-		if queries.Retryable(err) { // the other transaction is to be through by then, or both meet again
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Duration(try) * (undonePause + rand.N(undonePause))):
-			}
-		}
+		return err
+	})
+	if lost != nil && err != nil && explain(err).status == http.StatusServiceUnavailable {
+		return lost
 	}
+	return err
 }
-
-// undonePause is about how long to leave the database to the transaction for whose sake one was undone.
-const undonePause = 100 * time.Millisecond
 
 // idempotent answers with what f does, which may be asked again.
 func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {

@@ -89,10 +89,13 @@ func (in *intake) EventStored(ctx context.Context, sent db.EventStoredParams) (r
 	return rows, err
 }
 
+// insert is one statement, which is a transaction of its own, and undone and done again like one.
 func (in *intake) insert(ctx context.Context, insert db.EventInsertParams) (rows []db.EventInsertRow, err error) {
-	err = in.db.Read(ctx, func(q *db.Queries) error {
-		rows, err = q.EventInsert(ctx, insert)
-		return err
+	err = queries.Again(ctx, queries.Retryable, func() error {
+		return in.db.Read(ctx, func(q *db.Queries) (err error) {
+			rows, err = q.EventInsert(ctx, insert)
+			return err
+		})
 	})
 	return rows, err
 }

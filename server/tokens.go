@@ -131,10 +131,12 @@ func (s *Server) BlacklistToken(ctx context.Context, r api.BlacklistTokenRequest
 	return api.BlacklistToken200JSONResponse{}, s.endTokens(ctx, claims)
 }
 
+// errEnded keeps endTokens from writing an entry about nothing.
+var errEnded = errors.New("ended already")
+
 // endTokens ends the token, and every other that was issued to its user so far. When another request is doing
 // so at the same time, nothing is left to end.
 func (s *Server) endTokens(ctx context.Context, claims auth.Claims) error {
-	errEnded := errors.New("ended already")
 	version := int32(claims.Version)
 	err := s.change(ctx, func(q *db.Queries, record *audit) error {
 		record.object("user", claims.UserID, requestOf(ctx).principal.Hospital, []string{"token_version"})
