@@ -18,13 +18,14 @@ run: ## Serve and work on http://127.0.0.1:8000, with a Postgres of its own
 build: ## Build bin/px360
 	go build -trimpath -o $(BIN)/px360 .
 
+# A browser for the documentation pages: what is installed, or what the script gets.
 .PHONY: test
 test: ## Run every test
-	go test ./...
+	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test ./...
 
 .PHONY: race
 race: ## Run every test under the race detector
-	go test -race ./...
+	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test -race ./...
 
 .PHONY: lint
 lint: $(BIN)/staticcheck ## Look for mistakes and for what is not formatted

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"reflect"
 	"regexp"
@@ -322,10 +323,7 @@ type browser struct {
 // openBrowser starts a browser whose page may ask the server at origin, and nobody else.
 func openBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("the pages of the documentation are tested in Chromium, which is not installed: apt-get install chromium")
-	}
+	program := browserProgram(t)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.Env("TMPDIR="+t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 900))...)
@@ -336,11 +334,24 @@ func openBrowser(t *testing.T, origin string) *browser {
 	})
 	b := &browser{t: t, ctx: ctx}
 	must(t, chromedp.Listen(ctx, func(event any) { b.watch(event, strings.TrimPrefix(origin, "http://")) }))
-	_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
 	must(t, err)
 	_, err = chromedp.Call(ctx, audits.Enable, cdp.Empty{})
 	must(t, err)
 	return b
+}
+
+// browserProgram is the path of a Chromium or Chrome, which `make test` also gets where there is none.
+func browserProgram(t *testing.T) string {
+	t.Helper()
+	if program := os.Getenv("PX360_TEST_BROWSER"); program != "" {
+		return program
+	}
+	program, err := exec.Command("./browser.sh", "find").Output()
+	if err != nil {
+		t.Fatalf("no browser to test the pages of the documentation in (%v): run `make test`, which gets one", err)
+	}
+	return strings.TrimSpace(string(program))
 }
 
 // watch notes requests to other hosts, errors and violations of the page's policy.
