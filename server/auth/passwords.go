@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // MaxPasswordBytes bounds a password, so that hashing it costs what a hash costs
@@ -13,12 +15,13 @@ import (
 const MaxPasswordBytes = 4096
 
 const (
-	// hashesAtOnce bounds memory and processors that logins may take: each hash
-	// holds 19 MiB and one core for tens of milliseconds.
-	hashesAtOnce = 2
-	// hashPatience is how long a login queues before it is told to come again:
-	// long enough for a burst, short enough that a flood does not pile up.
-	hashPatience = time.Second
+	// maxConcurrentHashes bounds memory and processors that logins may take: each
+	// hash holds 19 MiB and one core for tens of milliseconds.
+	maxConcurrentHashes = 2
+	// hashQueueTimeout is how long a login waits for the semaphore before it is
+	// answered 503: long enough for a burst, short enough that a flood does not
+	// pile up.
+	hashQueueTimeout = time.Second
 )
 
 var (
@@ -34,12 +37,12 @@ var (
 // Passwords hashes and checks passwords, a few at a time. One value serves the
 // whole process. It is safe for concurrent use.
 type Passwords struct {
-	slots chan struct{}
+	running *semaphore.Weighted // one unit per hash being computed
 }
 
-// NewPasswords makes a Passwords with all its slots free.
+// NewPasswords makes a Passwords that computes two hashes at a time.
 func NewPasswords() *Passwords {
-	return &Passwords{slots: make(chan struct{}, hashesAtOnce)}
+	return &Passwords{running: semaphore.NewWeighted(maxConcurrentHashes)}
 }
 
 // Hash returns the argon2id hash of a password as a PHC string. It fails with
@@ -90,27 +93,18 @@ func (p *Passwords) Check(ctx context.Context, encoded, password string) (ok, re
 	return ok, ok && stored.outdated(), nil
 }
 
+// acquire waits for the semaphore. ErrBusy is the cause only of its own timeout:
+// a caller whose context ends first gets the context's error.
 func (p *Passwords) acquire(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	timer := time.NewTimer(hashPatience)
-	defer timer.Stop()
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	waiting, cancel := context.WithTimeoutCause(ctx, hashQueueTimeout, ErrBusy)
+	defer cancel()
+	err := p.running.Acquire(waiting, 1)
+	if err != nil && context.Cause(waiting) == ErrBusy {
 		return ErrBusy
 	}
+	return err
 }
 
-func (p *Passwords) release() { <-p.slots }
+func (p *Passwords) release() { p.running.Release(1) }
 
 func sameBytes(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }

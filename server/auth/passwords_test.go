@@ -193,8 +193,8 @@ func TestBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		passwords := NewPasswords()
-		for range hashesAtOnce {
-			passwords.slots <- struct{}{}
+		if !passwords.running.TryAcquire(maxConcurrentHashes) {
+			t.Fatal("a new semaphore is not free")
 		}
 		start := time.Now()
 		if _, err := passwords.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
@@ -215,14 +215,19 @@ func TestBusy(t *testing.T) {
 		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a context that has ended: %v", err)
 		}
+		ctx, cancel = context.WithTimeout(t.Context(), 2*hashQueueTimeout)
+		defer cancel()
+		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, ErrBusy) {
+			t.Errorf("a deadline after ours: %v", err)
+		}
 
 		// A slot that frees in time is taken, and given back.
 		time.AfterFunc(900*time.Millisecond, passwords.release)
 		if _, err := passwords.Hash(t.Context(), "x"); err != nil {
 			t.Errorf("after a release: %v", err)
 		}
-		if len(passwords.slots) != hashesAtOnce-1 {
-			t.Errorf("%d slots taken", len(passwords.slots))
+		if !passwords.running.TryAcquire(1) || passwords.running.TryAcquire(1) {
+			t.Errorf("not %d units of the semaphore are taken", maxConcurrentHashes-1)
 		}
 	})
 }
@@ -253,8 +258,8 @@ func TestManyAtOnce(t *testing.T) {
 	for err := range failures {
 		t.Error(err)
 	}
-	if len(passwords.slots) != 0 {
-		t.Error("a slot was not given back")
+	if !passwords.running.TryAcquire(maxConcurrentHashes) {
+		t.Error("the semaphore was not released")
 	}
 }
 
