@@ -274,3 +274,17 @@ func FuzzVerify(f *testing.F) {
 		t.Fatalf("%q passed and nobody signed it", token)
 	})
 }
+
+func BenchmarkVerify(b *testing.B) {
+	tokens := newTokens(b, newKeys(b, testKey, otherKey), someTime)
+	access, err := tokens.IssueAccess(someUserID, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tokens.Verify(access, AccessToken); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
