@@ -189,12 +189,12 @@ func (t *Tokens) issue(kind TokenType, lifetime time.Duration, userID uuid.UUID,
 	}
 	now := t.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		claimType:    string(kind),
-		claimExpiry:  now.Add(lifetime).Unix(),
-		claimIssued:  now.Unix(),
-		claimID:      hex.EncodeToString(id[:]),
-		claimUser:    userID.String(),
-		claimVersion: version,
+		"token_type": string(kind),
+		"exp":        now.Add(lifetime).Unix(),
+		"iat":        now.Unix(),
+		"jti":        hex.EncodeToString(id[:]),
+		"user_id":    userID.String(),
+		"ver":        version,
 	})
 	key := t.keys.ring[0]
 	token.Header["kid"] = key.id

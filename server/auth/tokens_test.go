@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -92,15 +91,7 @@ func TestIssueWireFormat(t *testing.T) {
 
 func decodeInto(t *testing.T, segment string, into any) {
 	t.Helper()
-	members, err := decodeSegment(segment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := json.Marshal(members)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
+	if err := decodeSegment(segment, into); err != nil {
 		t.Fatal(err)
 	}
 }
