@@ -47,7 +47,7 @@ func newKeys(t testing.TB, current, previous string) Keys {
 	return keys
 }
 
-// newTokens makes tokens whose clock stands at now.
+// newTokens makes a Tokens with a fixed clock.
 func newTokens(t testing.TB, keys Keys, now time.Time) *Tokens {
 	t.Helper()
 	tokens, err := NewTokens(keys, TokenConfig{Now: func() time.Time { return now }})

@@ -10,7 +10,7 @@ import (
 )
 
 // APIKeyPrefix starts every key that NewAPIKey makes, so that people and secret
-// scanners know one when they see it.
+// scanners recognize one.
 const APIKeyPrefix = "px360_"
 
 // NewAPIKey makes an API key of 256 random bits.
@@ -20,19 +20,20 @@ func NewAPIKey() string {
 	return APIKeyPrefix + hex.EncodeToString(random[:])
 }
 
-// KeyHasher hashes API keys for storage. Its key is derived from the server's
-// secret with a label of its own, so that neither a hash nor this key helps to
-// forge a token, and a stolen table alone cannot be searched for weak keys.
+// KeyHasher hashes API keys for storage with HMAC-SHA256. Its key is derived from
+// the server's secret by HKDF with a separate info string (domain separation), so
+// that neither a hash nor this key helps to forge a token. Without the secret, a
+// stolen table cannot be brute-forced offline.
 // It is safe for concurrent use.
 type KeyHasher struct {
-	keys []sealed // the first hashes, all match
+	keys []redacted // the first makes Hash, any may match
 }
 
 // NewKeyHasher derives the hashing key from the server's current secret and,
-// unless it is empty, from the previous one: hashes stored before the secret
-// was changed still match.
+// unless it is empty, from the previous one: hashes stored before the secret was
+// rotated still match. It fails if a secret is shorter than MinKeyBytes.
 func NewKeyHasher(current, previous []byte) (*KeyHasher, error) {
-	var keys []sealed
+	var keys []redacted
 	for _, secret := range [][]byte{current, previous} {
 		if len(secret) == 0 && len(keys) > 0 {
 			continue
@@ -44,7 +45,7 @@ func NewKeyHasher(current, previous []byte) (*KeyHasher, error) {
 		if err != nil {
 			return nil, fmt.Errorf("deriving the key for API key hashes: %w", err)
 		}
-		keys = append(keys, seal(key))
+		keys = append(keys, redact(key))
 	}
 	return &KeyHasher{keys: keys}, nil
 }
@@ -58,8 +59,8 @@ func (h *KeyHasher) Hash(key string) []byte {
 // what to look it up by.
 func (h *KeyHasher) Hashes(key string) [][]byte {
 	hashes := make([][]byte, len(h.keys))
-	for i, secret := range h.keys {
-		hashes[i] = keyedHash(secret(), key)
+	for i, hashKey := range h.keys {
+		hashes[i] = keyedHash(hashKey(), key)
 	}
 	return hashes
 }
@@ -75,6 +76,7 @@ func (h *KeyHasher) Matches(key string, stored []byte) bool {
 	return matches
 }
 
+// keyedHash is HMAC-SHA256.
 func keyedHash(secret []byte, key string) []byte {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte(key))

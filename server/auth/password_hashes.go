@@ -16,11 +16,11 @@ const (
 	argonSumBytes  = 32
 )
 
-// currentArgon follows OWASP's advice for argon2id: 19 MiB, two passes, one lane.
+// currentArgon is what OWASP recommends for argon2id: 19 MiB, two passes, one lane.
 var currentArgon = argonParams{memoryKiB: 19 << 10, passes: 2, lanes: 1}
 
-// What a stored hash may ask for. A row that somebody else wrote must not be
-// able to take four gigabytes or an hour.
+// Upper bounds on the parameters of a stored hash: a hash imported from elsewhere
+// must not take gigabytes or minutes to check (denial of service).
 const (
 	maxArgonMemoryKiB   = 64 << 10
 	maxArgonPasses      = 8
@@ -40,19 +40,20 @@ type storedHash interface {
 	outdated() bool
 }
 
-// parseStored reads a hash. Where it cannot be used it returns the decoy
-// instead, so that the caller does the same work in every case.
+// parseStored reads a hash. Where it cannot be used it returns a dummy hash
+// instead, so that the caller does the same work in every case and its timing
+// does not tell which usernames exist.
 func parseStored(encoded string) (hash storedHash, usable bool, err error) {
-	decoy := argonHash{
+	dummy := argonHash{
 		argonParams: currentArgon,
 		salt:        make([]byte, argonSaltBytes),
 		sum:         make([]byte, argonSumBytes),
 	}
 	switch {
 	case encoded == "" || encoded[0] == '!':
-		return decoy, false, nil
+		return dummy, false, nil
 	case len(encoded) > maxStoredBytes:
-		return decoy, false, ErrMalformedHash
+		return dummy, false, ErrMalformedHash
 	}
 	if hash, ok := parseArgon(encoded); ok {
 		return hash, true, nil
@@ -60,7 +61,7 @@ func parseStored(encoded string) (hash storedHash, usable bool, err error) {
 	if hash, ok := parsePBKDF2(encoded); ok {
 		return hash, true, nil
 	}
-	return decoy, false, ErrMalformedHash
+	return dummy, false, ErrMalformedHash
 }
 
 type argonParams struct {
@@ -119,8 +120,8 @@ func parseArgon(encoded string) (argonHash, bool) {
 		salt:        salt,
 		sum:         sum,
 	}
-	// One spelling per hash: this also checks the version and refuses signs,
-	// leading zeros, line breaks and stray bits.
+	// Only the canonical encoding is accepted. This also checks the version and
+	// refuses signs, leading zeros, line breaks and non-zero padding bits.
 	return hash, hash.encode() == encoded
 }
 
@@ -133,8 +134,8 @@ func boundedSetting(text, prefix string, most int) (int, bool) {
 	return number, err == nil && number >= 1 && number <= most
 }
 
-// pbkdf2Hash is what Django's default hasher writes. Users who move over keep
-// their passwords and get a hash of ours when they log in.
+// pbkdf2Hash is what Django's default hasher writes. Users migrated from Django
+// keep their passwords and are rehashed with argon2id when they log in.
 type pbkdf2Hash struct {
 	iterations int
 	salt       string // Django hashes the salt's text

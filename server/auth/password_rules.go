@@ -14,8 +14,8 @@ import (
 
 const (
 	minPasswordLength = 8
-	// maxSimilarity is Django's: a password that shares this part of its
-	// characters with an attribute is refused.
+	// maxSimilarity is Django's max_similarity: a password whose quickRatio with
+	// an attribute reaches it is refused.
 	maxSimilarity = 0.7
 )
 
@@ -72,14 +72,14 @@ func similarAttribute(password string, attributes Attributes) string {
 	return ""
 }
 
-// muchLonger is Django's shortcut: where the lengths differ that much, the ratio
-// cannot reach maxSimilarity, so the sequences need not be counted.
+// muchLonger is Django's length check: where the lengths differ that much, the
+// ratio cannot reach maxSimilarity, so the characters need not be counted.
 func muchLonger(password, value []rune) bool {
 	return len(password) >= 10*len(value) && float64(len(value)) < maxSimilarity/2*float64(len(password))
 }
 
-// quickRatio is that of Python's difflib.SequenceMatcher: how much the two have
-// in common as bags of characters, from 0 to 1.
+// quickRatio is SequenceMatcher.quick_ratio of Python's difflib: how much the two
+// have in common as multisets of characters, from 0 to 1.
 func quickRatio(a, b []rune) float64 {
 	if len(a)+len(b) == 0 {
 		return 1
@@ -98,8 +98,8 @@ func quickRatio(a, b []rune) float64 {
 	return 2 * float64(common) / float64(len(a)+len(b))
 }
 
-// splitWords is Python's re.split(r"\W+", value): empty words at the ends stay,
-// marks such as Arabic vowel signs separate.
+// splitWords is Python's re.split(r"\W+", value): it keeps empty words at the ends
+// and splits at combining marks such as Arabic vowel signs.
 func splitWords(value string) []string {
 	var words []string
 	start, inWord := 0, true
@@ -129,13 +129,13 @@ func lower(text string) string {
 }
 
 // commonPasswordsGzip is the list that comes with Django 5.2, unchanged; its
-// licence stands beside it.
+// licence is in common-passwords.LICENSE.
 //
 //go:embed common-passwords.txt.gz
 var commonPasswordsGzip []byte
 
-// commonPasswords unpacks the list when a password is first validated: most
-// processes never need it.
+// commonPasswords decompresses the list lazily, when a password is first
+// validated: most processes never need it.
 var commonPasswords = sync.OnceValue(func() map[string]struct{} {
 	set, err := readPasswordList(commonPasswordsGzip)
 	if err != nil {
@@ -144,8 +144,8 @@ var commonPasswords = sync.OnceValue(func() map[string]struct{} {
 	return set
 })
 
-func readPasswordList(packed []byte) (map[string]struct{}, error) {
-	list, err := gzip.NewReader(bytes.NewReader(packed))
+func readPasswordList(compressed []byte) (map[string]struct{}, error) {
+	list, err := gzip.NewReader(bytes.NewReader(compressed))
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// MaxPasswordBytes bounds a password, so that hashing it costs what a hash costs
-// and not what a megabyte costs.
+// MaxPasswordBytes bounds a password, so that a long one does not make hashing
+// slower.
 const MaxPasswordBytes = 4096
 
 const (
@@ -67,9 +67,9 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 // which ok then says is the right one.
 //
 // An empty hash or one that starts with "!" (Django's unusable password) matches
-// nothing but costs as much as one of ours: call Check with an empty hash for
-// an unknown user, so that time does not tell who exists. Only a user moved over
-// from Django who never logged in since takes longer.
+// nothing but takes as long as one of ours: call Check with an empty hash for
+// an unknown user, against user enumeration by timing. Only a user migrated from
+// Django who has not logged in since takes longer.
 //
 // It fails with ErrTooLong, ErrBusy, ErrMalformedHash or the context's error.
 func (p *Passwords) Check(ctx context.Context, encoded, password string) (ok, rehash bool, err error) {

@@ -81,7 +81,7 @@ func TestCheckDjangoHashes(t *testing.T) {
 			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
 		if strings.Contains(vector.Encoded, "$1000000$") {
-			continue // once is slow enough
+			continue // a million iterations: check them once
 		}
 		wrong := "x" + vector.Password[:min(len(vector.Password), 100)]
 		if wrong == vector.Password {
@@ -105,14 +105,14 @@ func TestCheckUnusable(t *testing.T) {
 	}
 }
 
-// Time is not measured here, which would make a test that fails at night; that
-// the same work is done for every unusable hash is what can be held.
+// Timing is not measured, which would be flaky: the test asserts that the same
+// work is done for every unusable hash.
 func TestUnusableHashesDoTheWork(t *testing.T) {
 	t.Parallel()
 	for _, encoded := range []string{"", "!x", "gibberish", "$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$c3Vtc3Vtc3Vtc3Vtc3U"} {
 		hash, usable, _ := parseStored(encoded)
-		decoy, isArgon := hash.(argonHash)
-		if usable || !isArgon || decoy.outdated() {
+		dummy, isArgon := hash.(argonHash)
+		if usable || !isArgon || dummy.outdated() {
 			t.Errorf("%q: usable %v, hash %+v", encoded, usable, hash)
 		}
 	}
@@ -126,11 +126,11 @@ func TestCheckMalformed(t *testing.T) {
 		good = "$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + sum
 	)
 	if _, ok := parseArgon(good); !ok {
-		t.Fatal("the pattern of the bad ones is bad itself")
+		t.Fatal("the valid hash that the malformed ones vary does not parse")
 	}
 	pbkdf2Sum := "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 	if _, ok := parsePBKDF2("pbkdf2_sha256$1$salt$" + pbkdf2Sum); !ok {
-		t.Fatal("the pattern of the bad ones is bad itself")
+		t.Fatal("the valid hash that the malformed ones vary does not parse")
 	}
 	for _, encoded := range []string{
 		"x", "$", "$$$", "$$$$$", "plaintext", " " + good, good + "$", good + "\n",
@@ -153,7 +153,7 @@ func TestCheckMalformed(t *testing.T) {
 		"$argon2id$v=19$m=64,t=1,p=1$$" + sum,
 		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$",
 		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "==$" + sum,
-		"$argon2id$v=19$m=64,t=1,p=1$" + salt[:21] + "B$" + sum, // stray bits
+		"$argon2id$v=19$m=64,t=1,p=1$" + salt[:21] + "B$" + sum, // non-zero padding bits
 		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + strings.Repeat("A", 2000),
 		"argon2$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + sum,
 		"pbkdf2_sha1$1$salt$" + pbkdf2Sum,
@@ -242,7 +242,7 @@ func TestManyAtOnce(t *testing.T) {
 			password := fmt.Sprint("password ", i)
 			encoded, err := passwords.Hash(t.Context(), password)
 			if errors.Is(err, ErrBusy) {
-				return // a slow machine may refuse, and must refuse so
+				return // expected on a slow machine
 			}
 			if err != nil {
 				failures <- err

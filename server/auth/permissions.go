@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Audience is who a permission is open to, PX Admins always among the users.
+// Audience is who has a permission. PX Admins always have it.
 type Audience int
 
 const (
-	// RoleHolders are users of a hospital with one of the rule's roles. The zero
-	// value is the strictest: a rule that names nobody is for PX Admins alone.
+	// RoleHolders are users of a hospital with one of the rule's roles. It is the
+	// zero value (deny by default): a rule without roles is for PX Admins alone.
 	RoleHolders Audience = iota
-	Everyone             // also strangers and API keys
-	Users                // every user, whatever their scope shows them
+	Everyone             // also anonymous clients and API keys
+	Users                // every user, with or without a hospital
 	Members              // every user of a hospital
 )
 
@@ -26,8 +26,8 @@ type Rule struct {
 	Meaning    string
 }
 
-// permissions is the whole policy on who may do what. Which rows they may do it to
-// is Principal.Scope's matter.
+// permissions is the whole access policy. It says which operations a principal may
+// call; Principal.Scope says on which rows.
 var permissions = []Rule{
 	{Permission: "public", Audience: Everyone, Meaning: "needs no authentication"},
 	{Permission: "authenticated", Audience: Users, Meaning: "what every user may do, such as their own profile"},
@@ -50,7 +50,7 @@ var permissions = []Rule{
 	{Permission: "templates.read", Audience: Users, Meaning: "list and show journey, stage and survey templates"},
 	{Permission: "templates.write", Roles: coordinators, Meaning: "create, change and delete journey, stage and survey templates"},
 	{Permission: "journeys.read", Audience: Users, Meaning: "list and show journey and stage instances"},
-	{Permission: "journeys.write", Roles: journeyKeepers, Meaning: "create, change and delete journey and stage instances"},
+	{Permission: "journeys.write", Roles: journeyEditors, Meaning: "create, change and delete journey and stage instances"},
 
 	{Permission: "events.send", Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
 	{Permission: "events.manage", Meaning: "list, show and reprocess events"},
@@ -61,7 +61,7 @@ var permissions = []Rule{
 var (
 	hospitalAdmins = []string{RoleHospitalAdmin}
 	coordinators   = []string{RoleHospitalAdmin, RolePXCoordinator}
-	journeyKeepers = []string{RoleHospitalAdmin, RolePXCoordinator, RoleDepartmentManager}
+	journeyEditors = []string{RoleHospitalAdmin, RolePXCoordinator, RoleDepartmentManager}
 )
 
 // Permissions returns the table, for printing.
@@ -79,13 +79,14 @@ func Known(permission string) bool {
 	return found
 }
 
-// MembersOnly reports whether, of users, a permission is open to those of any hospital and to PX Admins.
+// MembersOnly reports whether the only users with a permission are those of a
+// hospital and PX Admins.
 func MembersOnly(permission string) bool {
 	rule, found := ruleOf(permission)
 	return found && rule.Audience == Members
 }
 
-// May reports whether the principal has a permission. Nobody has an unknown one.
+// May reports whether the principal has a permission. An unknown one is denied.
 func (p Principal) May(permission string) bool {
 	rule, found := ruleOf(permission)
 	if !found {
@@ -93,7 +94,7 @@ func (p Principal) May(permission string) bool {
 	}
 	switch p.Kind {
 	case KindUser:
-		return p.IsPXAdmin() || p.passes(rule)
+		return p.IsPXAdmin() || p.userMay(rule)
 	case KindAPIKey:
 		return rule.APIKeys || rule.Audience == Everyone
 	default:
@@ -101,20 +102,20 @@ func (p Principal) May(permission string) bool {
 	}
 }
 
-// passes is the table as it applies to a user who is no PX Admin.
-func (p Principal) passes(rule Rule) bool {
+// userMay applies a rule to a user who is not a PX Admin.
+func (p Principal) userMay(rule Rule) bool {
 	switch rule.Audience {
 	case Everyone, Users:
 		return true
 	case Members:
 		return p.Hospital != nil
 	default:
-		// Roles work within a hospital: without one there is nothing to write.
+		// Roles are scoped to a hospital: a user without one has no rows to write.
 		return p.Hospital != nil && slices.ContainsFunc(rule.Roles, p.HasRole)
 	}
 }
 
-// Who says in words who has the permission, for the documentation.
+// Who describes who has the permission, for the documentation.
 func (r Rule) Who() string {
 	var who []string
 	switch r.Audience {

@@ -10,26 +10,26 @@ import (
 func TestMay(t *testing.T) {
 	t.Parallel()
 	principals := map[string]Principal{
-		"px":       userWith(nil, RolePXAdmin),
-		"admin":    userWith(&hospitalA, RoleHospitalAdmin),
-		"coord":    userWith(&hospitalA, RolePXCoordinator),
-		"manager":  userWith(&hospitalA, RoleDepartmentManager),
-		"doctor":   userWith(&hospitalA, RolePhysician),
-		"nurse":    userWith(&hospitalA, RoleNurse),
-		"staff":    userWith(&hospitalA, RoleStaff),
-		"viewer":   userWith(&hospitalA, RoleViewer),
-		"none":     userWith(&hospitalA),
-		"homeless": userWith(nil, RoleHospitalAdmin),
-		"neither":  userWith(nil),
-		"key":      apiKeyOf(&hospitalA),
-		"keyall":   apiKeyOf(nil),
-		"stranger": {},
-		"liar":     {Roles: []string{RolePXAdmin}, Hospital: &hospitalA}, // of no kind
-		"keyliar":  {Kind: KindAPIKey, Roles: []string{RolePXAdmin}, Hospital: &hospitalA},
+		"px":         userWith(nil, RolePXAdmin),
+		"admin":      userWith(&hospitalA, RoleHospitalAdmin),
+		"coord":      userWith(&hospitalA, RolePXCoordinator),
+		"manager":    userWith(&hospitalA, RoleDepartmentManager),
+		"doctor":     userWith(&hospitalA, RolePhysician),
+		"nurse":      userWith(&hospitalA, RoleNurse),
+		"staff":      userWith(&hospitalA, RoleStaff),
+		"viewer":     userWith(&hospitalA, RoleViewer),
+		"none":       userWith(&hospitalA),
+		"nohospital": userWith(nil, RoleHospitalAdmin),
+		"neither":    userWith(nil),
+		"key":        apiKeyOf(&hospitalA),
+		"keyall":     apiKeyOf(nil),
+		"anonymous":  {},
+		"nokind":     {Roles: []string{RolePXAdmin}, Hospital: &hospitalA}, // of no kind
+		"keyrole":    {Kind: KindAPIKey, Roles: []string{RolePXAdmin}, Hospital: &hospitalA},
 	}
 	members := []string{"px", "admin", "coord", "manager", "doctor", "nurse", "staff", "viewer", "none"}
-	users := append(slices.Clone(members), "homeless", "neither")
-	everyone := append(slices.Clone(users), "key", "keyall", "stranger", "liar", "keyliar")
+	users := append(slices.Clone(members), "nohospital", "neither")
+	everyone := append(slices.Clone(users), "key", "keyall", "anonymous", "nokind", "keyrole")
 	matrix := map[string][]string{
 		"public":            everyone,
 		"authenticated":     users,
@@ -50,11 +50,11 @@ func TestMay(t *testing.T) {
 		"templates.write":   {"px", "admin", "coord"},
 		"journeys.read":     users,
 		"journeys.write":    {"px", "admin", "coord", "manager"},
-		"events.send":       append(slices.Clone(members), "key", "keyall", "keyliar"),
+		"events.send":       append(slices.Clone(members), "key", "keyall", "keyrole"),
 		"events.manage":     {"px"},
 		"configs.manage":    {"px"},
 		"audit.read":        {"px", "admin"},
-		// Unknown ones are nobody's.
+		// Unknown ones are denied.
 		"": nil, "Public": nil, "patients": nil, "patients.delete": nil,
 	}
 	for permission, allowed := range matrix {

@@ -1,6 +1,6 @@
-// Package auth knows who calls and what they may do: tokens, passwords, API
-// keys, principals and the table of permissions. It knows neither the database
-// nor HTTP.
+// Package auth does authentication and authorization: tokens, passwords, API
+// keys, principals and the table of permissions. It depends on neither the
+// database nor HTTP.
 package auth
 
 import (
@@ -29,21 +29,20 @@ func RoleNames() []string {
 	}
 }
 
-// Kind says what a principal proved to be.
+// Kind says how a principal authenticated.
 type Kind int
 
 const (
-	KindAnonymous Kind = iota // proved nothing
-	KindUser                  // showed an access token
-	KindAPIKey                // showed the key of an active config
+	KindAnonymous Kind = iota // no credentials
+	KindUser                  // an access token
+	KindAPIKey                // the key of an active config
 )
 
-// Principal is who makes a request, as read from the database for this request;
-// nothing in it comes from a token's claims but the user's id. The zero value is
-// a stranger.
+// Principal is who makes a request, as read from the database for this request:
+// only the user's id comes from a token's claims. The zero value is anonymous.
 type Principal struct {
 	Kind       Kind
-	Hospital   *uuid.UUID // nil: none, or for an API key every one
+	Hospital   *uuid.UUID // nil: none, or for an API key all hospitals
 	Department *uuid.UUID
 
 	// Of a user.
@@ -65,10 +64,10 @@ func (p Principal) HasRole(role string) bool {
 // IsPXAdmin reports whether the principal sees and does everything.
 func (p Principal) IsPXAdmin() bool { return p.HasRole(RolePXAdmin) }
 
-// Scope is the hospital whose rows the principal sees: nil for every hospital,
-// which are PX Admins and API keys of a config for all. A user with neither
-// hospital nor PX Admin role gets the nil UUID, which matches no row, and so does
-// a stranger: a query that forgets the difference shows nothing, not everything.
+// Scope is the hospital whose rows the principal sees: nil means all hospitals,
+// for PX Admins and for API keys of a config without a hospital. A user with
+// neither hospital nor PX Admin role and an anonymous principal get uuid.Nil,
+// which matches no row: a query that does not tell them apart fails closed.
 func (p Principal) Scope() *uuid.UUID {
 	if p.IsPXAdmin() {
 		return nil
@@ -84,9 +83,9 @@ func (p Principal) Scope() *uuid.UUID {
 }
 
 // MayAssign reports whether the principal may give all of these roles to users
-// in its scope or take them away. It also decides whom it may change: nobody
-// changes, deactivates, deletes or sets the password of a user holding a role
-// that they could not assign.
+// in its scope or revoke them. Ask it also before changing a user: a principal
+// may not change, deactivate, delete or set the password of a user holding a role
+// that it could not assign (privilege escalation).
 func (p Principal) MayAssign(roles ...string) bool {
 	if !p.May("roles.assign") {
 		return false

@@ -33,8 +33,8 @@ func TestScope(t *testing.T) {
 		{"no role", userWith(&hospitalA), &hospitalA},
 		{"no hospital", userWith(nil, RoleHospitalAdmin), &nothing},
 		{"neither", userWith(nil), &nothing},
-		{"stranger", Principal{}, &nothing},
-		{"stranger with a hospital and a role", Principal{Hospital: &hospitalA, Roles: []string{RolePXAdmin}}, &nothing},
+		{"anonymous", Principal{}, &nothing},
+		{"anonymous with a hospital and a role", Principal{Hospital: &hospitalA, Roles: []string{RolePXAdmin}}, &nothing},
 		{"API key of a hospital", apiKeyOf(&hospitalA), &hospitalA},
 		{"API key for all", apiKeyOf(nil), nil},
 		{"API key of no config", Principal{Kind: KindAPIKey}, &nothing},
@@ -45,7 +45,7 @@ func TestScope(t *testing.T) {
 			t.Errorf("%s: %v, not %v", test.name, got, test.want)
 		}
 	}
-	// Writing through a scope reaches nobody else.
+	// Scope returns a copy: writing to it changes no principal.
 	*userWith(&hospitalA).Scope() = uuid.Max
 	*userWith(nil).Scope() = uuid.Max
 	if hospitalA == uuid.Max || *userWith(nil).Scope() != uuid.Nil {
@@ -72,7 +72,7 @@ func TestMayAssign(t *testing.T) {
 		{"Coordinator", userWith(&hospitalA, RolePXCoordinator), []string{RoleViewer}, false},
 		{"no role", userWith(&hospitalA), nil, false},
 		{"API key", apiKeyOf(&hospitalA), []string{RoleViewer}, false},
-		{"stranger", Principal{}, nil, false},
+		{"anonymous", Principal{}, nil, false},
 	} {
 		if got := test.principal.MayAssign(test.roles...); got != test.want {
 			t.Errorf("%s: %v", test.name, got)

@@ -29,8 +29,8 @@ type TokenType string
 const (
 	AccessToken  TokenType = "access"
 	RefreshToken TokenType = "refresh"
-	// AnyToken asks Verify not to look at the type, as SimpleJWT's
-	// token/verify/ does. No token carries it.
+	// AnyToken makes Verify accept any type, as SimpleJWT's token/verify/ does. It
+	// is never a token's own type.
 	AnyToken TokenType = ""
 )
 
@@ -41,8 +41,8 @@ type TokenError struct{ Message string }
 
 func (e *TokenError) Error() string { return e.Message }
 
-// The reasons for which Verify refuses a token. SimpleJWT answers ErrTokenNoUser
-// as the whole detail, the others as a message of a token class.
+// Why Verify refuses a token. SimpleJWT answers ErrTokenNoUser as the whole
+// detail, the others in the messages of a token class.
 var (
 	ErrTokenInvalid   = &TokenError{"Token is invalid"}
 	ErrTokenExpired   = &TokenError{"Token is expired"}
@@ -53,21 +53,21 @@ var (
 	ErrTokenNoUser    = &TokenError{"Token contained no recognizable user identification"}
 )
 
-// Keys are the signing keys: the first signs, all verify.
+// Keys is a key ring: the first key signs, all verify (key rotation).
 type Keys struct {
 	ring []tokenKey
 }
 
 type tokenKey struct {
 	id     string
-	secret sealed
+	secret redacted
 }
 
-// sealed holds a secret where fmt cannot reach it: unexported fields and what
-// pointers lead to are printed by some verb, what a function has captured by none.
-type sealed func() []byte
+// redacted keeps a secret out of logs. Some fmt verb prints even unexported fields
+// and what pointers refer to, but none prints the variables of a closure.
+type redacted func() []byte
 
-func seal(secret []byte) sealed {
+func redact(secret []byte) redacted {
 	secret = bytes.Clone(secret)
 	return func() []byte { return secret }
 }
@@ -87,13 +87,13 @@ func NewKeys(current, previous []byte) (Keys, error) {
 		if err != nil {
 			return Keys{}, err
 		}
-		keys.ring = append(keys.ring, tokenKey{id: id, secret: seal(secret)})
+		keys.ring = append(keys.ring, tokenKey{id: id, secret: redact(secret)})
 	}
 	return keys, nil
 }
 
-// keyID is public, it stands in every token: so it is derived one-way, with a
-// label that nothing else uses. 64 bits are plenty to tell two keys apart.
+// keyID is public (the kid of every token), so it is derived one-way, by HKDF with
+// an info string that nothing else uses. 64 bits suffice to tell two keys apart.
 func keyID(secret []byte) (string, error) {
 	id, err := hkdf.Key(sha256.New, secret, nil, "px360 token key id", 8)
 	if err != nil {
@@ -102,8 +102,8 @@ func keyID(secret []byte) (string, error) {
 	return hex.EncodeToString(id), nil
 }
 
-// candidates are the keys that may have signed a token with this kid. Without
-// one (SimpleJWT writes none) it may be any of them; an unknown one is nobody's.
+// candidates are the keys that may have signed a token with this kid: any of them
+// without one (SimpleJWT writes none), none of them if it is unknown.
 func (k Keys) candidates(kid string, present bool) []tokenKey {
 	if !present {
 		return k.ring
@@ -152,7 +152,7 @@ func NewTokens(keys Keys, config TokenConfig) (*Tokens, error) {
 	if tokens.now == nil {
 		tokens.now = time.Now
 	}
-	// Claims count whole seconds: anything shorter would be born expired.
+	// Claims count whole seconds: with anything shorter, exp could equal iat.
 	if tokens.accessLifetime < time.Second || tokens.refreshLifetime < time.Second {
 		return nil, errors.New("a token lifetime is at least one second")
 	}
@@ -173,8 +173,8 @@ func (t *Tokens) Issue(userID uuid.UUID, version int) (access, refresh string, e
 	return access, refresh, nil
 }
 
-// IssueAccess makes an access token alone: what a refresh without rotation
-// answers.
+// IssueAccess makes an access token alone, for a refresh without rotation of the
+// refresh token.
 func (t *Tokens) IssueAccess(userID uuid.UUID, version int) (string, error) {
 	return t.issue(AccessToken, t.accessLifetime, userID, version)
 }

@@ -192,7 +192,7 @@ func TestKeyRing(t *testing.T) {
 	}{
 		{"fresh", newer, fresh, true},
 		{"of the previous key", newer, old, true},
-		{"of a key to come", older, fresh, false},
+		{"of a newer key", older, fresh, false},
 		{"current, no kid", newer, sign(plainHead, payload, testKey), true},
 		{"previous, no kid", newer, sign(plainHead, payload, otherKey), true},
 		{"kid of the other key", newer, sign(head(kidOf(otherKey)), payload, testKey), false},
@@ -205,7 +205,7 @@ func TestKeyRing(t *testing.T) {
 	}
 }
 
-// What is printed by accident shows no secret.
+// No fmt verb prints a secret.
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t, testKey, otherKey)
@@ -255,14 +255,14 @@ func FuzzVerify(f *testing.F) {
 		if wanted != "" && string(claims.Type) != wanted {
 			t.Fatalf("%q passed as %q", token, wanted)
 		}
-		// Whatever passes is exactly what a holder of a key would have written.
+		// Whatever passes is the canonical encoding, signed with one of the keys.
 		header, payload, _, _ := splitToken(token)
 		for _, key := range []string{testKey, otherKey} {
 			if sign(unb64(t, header), unb64(t, payload), key) == token {
 				return
 			}
 		}
-		t.Fatalf("%q passed and nobody signed it", token)
+		t.Fatalf("%q passed without a valid signature", token)
 	})
 }
 

@@ -96,13 +96,13 @@ func TestVerifyStrictClaims(t *testing.T) {
 		"token_type": `"access"`, "exp": fmt.Sprint(someExp), "iat": fmt.Sprint(someIat),
 		"jti": `"` + someJTI + `"`, "user_id": `"` + someUser + `"`, "ver": "5",
 	}
-	const gone = ""
+	const absent = ""
 	for _, test := range []struct {
 		claim, value string
 		want         error
 	}{
 		{"ver", "5", nil},
-		{"ver", gone, nil},
+		{"ver", absent, nil},
 		{"ver", "-1", ErrTokenInvalid},
 		{"ver", "1.0", ErrTokenInvalid},
 		{"ver", `"5"`, ErrTokenInvalid},
@@ -118,8 +118,8 @@ func TestVerifyStrictClaims(t *testing.T) {
 		{"exp", "true", ErrTokenInvalid},
 		{"exp", "null", ErrTokenInvalid},
 		{"exp", "0", ErrTokenExpired},
-		{"exp", gone, ErrTokenNoExpiry},
-		{"iat", gone, ErrTokenInvalid},
+		{"exp", absent, ErrTokenNoExpiry},
+		{"iat", absent, ErrTokenInvalid},
 		{"iat", "null", ErrTokenInvalid},
 		{"iat", fmt.Sprintf(`"%d"`, someIat), ErrTokenInvalid},
 		{"iat", fmt.Sprint(someTime.Unix() + 30), nil},
@@ -127,19 +127,19 @@ func TestVerifyStrictClaims(t *testing.T) {
 		{"nbf", fmt.Sprint(someTime.Unix() + 30), nil},
 		{"nbf", fmt.Sprint(someTime.Unix() + 31), ErrTokenInvalid},
 		{"nbf", `"x"`, ErrTokenInvalid},
-		{"jti", gone, ErrTokenNoID},
+		{"jti", absent, ErrTokenNoID},
 		{"jti", `""`, ErrTokenInvalid},
 		{"jti", "null", ErrTokenInvalid},
 		{"jti", "5", ErrTokenInvalid},
 		{"jti", `"a\u0000"`, ErrTokenInvalid},
 		{"jti", `"` + strings.Repeat("a", 64) + `"`, nil},
 		{"jti", `"` + strings.Repeat("a", 65) + `"`, ErrTokenInvalid},
-		{"token_type", gone, ErrTokenNoType},
+		{"token_type", absent, ErrTokenNoType},
 		{"token_type", "null", ErrTokenWrongType},
 		{"token_type", `""`, ErrTokenWrongType},
 		{"token_type", `"refresh"`, ErrTokenWrongType},
 		{"token_type", `"Access"`, ErrTokenWrongType},
-		{"user_id", gone, ErrTokenNoUser},
+		{"user_id", absent, ErrTokenNoUser},
 		{"user_id", "null", ErrTokenNoUser},
 		{"user_id", "1", ErrTokenNoUser},
 		{"user_id", `"1"`, ErrTokenNoUser},
@@ -147,7 +147,7 @@ func TestVerifyStrictClaims(t *testing.T) {
 		{"user_id", `"urn:uuid:` + someUser + `"`, ErrTokenNoUser},
 		{"user_id", `"` + strings.ReplaceAll(someUser, "-", "") + `"`, nil},
 		{"user_id", `"` + strings.ToUpper(someUser) + `"`, nil},
-		// Members in another case are other members.
+		// Names are case-sensitive.
 		{"EXP", `"never"`, nil},
 		{"User_ID", `"x"`, nil},
 		{"extra", `{"a":{"b":[1,{"c":null}]}}`, nil},
@@ -161,7 +161,7 @@ func TestVerifyStrictClaims(t *testing.T) {
 		claims[test.claim] = test.value
 		var members []string
 		for name, value := range claims {
-			if value != gone {
+			if value != absent {
 				members = append(members, fmt.Sprintf("%q:%s", name, value))
 			}
 		}
@@ -193,7 +193,7 @@ func TestVerifyRepeatedClaims(t *testing.T) {
 	}
 }
 
-// A token has one spelling: no other text verifies.
+// Only the canonical encoding of a token verifies.
 func TestVerifyMalleability(t *testing.T) {
 	t.Parallel()
 	tokens := newTokens(t, newKeys(t, testKey, ""), someTime)
