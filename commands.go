@@ -7,21 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
-	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
-	"syscall"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/px360/px360/queries"
@@ -29,56 +21,6 @@ import (
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/tests/hospitalday/demo"
 )
-
-const (
-	// stopPatience is a second more than the server and the worker each take at most to finish what
-	// they have in hand.
-	stopPatience = 16 * time.Second
-	// closePatience is for what has nothing in hand any more.
-	closePatience = 2 * time.Second
-
-	defaultAddr     = "127.0.0.1:8000"
-	defaultWorkAddr = "127.0.0.1:8001" // so that serve and work get along on one host
-)
-
-// program is one run of px360. Tests fill it in with buffers and an environment of their own.
-type program struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	environ        []string
-
-	config   Config
-	log      *slog.Logger
-	registry *prometheus.Registry
-}
-
-// runUntilSignal is run, ended by SIGINT or SIGTERM: the first one lets it finish what it has in hand,
-// the second one ends the process at once.
-func (p *program) runUntilSignal(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	return p.run(ctx, args)
-}
-
-// run runs a command and returns the exit code: 0, 1 if it failed, 2 if it was called wrongly.
-func (p *program) run(ctx context.Context, args []string) int {
-	root := p.rootCommand()
-	root.SetArgs(args)
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
-	command, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(p.stderr, "%s: %v\n", command.CommandPath(), err)
-	if p.log == nil { // it did not even get as far as the configuration
-		fmt.Fprintf(p.stderr, "`%s --help` tells more\n", command.CommandPath())
-		return 2
-	}
-	return 1
-}
 
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -106,26 +48,6 @@ func (p *program) rootCommand() *cobra.Command {
 	})
 	root.AddCommand(p.upCommand(), p.serveCommand(), p.workCommand(), p.migrateCommand(), p.userCommand(), p.demoCommand(), p.versionCommand())
 	return root
-}
-
-// prepare reads the configuration and sets up the log, before any command runs.
-func (p *program) prepare(c *cobra.Command) error {
-	config, warnings, err := readConfig(p.environ)
-	p.config = config
-	options := &slog.HandlerOptions{Level: config.LogLevel}
-	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
-	if err != nil {
-		return err
-	}
-	if c.Name() == "up" && isTerminal(p.stderr) {
-		p.log = slog.New(slog.NewTextHandler(p.stderr, options))
-	}
-	for _, warning := range warnings {
-		p.log.Warn(warning)
-	}
-	p.registry = prometheus.NewRegistry()
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return nil
 }
 
 func (p *program) upCommand() *cobra.Command {
@@ -526,42 +448,3 @@ func (p *program) versionCommand() *cobra.Command {
 		},
 	}
 }
-
-// version is the module's, and the commit that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)"
-	}
-	text := info.Main.Version
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && !strings.Contains(text, setting.Value[:min(12, len(setting.Value))]) {
-			text += " " + setting.Value[:min(12, len(setting.Value))]
-		}
-	}
-	return text
-}
-
-// together runs the parts until one fails or ctx ends, and then gives all of them time to stop.
-func together(ctx context.Context, parts ...func(context.Context) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range parts {
-		group.Go(func() error { return part(ctx) })
-	}
-	done := make(chan error, 1)
-	go func() { done <- group.Wait() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(stopPatience):
-		return fmt.Errorf("not everything stopped within %v: ending all the same", stopPatience)
-	}
-}
-
-// idle is a part that has nothing to do.
-func idle(context.Context) error { return nil }

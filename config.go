@@ -2,16 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,19 +13,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/term"
 
-	"github.com/px360/px360/queries"
-	"github.com/px360/px360/schema"
-	"github.com/px360/px360/schema/localpg"
 	"github.com/px360/px360/server"
-	"github.com/px360/px360/worker"
 )
 
 // Config is everything that can be configured, by environment variables alone. It is read once. Its
@@ -269,205 +256,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// The files in the data directory that hold what up made by itself.
-const (
-	secretKeyFile     = "secret-key"
-	adminPasswordFile = "admin-password"
-)
-
-// newSecretKey has some 260 bits of randomness in 52 letters and digits.
-func newSecretKey() string { return rand.Text() + rand.Text() }
-
-// newPassword has 100 bits of it, in groups that a person can copy.
-func newPassword() string {
-	text := strings.ToLower(rand.Text())
-	return strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:20]}, "-")
-}
-
-// keptSecret returns the secret in a file of the data directory. If there is none it is made, which
-// fresh tells. Of two programs that make it at once both return the same.
-func keptSecret(path string, create func() string) (text secret, fresh bool, err error) {
-	if text, err := readSecret(path); !errors.Is(err, fs.ErrNotExist) {
-		return text, false, err
-	}
-	// A link appears with its content or not at all, and never replaces another.
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*") // of mode 0600
-	if err != nil {
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
-	}
-	defer os.Remove(temporary.Name())
-	made := create()
-	_, err = temporary.WriteString(made + "\n")
-	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
-	}
-	switch err := os.Link(temporary.Name(), path); {
-	case errors.Is(err, fs.ErrExist):
-		text, err := readSecret(path)
-		return text, false, err
-	case err != nil:
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
-	}
-	return secret(made), true, nil
-}
-
-func readSecret(path string) (secret, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	trimmed := strings.TrimSpace(string(text))
-	if trimmed == "" {
-		return "", fmt.Errorf("%s is empty: delete it, and a new secret will be made", path)
-	}
-	return secret(trimmed), nil
-}
-
-// What follows makes of the configuration what it names.
-
-func (p *program) kept(file string) string { return filepath.Join(p.config.DataDir, file) }
-
-func (p *program) privateDir() string { return p.kept("postgres") }
-
-// databaseOrPrivate returns the URL of the configured database or, if there is none, of a private
-// Postgres that runs until release.
-func (p *program) databaseOrPrivate(ctx context.Context) (databaseURL string, release func(), err error) {
-	if p.config.DatabaseURL != "" {
-		return string(p.config.DatabaseURL), func() {}, nil
-	}
-	private, err := localpg.Start(ctx, localpg.Options{
-		Dir: p.privateDir(), Log: p.log, Progress: func(text string) { p.log.Info(text) },
-	})
-	if err != nil {
-		return "", nil, err
-	}
-	release = func() {
-		if err := private.Stop(); err != nil {
-			p.log.Error("stop the private Postgres", "error", err)
-		}
-	}
-	databaseURL, err = private.EnsureDatabase(ctx, "px360")
-	if err != nil {
-		release()
-		return "", nil, err
-	}
-	return databaseURL, release, nil
-}
-
-func (p *program) open(ctx context.Context, databaseURL string) (*queries.DB, error) {
-	return queries.Open(ctx, databaseURL, queries.Options{MaxConnections: p.config.MaxConnections})
-}
-
-// openChecked opens the configured database, whose schema must be there: only up and migrate migrate.
-func (p *program) openChecked(ctx context.Context) (*queries.DB, error) {
-	if p.config.DatabaseURL == "" {
-		return nil, errors.New("PX360_DATABASE_URL is not set: it says where Postgres is (`px360 up` can do without)")
-	}
-	database, err := p.open(ctx, string(p.config.DatabaseURL))
-	if err != nil {
-		return nil, err
-	}
-	if err := schema.Check(ctx, database.Pool); err != nil {
-		p.close(database)
-		return nil, err
-	}
-	return database, nil
-}
-
-// close waits a little for connections that somebody has not given back, and not for ever.
-func (p *program) close(database *queries.DB) {
-	closed := make(chan struct{})
-	go func() { database.Close(); close(closed) }()
-	select {
-	case <-closed:
-	case <-time.After(closePatience):
-		p.log.Warn("database connections are still in use; ending all the same")
-	}
-}
-
-func (p *program) newServer(database *queries.DB, publicURL string, limits rateLimits) (*server.Server, error) {
-	return server.New(database, server.Options{
-		PublicURL:         cmp.Or(p.config.PublicURL, publicURL),
-		SecretKey:         string(p.config.SecretKey),
-		SecretKeyPrevious: string(p.config.SecretKeyPrevious),
-		AccessLifetime:    p.config.AccessLifetime,
-		RefreshLifetime:   p.config.RefreshLifetime,
-		RotateRefresh:     p.config.RotateRefresh,
-		RateLimits:        string(cmp.Or(p.config.RateLimits, limits)),
-		Limits:            server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser},
-		MaxInFlight:       p.config.MaxInFlight,
-		TrustedProxies:    p.config.TrustedProxies,
-		Log:               p.log,
-		Registerer:        p.registry,
-		Version:           version(),
-	})
-}
-
-func (p *program) newWorker(database *queries.DB) *worker.Worker {
-	return worker.New(database, worker.Options{Concurrency: p.config.Workers, Log: p.log, Registerer: p.registry})
-}
-
-// metrics is the part that shows metrics and profiles, on an address of its own because both tell
-// more than a client should know.
-func (p *program) metrics(ctx context.Context) (func(context.Context) error, error) {
-	if p.config.MetricsAddr == "" {
-		return idle, nil
-	}
-	listener, err := listen(ctx, p.config.MetricsAddr)
-	if err != nil {
-		return nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	p.log.Info("showing metrics and profiles", "addr", listener.Addr().String())
-	return serveHTTP(listener, mux), nil
-}
-
-// serveHTTP is a part that serves what has no work worth finishing.
-func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-		defer stop()
-		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-		}
-		return nil
-	}
-}
-
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use, perhaps by another px360: stop that, or choose another PX360_ADDR", addr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
-	}
-	return listener, nil
-}
-
-// baseURL is where this host finds a listener.
-func baseURL(listener net.Listener) string {
-	if at, ok := listener.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
-		return localURL(listener)
-	}
-	return "http://" + listener.Addr().String()
-}
-
-func localURL(listener net.Listener) string {
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return "http://localhost:" + port
-}
-
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
 }

@@ -1,9 +1,349 @@
 // Command px360 is the whole of PX360 in one binary: `px360 help` tells what it can do.
 package main
 
-import "os"
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/schema"
+	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/server"
+	"github.com/px360/px360/worker"
+)
 
 func main() {
 	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	os.Exit(p.runUntilSignal(os.Args[1:]))
+}
+
+const (
+	// stopPatience is a second more than the server and the worker each take at most to finish what
+	// they have in hand.
+	stopPatience = 16 * time.Second
+	// closePatience is for what has nothing in hand any more.
+	closePatience = 2 * time.Second
+
+	defaultAddr     = "127.0.0.1:8000"
+	defaultWorkAddr = "127.0.0.1:8001" // so that serve and work get along on one host
+)
+
+// program is one run of px360. Tests fill it in with buffers and an environment of their own.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+
+	config   Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+}
+
+// runUntilSignal is run, ended by SIGINT or SIGTERM: the first one lets it finish what it has in hand,
+// the second one ends the process at once.
+func (p *program) runUntilSignal(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return p.run(ctx, args)
+}
+
+// run runs a command and returns the exit code: 0, 1 if it failed, 2 if it was called wrongly.
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(p.stderr, "%s: %v\n", command.CommandPath(), err)
+	if p.log == nil { // it did not even get as far as the configuration
+		fmt.Fprintf(p.stderr, "`%s --help` tells more\n", command.CommandPath())
+		return 2
+	}
+	return 1
+}
+
+// prepare reads the configuration and sets up the log, before any command runs.
+func (p *program) prepare(c *cobra.Command) error {
+	config, warnings, err := readConfig(p.environ)
+	p.config = config
+	options := &slog.HandlerOptions{Level: config.LogLevel}
+	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
+	if err != nil {
+		return err
+	}
+	if c.Name() == "up" && isTerminal(p.stderr) {
+		p.log = slog.New(slog.NewTextHandler(p.stderr, options))
+	}
+	for _, warning := range warnings {
+		p.log.Warn(warning)
+	}
+	p.registry = prometheus.NewRegistry()
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return nil
+}
+
+func (p *program) kept(file string) string { return filepath.Join(p.config.DataDir, file) }
+
+func (p *program) privateDir() string { return p.kept("postgres") }
+
+// databaseOrPrivate returns the URL of the configured database or, if there is none, of a private
+// Postgres that runs until release.
+func (p *program) databaseOrPrivate(ctx context.Context) (databaseURL string, release func(), err error) {
+	if p.config.DatabaseURL != "" {
+		return string(p.config.DatabaseURL), func() {}, nil
+	}
+	private, err := localpg.Start(ctx, localpg.Options{
+		Dir: p.privateDir(), Log: p.log, Progress: func(text string) { p.log.Info(text) },
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	release = func() {
+		if err := private.Stop(); err != nil {
+			p.log.Error("stop the private Postgres", "error", err)
+		}
+	}
+	databaseURL, err = private.EnsureDatabase(ctx, "px360")
+	if err != nil {
+		release()
+		return "", nil, err
+	}
+	return databaseURL, release, nil
+}
+
+func (p *program) open(ctx context.Context, databaseURL string) (*queries.DB, error) {
+	return queries.Open(ctx, databaseURL, queries.Options{MaxConnections: p.config.MaxConnections})
+}
+
+// openChecked opens the configured database, whose schema must be there: only up and migrate migrate.
+func (p *program) openChecked(ctx context.Context) (*queries.DB, error) {
+	if p.config.DatabaseURL == "" {
+		return nil, errors.New("PX360_DATABASE_URL is not set: it says where Postgres is (`px360 up` can do without)")
+	}
+	database, err := p.open(ctx, string(p.config.DatabaseURL))
+	if err != nil {
+		return nil, err
+	}
+	if err := schema.Check(ctx, database.Pool); err != nil {
+		p.close(database)
+		return nil, err
+	}
+	return database, nil
+}
+
+// close waits a little for connections that somebody has not given back, and not for ever.
+func (p *program) close(database *queries.DB) {
+	closed := make(chan struct{})
+	go func() { database.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(closePatience):
+		p.log.Warn("database connections are still in use; ending all the same")
+	}
+}
+
+func (p *program) newServer(database *queries.DB, publicURL string, limits rateLimits) (*server.Server, error) {
+	return server.New(database, server.Options{
+		PublicURL:         cmp.Or(p.config.PublicURL, publicURL),
+		SecretKey:         string(p.config.SecretKey),
+		SecretKeyPrevious: string(p.config.SecretKeyPrevious),
+		AccessLifetime:    p.config.AccessLifetime,
+		RefreshLifetime:   p.config.RefreshLifetime,
+		RotateRefresh:     p.config.RotateRefresh,
+		RateLimits:        string(cmp.Or(p.config.RateLimits, limits)),
+		Limits:            server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser},
+		MaxInFlight:       p.config.MaxInFlight,
+		TrustedProxies:    p.config.TrustedProxies,
+		Log:               p.log,
+		Registerer:        p.registry,
+		Version:           version(),
+	})
+}
+
+func (p *program) newWorker(database *queries.DB) *worker.Worker {
+	return worker.New(database, worker.Options{Concurrency: p.config.Workers, Log: p.log, Registerer: p.registry})
+}
+
+// metrics is the part that shows metrics and profiles, on an address of its own because both tell
+// more than a client should know.
+func (p *program) metrics(ctx context.Context) (func(context.Context) error, error) {
+	if p.config.MetricsAddr == "" {
+		return idle, nil
+	}
+	listener, err := listen(ctx, p.config.MetricsAddr)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	p.log.Info("showing metrics and profiles", "addr", listener.Addr().String())
+	return serveHTTP(listener, mux), nil
+}
+
+// serveHTTP is a part that serves what has no work worth finishing.
+func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+		defer stop()
+		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		}
+		return nil
+	}
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use, perhaps by another px360: stop that, or choose another PX360_ADDR", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return listener, nil
+}
+
+// baseURL is where this host finds a listener.
+func baseURL(listener net.Listener) string {
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+		return localURL(listener)
+	}
+	return "http://" + listener.Addr().String()
+}
+
+func localURL(listener net.Listener) string {
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return "http://localhost:" + port
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// together runs the parts until one fails or ctx ends, and then gives all of them time to stop.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopPatience):
+		return fmt.Errorf("not everything stopped within %v: ending all the same", stopPatience)
+	}
+}
+
+// idle is a part that has nothing to do.
+func idle(context.Context) error { return nil }
+
+// version is the module's, and the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	text := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && !strings.Contains(text, setting.Value[:min(12, len(setting.Value))]) {
+			text += " " + setting.Value[:min(12, len(setting.Value))]
+		}
+	}
+	return text
+}
+
+// The files in the data directory that hold what up made by itself.
+const (
+	secretKeyFile     = "secret-key"
+	adminPasswordFile = "admin-password"
+)
+
+// newSecretKey has some 260 bits of randomness in 52 letters and digits.
+func newSecretKey() string { return rand.Text() + rand.Text() }
+
+// newPassword has 100 bits of it, in groups that a person can copy.
+func newPassword() string {
+	text := strings.ToLower(rand.Text())
+	return strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:20]}, "-")
+}
+
+// keptSecret returns the secret in a file of the data directory. If there is none it is made, which
+// fresh tells. Of two programs that make it at once both return the same.
+func keptSecret(path string, create func() string) (text secret, fresh bool, err error) {
+	if text, err := readSecret(path); !errors.Is(err, fs.ErrNotExist) {
+		return text, false, err
+	}
+	// A link appears with its content or not at all, and never replaces another.
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*") // of mode 0600
+	if err != nil {
+		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+	}
+	defer os.Remove(temporary.Name())
+	made := create()
+	_, err = temporary.WriteString(made + "\n")
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+	}
+	switch err := os.Link(temporary.Name(), path); {
+	case errors.Is(err, fs.ErrExist):
+		text, err := readSecret(path)
+		return text, false, err
+	case err != nil:
+		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+	}
+	return secret(made), true, nil
+}
+
+func readSecret(path string) (secret, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	trimmed := strings.TrimSpace(string(text))
+	if trimmed == "" {
+		return "", fmt.Errorf("%s is empty: delete it, and a new secret will be made", path)
+	}
+	return secret(trimmed), nil
 }

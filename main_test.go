@@ -369,3 +369,54 @@ func TestTogether(t *testing.T) {
 		t.Errorf("stopped with %v", err)
 	}
 }
+
+func TestKeptSecret(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	first, fresh, err := keptSecret(path, newSecretKey)
+	if err != nil || !fresh || len(first) < minSecretKey {
+		t.Fatal(len(first), fresh, err)
+	}
+	again, fresh, err := keptSecret(path, newSecretKey)
+	if err != nil || fresh || again != first {
+		t.Errorf("the second time it is another: %v, %v", fresh, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := keptSecret(path, newSecretKey); err == nil || !strings.Contains(err.Error(), "is empty: delete it") {
+		t.Errorf("an empty file: %v", err)
+	}
+}
+
+func TestKeptSecretMadeByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	secrets, makers := map[secret]bool{}, 0
+	for range 20 {
+		wait.Go(func() {
+			text, fresh, err := keptSecret(path, newPassword)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			secrets[text] = true
+			if fresh {
+				makers++
+			}
+		})
+	}
+	wait.Wait()
+	if len(secrets) != 1 || makers != 1 {
+		t.Errorf("%d secrets by %d makers", len(secrets), makers)
+	}
+}
