@@ -18,14 +18,16 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/worker"
 )
 
 // Config is everything that can be configured, by environment variables alone. It is read once. Its
 // tags are also the documentation: `px360 help` prints them as a table.
 //
-// env is the variable, without its prefix; envDefault the default; otherwise says in words what an
-// unset variable means where that is no constant.
+// env is the variable, without its prefix; otherwise says in words what an unset variable means where
+// that is no constant. The constants are those of defaultConfig.
 type Config struct {
 	DatabaseURL secret `env:"DATABASE_URL" otherwise:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys"`
 	Addr        string `env:"ADDR" otherwise:"127.0.0.1:8000" help:"where to listen; work, which only tells its health there, on port 8001"`
@@ -34,23 +36,23 @@ type Config struct {
 
 	SecretKey         secret `env:"SECRET_KEY" otherwise:"up: made once" help:"signs tokens and API keys; at least 32 bytes, required by serve"`
 	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed stays good"`
-	AdminUsername     string `env:"ADMIN_USERNAME" envDefault:"admin" help:"the first PX Admin, made by up; the demo logs in as this user"`
+	AdminUsername     string `env:"ADMIN_USERNAME" help:"the first PX Admin, made by up; the demo logs in as this user"`
 	AdminPassword     secret `env:"ADMIN_PASSWORD" otherwise:"up: made once" help:"the password of the first PX Admin"`
 
-	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" envDefault:"30m" help:"how long an access token is good"`
-	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" envDefault:"24h" help:"how long a refresh token is good"`
-	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" envDefault:"false" help:"true: a refresh token is good once and is answered with the next; one that is used again ends all tokens of its user"`
+	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" help:"how long an access token is good"`
+	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is good"`
+	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token is good once and is answered with the next; one that is used again ends all tokens of its user"`
 	RateLimits      rateLimits     `env:"RATE_LIMITS" otherwise:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
-	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" envDefault:"1000/h" help:"creation of events, by source system; a sender has ten times that over all sources"`
-	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" envDefault:"10/m" help:"token operations, by client address"`
-	LimitUser       server.Limit   `env:"RATE_LIMIT_USER" envDefault:"100/m" help:"everything else, by user"`
+	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
+	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
+	LimitUser       server.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
 	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" otherwise:"none" help:"networks whose X-Forwarded-For is believed, such as 10.0.0.0/8,192.0.2.7"`
 
-	Workers        int        `env:"WORKERS" envDefault:"2" help:"batches of events that a process works on at a time"`
-	MaxConnections int32      `env:"MAX_CONNECTIONS" envDefault:"16" help:"connections to the database that a process may have"`
-	MaxInFlight    int        `env:"MAX_IN_FLIGHT" envDefault:"256" help:"requests that a process answers at once; a quarter of them is kept for events"`
+	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
+	MaxConnections int32      `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
+	MaxInFlight    int        `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is kept for events"`
 	MetricsAddr    string     `env:"METRICS_ADDR" otherwise:"off" help:"where to show Prometheus metrics and pprof; keep it private"`
-	LogLevel       slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogLevel       slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
 
 // prefix of every variable.
@@ -59,8 +61,24 @@ const prefix = "PX360_"
 // testPrefix begins the variables of the tests, which are none of the program's business.
 const testPrefix = prefix + "TEST_"
 
-// minSecretKey is the length of an HS256 key below which guessing it is easier than it should be.
-const minSecretKey = 32
+// defaultConfig is the configuration if no variable is set. What a package takes as an option has the
+// default of that package.
+func defaultConfig() Config {
+	s, w, q := server.DefaultOptions(), worker.DefaultOptions(), queries.DefaultOptions()
+	return Config{
+		AdminUsername:   "admin",
+		AccessLifetime:  s.AccessLifetime,
+		RefreshLifetime: s.RefreshLifetime,
+		RotateRefresh:   s.RotateRefresh,
+		LimitEvents:     s.Limits.Events,
+		LimitAuth:       s.Limits.Auth,
+		LimitUser:       s.Limits.User,
+		Workers:         w.Concurrency,
+		MaxConnections:  q.MaxConnections,
+		MaxInFlight:     s.MaxInFlight,
+		LogLevel:        slog.LevelInfo,
+	}
+}
 
 // secret is a text that is never shown: whoever prints or logs it gets a word in its place.
 type secret string
@@ -98,7 +116,7 @@ func (r *rateLimits) UnmarshalText(text []byte) error {
 
 // readConfig reads the configuration, and returns warnings about variables that mean nothing.
 func readConfig(environ []string) (Config, []string, error) {
-	var config Config
+	config := defaultConfig()
 	variables := env.ToMap(environ)
 	err := env.ParseWithOptions(&config, env.Options{
 		Environment: variables,
@@ -108,16 +126,31 @@ func readConfig(environ []string) (Config, []string, error) {
 	if err != nil {
 		return Config{}, nil, errors.New(explainParse(err))
 	}
-	if config.Workers < 1 || config.MaxConnections < int32(config.Workers)+2 {
-		return Config{}, nil, fmt.Errorf("%sWORKERS must be at least 1, and %sMAX_CONNECTIONS at least 2 more than that", prefix, prefix)
-	}
-	if key := config.SecretKey; key != "" && len(key) < minSecretKey {
-		return Config{}, nil, fmt.Errorf("%sSECRET_KEY has %d bytes and needs %d; `openssl rand -base64 48` makes one", prefix, len(key), minSecretKey)
+	if err := config.validate(); err != nil {
+		return Config{}, nil, err
 	}
 	if config.DataDir == "" {
 		config.DataDir = defaultDataDir(variables, os.Geteuid() == 0)
 	}
 	return config, unknownVariables(variables), nil
+}
+
+// validate refuses what the packages would refuse, by the name of the variable.
+func (c Config) validate() error {
+	switch {
+	case c.Workers < 1 || int(c.MaxConnections) < c.Workers+2:
+		return fmt.Errorf("%sWORKERS must be at least 1, and %sMAX_CONNECTIONS at least 2 more than that", prefix, prefix)
+	case c.MaxInFlight < 1:
+		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
+	case c.AccessLifetime < time.Second || c.RefreshLifetime < time.Second:
+		return fmt.Errorf("%sACCESS_TOKEN_LIFETIME and %sREFRESH_TOKEN_LIFETIME must be at least 1s", prefix, prefix)
+	}
+	for name, key := range map[string]secret{"SECRET_KEY": c.SecretKey, "SECRET_KEY_PREVIOUS": c.SecretKeyPrevious} {
+		if key != "" && len(key) < server.MinSecretKeyBytes {
+			return fmt.Errorf("%s%s has %d bytes and needs %d; `openssl rand -base64 48` makes one", prefix, name, len(key), server.MinSecretKeyBytes)
+		}
+	}
+	return nil
 }
 
 // parseNetworks reads networks in CIDR notation, or single addresses, between commas.
@@ -177,21 +210,38 @@ func defaultDataDir(variables map[string]string, root bool) string {
 
 // variable is one line of the table.
 type variable struct {
-	name, field, otherwise, help string
+	name, field, unset, help string // unset: what it means that it is not set
 }
 
 // variables lists what Config reads, in its order.
 func variables() []variable {
 	var list []variable
-	for field := range reflect.TypeFor[Config]().Fields() {
+	for field, value := range reflect.ValueOf(defaultConfig()).Fields() {
 		list = append(list, variable{
-			name:      prefix + field.Tag.Get("env"),
-			field:     field.Name,
-			otherwise: cmp.Or(field.Tag.Get("envDefault"), field.Tag.Get("otherwise")),
-			help:      field.Tag.Get("help"),
+			name:  prefix + field.Tag.Get("env"),
+			field: field.Name,
+			unset: cmp.Or(field.Tag.Get("otherwise"), asVariable(value)),
+			help:  field.Tag.Get("help"),
 		})
 	}
 	return list
+}
+
+// asVariable writes a value as one would set it in a variable.
+func asVariable(value reflect.Value) string {
+	text := fmt.Sprint(value.Interface())
+	switch value.Interface().(type) {
+	case time.Duration: // 24h rather than 24h0m0s
+		if short, found := strings.CutSuffix(text, "m0s"); found {
+			text = short + "m"
+		}
+		if short, found := strings.CutSuffix(text, "h0m"); found {
+			text = short + "h"
+		}
+	case slog.Level:
+		text = strings.ToLower(text)
+	}
+	return text
 }
 
 // writeVariables writes the table of variables.
@@ -199,7 +249,7 @@ func writeVariables(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "Environment variables:\n  NAME\tIF UNSET\tMEANING\n")
 	for _, v := range variables() {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, v.otherwise, v.help)
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, v.unset, v.help)
 	}
 	return table.Flush()
 }

@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/px360/px360/server"
 )
 
 func mustRead(t *testing.T, environ ...string) Config {
@@ -24,13 +27,38 @@ func mustRead(t *testing.T, environ ...string) Config {
 
 func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
-	config := mustRead(t, "HOME=/home/sara", "PATH=/bin", "PX360_LOG_LEVEL=", "PX360_TEST_ANYTHING=1")
+	config := mustRead(t, "HOME=/home/sara", "PATH=/bin", "PX360_LOG_LEVEL=", "PX360_WORKERS=", "PX360_RATE_LIMIT_USER=", "PX360_TEST_ANYTHING=1")
 	if config.AdminUsername != "admin" || config.AccessLifetime != 30*time.Minute || config.RefreshLifetime != 24*time.Hour ||
-		config.Workers != 2 || config.MaxConnections != 16 || config.LogLevel != slog.LevelInfo {
+		config.Workers != 2 || config.MaxConnections != 16 || config.MaxInFlight != 256 || config.LogLevel != slog.LevelInfo {
 		t.Errorf("got %+v", config)
+	}
+	hour, minute := time.Hour, time.Minute
+	if config.LimitEvents != (server.Limit{Calls: 1000, Window: hour}) || config.LimitAuth != (server.Limit{Calls: 10, Window: minute}) ||
+		config.LimitUser != (server.Limit{Calls: 100, Window: minute}) {
+		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
 		t.Errorf("what the commands decide on is decided: %+v", config)
+	}
+}
+
+func TestDefaultsAsVariables(t *testing.T) {
+	t.Parallel()
+	for want, value := range map[string]any{
+		"24h":    24 * time.Hour,
+		"30m":    30 * time.Minute,
+		"1h30m":  90 * time.Minute,
+		"1m30s":  90 * time.Second,
+		"10s":    10 * time.Second,
+		"info":   slog.LevelInfo,
+		"10/m":   server.Limit{Calls: 10, Window: time.Minute},
+		"false":  false,
+		"(set)":  secret("hunter2"),
+		"a name": "a name",
+	} {
+		if got := asVariable(reflect.ValueOf(value)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
@@ -59,7 +87,10 @@ func TestConfigErrors(t *testing.T) {
 		"PX360_TRUSTED_PROXIES=localhost": `PX360_TRUSTED_PROXIES: "localhost" is no network such as 10.0.0.0/8`,
 		"PX360_LOG_LEVEL=loud":            "PX360_LOG_LEVEL: ",
 		"PX360_REFRESH_TOKEN_LIFETIME=1x": "PX360_REFRESH_TOKEN_LIFETIME: ",
+		"PX360_MAX_IN_FLIGHT=0":           "PX360_MAX_IN_FLIGHT must be at least 1",
+		"PX360_ACCESS_TOKEN_LIFETIME=0s":  "PX360_ACCESS_TOKEN_LIFETIME and ",
 		"PX360_SECRET_KEY=hunter2":        "PX360_SECRET_KEY has 7 bytes and needs 32",
+		"PX360_SECRET_KEY_PREVIOUS=short": "PX360_SECRET_KEY_PREVIOUS has 5 bytes and needs 32",
 	} {
 		_, _, err := readConfig([]string{set})
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -145,7 +176,7 @@ func TestReadmeEnvironment(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| variable | if unset | meaning |\n|---|---|---|\n")
 	for _, v := range variables() {
-		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", v.name, strings.ReplaceAll(v.otherwise, "<port>", "‹port›"), v.help)
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", v.name, strings.ReplaceAll(v.unset, "<port>", "‹port›"), v.help)
 	}
 	text, err := os.ReadFile("README.md")
 	if err != nil {

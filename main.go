@@ -140,7 +140,9 @@ func (p *program) databaseOrPrivate(ctx context.Context) (databaseURL string, re
 }
 
 func (p *program) open(ctx context.Context, databaseURL string) (*queries.DB, error) {
-	return queries.Open(ctx, databaseURL, queries.Options{MaxConnections: p.config.MaxConnections})
+	o := queries.DefaultOptions()
+	o.MaxConnections = p.config.MaxConnections
+	return queries.Open(ctx, databaseURL, o)
 }
 
 // openChecked opens the configured database, whose schema must be there: only up and migrate migrate.
@@ -171,25 +173,23 @@ func (p *program) close(database *queries.DB) {
 }
 
 func (p *program) newServer(database *queries.DB, publicURL string, limits rateLimits) (*server.Server, error) {
-	return server.New(database, server.Options{
-		PublicURL:         cmp.Or(p.config.PublicURL, publicURL),
-		SecretKey:         string(p.config.SecretKey),
-		SecretKeyPrevious: string(p.config.SecretKeyPrevious),
-		AccessLifetime:    p.config.AccessLifetime,
-		RefreshLifetime:   p.config.RefreshLifetime,
-		RotateRefresh:     p.config.RotateRefresh,
-		RateLimits:        string(cmp.Or(p.config.RateLimits, limits)),
-		Limits:            server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser},
-		MaxInFlight:       p.config.MaxInFlight,
-		TrustedProxies:    p.config.TrustedProxies,
-		Log:               p.log,
-		Registerer:        p.registry,
-		Version:           version(),
-	})
+	o := server.DefaultOptions()
+	o.PublicURL = cmp.Or(p.config.PublicURL, publicURL)
+	o.SecretKey, o.SecretKeyPrevious = string(p.config.SecretKey), string(p.config.SecretKeyPrevious)
+	o.AccessLifetime, o.RefreshLifetime = p.config.AccessLifetime, p.config.RefreshLifetime
+	o.RotateRefresh = p.config.RotateRefresh
+	o.RateLimits = string(cmp.Or(p.config.RateLimits, limits))
+	o.Limits = server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
+	o.MaxInFlight = p.config.MaxInFlight
+	o.TrustedProxies = p.config.TrustedProxies
+	o.Log, o.Registerer = p.log, p.registry
+	return server.New(database, o)
 }
 
 func (p *program) newWorker(database *queries.DB) *worker.Worker {
-	return worker.New(database, worker.Options{Concurrency: p.config.Workers, Log: p.log, Registerer: p.registry})
+	o := worker.DefaultOptions()
+	o.Concurrency, o.Log, o.Registerer = p.config.Workers, p.log, p.registry
+	return worker.New(database, o)
 }
 
 // metrics is the part that shows metrics and profiles, on an address of its own because both tell

@@ -17,6 +17,7 @@ import (
 
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/server"
 	"github.com/px360/px360/tests/dbtest"
 	"github.com/px360/px360/tests/hospitalday/demo"
 )
@@ -374,7 +375,7 @@ func TestKeptSecret(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "secret")
 	first, fresh, err := keptSecret(path, newSecretKey)
-	if err != nil || !fresh || len(first) < minSecretKey {
+	if err != nil || !fresh || len(first) < server.MinSecretKeyBytes {
 		t.Fatal(len(first), fresh, err)
 	}
 	again, fresh, err := keptSecret(path, newSecretKey)

@@ -26,14 +26,43 @@ import (
 	"github.com/px360/px360/gen/db"
 )
 
-// Options of a pool. Zero values mean the defaults of Open.
+// Options of a pool. Start from DefaultOptions and change what you want: Open replaces no zero value,
+// it refuses those that make no sense.
 type Options struct {
 	Name              string        // shown in pg_stat_activity
-	MaxConnections    int32         // 16
-	StatementTimeout  time.Duration // 10 s: a statement that runs longer is cancelled by the server
-	LockTimeout       time.Duration // 3 s: below the statement's, so that a wait is told apart from work
-	IdleInTransaction time.Duration // 10 s: ends a process that stopped in the middle of a transaction
-	AcquireTimeout    time.Duration // 1 s: how long a caller waits for a connection
+	MaxConnections    int32         // at least 1
+	StatementTimeout  time.Duration // a statement that runs longer is cancelled by the server
+	LockTimeout       time.Duration // below the statement's, so that a wait is told apart from work
+	IdleInTransaction time.Duration // ends a process that stopped in the middle of a transaction
+	AcquireTimeout    time.Duration // how long a caller waits for a connection
+}
+
+// DefaultOptions are the options of a pool that nobody configured.
+func DefaultOptions() Options {
+	return Options{
+		Name:              "px360",
+		MaxConnections:    16,
+		StatementTimeout:  10 * time.Second,
+		LockTimeout:       3 * time.Second,
+		IdleInTransaction: 10 * time.Second,
+		AcquireTimeout:    time.Second,
+	}
+}
+
+// validate refuses what Postgres would take for "no timeout", and pools of no connection.
+func (o Options) validate() error {
+	if o.Name == "" || o.MaxConnections < 1 {
+		return fmt.Errorf("database options: a pool needs a name and at least one connection, not %q and %d", o.Name, o.MaxConnections)
+	}
+	for name, timeout := range map[string]time.Duration{
+		"StatementTimeout": o.StatementTimeout, "LockTimeout": o.LockTimeout,
+		"IdleInTransaction": o.IdleInTransaction, "AcquireTimeout": o.AcquireTimeout,
+	} {
+		if timeout < time.Millisecond {
+			return fmt.Errorf("database options: %s is %v and must be at least 1ms", name, timeout)
+		}
+	}
+	return nil
 }
 
 // DB is a pool with the rules of this program.
@@ -45,22 +74,26 @@ type DB struct {
 // ErrBusy says that no connection became free in time: the caller may try again.
 var ErrBusy = errors.New("no database connection became free in time")
 
-// Open connects to Postgres at url and prepares every connection: times in UTC, dates as text.
+// Open connects to Postgres at url and prepares every connection: times in UTC, dates as text. It
+// fails on options that make no sense and on a URL that is none, but not on a database that is away.
 func Open(ctx context.Context, url string, o Options) (*DB, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("the database URL: %w", err)
 	}
-	config.MaxConns = or(o.MaxConnections, 16)
+	config.MaxConns = o.MaxConnections
 	config.MinConns = min(2, config.MaxConns)
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	for name, value := range map[string]string{
-		"application_name":                    or(o.Name, "px360"),
+		"application_name":                    o.Name,
 		"timezone":                            "UTC",
 		"datestyle":                           "ISO, YMD",
-		"statement_timeout":                   milliseconds(or(o.StatementTimeout, 10*time.Second)),
-		"lock_timeout":                        milliseconds(or(o.LockTimeout, 3*time.Second)),
-		"idle_in_transaction_session_timeout": milliseconds(or(o.IdleInTransaction, 10*time.Second)),
+		"statement_timeout":                   milliseconds(o.StatementTimeout),
+		"lock_timeout":                        milliseconds(o.LockTimeout),
+		"idle_in_transaction_session_timeout": milliseconds(o.IdleInTransaction),
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
@@ -76,7 +109,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &DB{Pool: pool, acquire: or(o.AcquireTimeout, time.Second)}, nil
+	return &DB{Pool: pool, acquire: o.AcquireTimeout}, nil
 }
 
 // Close ends all connections, waiting for those in use.
@@ -298,14 +331,6 @@ func Lost(err error) bool {
 		return true
 	}
 	return err != nil && pgconn.SafeToRetry(err)
-}
-
-func or[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }

@@ -39,3 +39,22 @@ func TestAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Options){
+		"no name":           func(o *Options) { o.Name = "" },
+		"no connection":     func(o *Options) { o.MaxConnections = 0 },
+		"StatementTimeout":  func(o *Options) { o.StatementTimeout = 0 },
+		"LockTimeout":       func(o *Options) { o.LockTimeout = time.Microsecond },
+		"IdleInTransaction": func(o *Options) { o.IdleInTransaction = -time.Second },
+		"AcquireTimeout":    func(o *Options) { o.AcquireTimeout = 0 },
+	} {
+		o := DefaultOptions()
+		change(&o)
+		if database, err := Open(t.Context(), "postgres://nobody@127.0.0.1:1/nothing", o); err == nil {
+			database.Close()
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

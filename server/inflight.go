@@ -6,10 +6,6 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// defaultMaxInFlight is far more than the database answers at once, and few enough to fit into memory with
-// their bodies: beyond it, waiting only makes everybody's answer late.
-const defaultMaxInFlight = 256
-
 // eventShare of the requests in flight is kept free for new events: one of so many. The systems that send
 // them have nobody who would look at an error and try again, people do.
 const eventShare = 4
@@ -24,9 +20,6 @@ type inFlight struct {
 }
 
 func newInFlight(most int) *inFlight {
-	if most == 0 {
-		most = defaultMaxInFlight
-	}
 	return &inFlight{most: most, mostOthers: most - most/eventShare, callers: map[string]int{}}
 }
 

@@ -55,20 +55,17 @@ type limiter struct {
 func newLimiter(database *queries.DB, o Options) (*limiter, error) {
 	switch o.RateLimits {
 	case limitsEnforced, limitsReported, limitsOff:
-	case "":
-		o.RateLimits = limitsEnforced
 	default:
 		return nil, fmt.Errorf("rate limits can be %s, %s or %s, not %q", limitsEnforced, limitsReported, limitsOff, o.RateLimits)
 	}
-	limits, err := o.Limits.orDefaults()
-	if err != nil {
+	if err := o.Limits.validate(); err != nil {
 		return nil, err
 	}
 	l := &limiter{
 		db: database, log: o.Log, mode: o.RateLimits,
 		policies: map[string]Limit{
-			policyUser: limits.User, policyAuth: limits.Auth, policyEvents: limits.Events,
-			policySender: {limits.Events.Calls * senderFactor, limits.Events.Window},
+			policyUser: o.Limits.User, policyAuth: o.Limits.Auth, policyEvents: o.Limits.Events,
+			policySender: {o.Limits.Events.Calls * senderFactor, o.Limits.Events.Window},
 		},
 		declared: map[string]string{},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{

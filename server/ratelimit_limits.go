@@ -13,11 +13,11 @@ type Limit struct {
 	Window time.Duration
 }
 
-// Limits of what one caller, or all of them together, may ask for. A zero Limit means its default.
+// Limits of what one caller, or all of them together, may ask for.
 type Limits struct {
-	Events Limit // creation of events by source system, 1000/h; a sender has ten times that over all sources
-	Auth   Limit // token operations, all together, by client address, 10/m
-	User   Limit // everything else, by user, 100/m
+	Events Limit // creation of events by source system; a sender has ten times that over all sources
+	Auth   Limit // token operations, all together, by client address
+	User   Limit // everything else, by user
 }
 
 // senderFactor is how many source systems' worth of events one sender may create.
@@ -79,22 +79,15 @@ func (l Limit) String() string {
 	return fmt.Sprintf("%d/%s", l.Calls, l.Window)
 }
 
-// orDefaults fills in what is not set, and refuses what cannot be enforced.
-func (l Limits) orDefaults() (Limits, error) {
-	for name, limit := range map[string]struct {
-		set       *Limit
-		otherwise Limit
-	}{
-		"events": {&l.Events, Limit{1000, time.Hour}},
-		"auth":   {&l.Auth, Limit{10, time.Minute}},
-		"user":   {&l.User, Limit{100, time.Minute}},
-	} {
-		if *limit.set == (Limit{}) {
-			*limit.set = limit.otherwise
-		}
-		if limit.set.Calls < 1 || limit.set.Calls > maxCalls || limit.set.Window < time.Millisecond {
-			return l, fmt.Errorf("the rate limit of %s cannot be %s", name, limit.set)
+// validate refuses a limit that cannot be enforced.
+func (l Limits) validate() error {
+	for _, of := range []struct {
+		name  string
+		limit Limit
+	}{{"events", l.Events}, {"auth", l.Auth}, {"user", l.User}} {
+		if of.limit.Calls < 1 || of.limit.Calls > maxCalls || of.limit.Window < time.Millisecond {
+			return fmt.Errorf("the rate limit of %s cannot be %s", of.name, of.limit)
 		}
 	}
-	return l, nil
+	return nil
 }

@@ -47,19 +47,6 @@ func TestParseLimit(t *testing.T) {
 	}
 }
 
-func TestLimitsHaveDefaults(t *testing.T) {
-	t.Parallel()
-	got, err := Limits{Auth: Limit{3, time.Second}}.orDefaults()
-	if want := (Limits{Limit{1000, time.Hour}, Limit{3, time.Second}, Limit{100, time.Minute}}); err != nil || got != want {
-		t.Errorf("%v, %v, want %v", got, err, want)
-	}
-	for _, wrong := range []Limit{{0, time.Hour}, {-1, time.Hour}, {5, 0}, {maxCalls + 1, time.Hour}} {
-		if _, err := (Limits{User: wrong}).orDefaults(); err == nil {
-			t.Errorf("%v is no error", wrong)
-		}
-	}
-}
-
 func TestRateLimitFields(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -18,30 +18,12 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
 )
-
-// Options of a server. PublicURL and SecretKey are required.
-type Options struct {
-	PublicURL         string // base of links to other pages, without a slash at the end
-	SecretKey         string // signs tokens and API keys; at least 32 bytes
-	SecretKeyPrevious string // still verifies what it signed
-	AccessLifetime    time.Duration
-	RefreshLifetime   time.Duration
-	RotateRefresh     bool   // a refresh token is good once, and answered with the next
-	RateLimits        string // enforce, report or off
-	Limits            Limits
-	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is believed
-	MaxInFlight       int            // requests that are answered at once, 256; a quarter of them is kept for events
-	Log               *slog.Logger
-	Registerer        prometheus.Registerer // where metrics are registered; none if nil
-	Version           string
-}
 
 // Timeouts. A handler gives up after the database would have, so that there is a reason to tell.
 const (
@@ -72,8 +54,12 @@ type Server struct {
 	echo          *echo.Echo
 }
 
-// New makes a server on an open database. It fails on a contract that it could not enforce in full.
+// New makes a server on an open database. It fails on options that make no sense, and on a contract
+// that it could not enforce in full.
 func New(database *queries.DB, o Options) (*Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
 	ring, err := auth.NewKeys([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
 	if err != nil {
 		return nil, err

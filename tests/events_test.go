@@ -283,7 +283,7 @@ func TestReprocessing(t *testing.T) {
 		return c.expect(t, want, "POST", eventPath+event.String()+"/reprocess/", token, nil)
 	}
 	again(409, c.px) // pending
-	s.work(worker.Options{})
+	s.work(worker.DefaultOptions())
 	if o := c.outcome(event); o["reason"] != "physician_missing" {
 		t.Errorf("without the physician: %v", o)
 	}

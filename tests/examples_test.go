@@ -21,7 +21,7 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	m := newSample(startServer(t))
 	m.exampleOf("createEvent", "", http.StatusOK) // again, while it is pending
-	m.work(worker.Options{})
+	m.work(worker.DefaultOptions())
 	m.settled()
 	m.exampleOf("assignRole", "", http.StatusOK)
 	m.each(http.MethodPut, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })

@@ -100,9 +100,10 @@ func (s *system) behindCutter(change ...func(*server.Options)) (*system, *cutter
 		}
 	})
 	through := fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", config.Database, url.QueryEscape(filepath.Dir(listener.Addr().String())), config.Port, url.QueryEscape(config.User))
-	database, err := queries.Open(context.Background(), through, queries.Options{})
+	database, err := queries.Open(context.Background(), through, queries.DefaultOptions())
 	must(s.t, err)
-	o := server.Options{PublicURL: s.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(s.log, nil))}
+	o := server.DefaultOptions()
+	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
 	for _, f := range change {
 		f(&o)
 	}

@@ -25,7 +25,7 @@ var issuer = sync.OnceValues(func() (*auth.Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	return auth.NewTokens(keys, auth.TokenConfig{})
+	return auth.NewTokens(keys, auth.TokenConfig{AccessLifetime: auth.DefaultAccessLifetime, RefreshLifetime: auth.DefaultRefreshLifetime})
 })
 
 // A person is a user with tokens.

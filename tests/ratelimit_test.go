@@ -54,13 +54,14 @@ func (s *system) another(change ...func(*server.Options)) *system {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &system{t: s.t, dbURL: s.dbURL, log: &logBuffer{}}
-	database, err := queries.Open(ctx, s.dbURL, queries.Options{})
+	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
 	must(s.t, err)
 	a.db = database.Pool
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(s.t, err)
 	a.url = "http://" + listener.Addr().String()
-	o := server.Options{PublicURL: a.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(a.log, nil))}
+	o := server.DefaultOptions()
+	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = a.url, signingKey, "off", slog.New(slog.NewJSONHandler(a.log, nil))
 	for _, f := range change {
 		f(&o)
 	}

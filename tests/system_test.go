@@ -48,7 +48,7 @@ type system struct {
 func start(t testing.TB, change ...func(*server.Options)) *system {
 	t.Helper()
 	s := startServer(t, change...)
-	s.work(worker.Options{})
+	s.work(worker.DefaultOptions())
 	return s
 }
 
@@ -57,13 +57,14 @@ func startServer(t testing.TB, change ...func(*server.Options)) *system {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}
-	database, err := queries.Open(ctx, s.dbURL, queries.Options{})
+	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
 	must(t, err)
 	s.db = database.Pool
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s.url = "http://" + listener.Addr().String()
-	o := server.Options{PublicURL: s.url, SecretKey: signingKey, RateLimits: "off", Log: slog.New(slog.NewJSONHandler(s.log, nil))}
+	o := server.DefaultOptions()
+	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
 	for _, f := range change {
 		f(&o)
 	}
@@ -88,7 +89,7 @@ func startServer(t testing.TB, change ...func(*server.Options)) *system {
 func (s *system) work(o worker.Options) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	database, err := queries.Open(ctx, s.dbURL, queries.Options{})
+	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
 	must(s.t, err)
 	o.Log = slog.New(slog.NewJSONHandler(s.log, nil))
 	done := make(chan error, 1)

@@ -26,7 +26,7 @@ func BenchmarkDrain(b *testing.B) {
 				}
 				f.backlog(encounters, order)
 				began := time.Now()
-				stop := f.start(Options{})
+				stop := f.start()
 				dbtest.Eventually(b, "nothing is pending", func() bool {
 					return one[bool](f, `SELECT NOT EXISTS (SELECT FROM events WHERE status = 'pending')`)
 				})
@@ -42,7 +42,7 @@ func BenchmarkDrain(b *testing.B) {
 // use has the fixture work on another database, emptied.
 func (f *fixture) use(url string) {
 	f.Helper()
-	database, err := queries.Open(context.Background(), url, queries.Options{})
+	database, err := queries.Open(context.Background(), url, queries.DefaultOptions())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -40,10 +40,11 @@ func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 	t.Helper()
 	url := dbtest.New(t)
 	open := func(name string) *queries.DB {
-		database, err := queries.Open(t.Context(), url, queries.Options{
-			// However busy the machine is that tests this, its slowness is not what is tested.
-			Name: name, LockTimeout: time.Minute, StatementTimeout: time.Minute, IdleInTransaction: time.Minute, AcquireTimeout: time.Minute,
-		})
+		o := queries.DefaultOptions()
+		o.Name = name
+		// However busy the machine is that tests this, its slowness is not what is tested.
+		o.LockTimeout, o.StatementTimeout, o.IdleInTransaction, o.AcquireTimeout = time.Minute, time.Minute, time.Minute, time.Minute
+		database, err := queries.Open(t.Context(), url, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,14 +224,17 @@ func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID
 }
 
 // start runs a worker until the test ends or stop is called, whichever comes first.
-func (f *fixture) start(o Options) (stop func()) {
+func (f *fixture) start(change ...func(*Options)) (stop func()) {
 	f.Helper()
-	return f.run(f.worker(o))
+	return f.run(f.worker(change...))
 }
 
-func (f *fixture) worker(o Options) *Worker {
-	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(f.Output(), nil))
+// worker is a worker of the default options, changed by these functions, that logs to the test.
+func (f *fixture) worker(change ...func(*Options)) *Worker {
+	o := DefaultOptions()
+	o.Log = slog.New(slog.NewTextHandler(f.Output(), nil))
+	for _, c := range change {
+		c(&o)
 	}
 	return New(f.workers, o)
 }

@@ -28,7 +28,7 @@ func TestModel(t *testing.T) {
 			g := &generator{rand.New(rand.NewPCG(seed, 360))}
 			f := newFixture(t, g.model())
 			for _, batch := range []int{7, 50, 1000} {
-				f.start(Options{Batch: batch, PollInterval: 50 * time.Millisecond})
+				f.start(func(o *Options) { o.Batch, o.PollInterval = batch, 50*time.Millisecond })
 			}
 			f.live(g)
 			f.waitUntilDrained()

@@ -87,7 +87,7 @@ func TestPoison(t *testing.T) {
 			f := poisonable(t)
 			f.poison(statement)
 			poisoned := f.sendPoison()
-			f.start(Options{})
+			f.start()
 			f.expectOneFailure(poisoned)
 		})
 	}
@@ -97,7 +97,7 @@ func TestPanic(t *testing.T) {
 	t.Parallel()
 	f := poisonable(t)
 	poisoned := f.sendPoison()
-	w := f.worker(Options{})
+	w := f.worker()
 	w.decide = func(known *facts, e *event) outcome {
 		if e.EventCode == "P" {
 			panic("poison")
@@ -115,7 +115,7 @@ func TestKilledThrice(t *testing.T) {
 	f := poisonable(t)
 	poisoned := f.sendPoison()
 	f.exec(`UPDATE events SET tries = 3, attempts = 3 WHERE id = $1`, poisoned)
-	w := f.worker(Options{})
+	w := f.worker()
 	var tried atomic.Bool
 	w.decide = func(known *facts, e *event) outcome {
 		if e.ID == poisoned {
@@ -139,7 +139,7 @@ func TestTransientFault(t *testing.T) {
 	// One that was tried before is tried alone, where a count has to be taken back.
 	poisoned := f.sendPoison()
 	f.exec(`UPDATE events SET tries = 1, attempts = 1 WHERE id = $1`, poisoned)
-	f.start(Options{})
+	f.start()
 	f.waitUntilDrained()
 	if got := f.verdict(poisoned); got != "processed" {
 		t.Errorf("the event is %s", got)
@@ -160,7 +160,7 @@ func TestUnfinishable(t *testing.T) {
 	f.exec(`CREATE TRIGGER refuse BEFORE UPDATE ON events FOR EACH ROW
 		WHEN (NEW.event_code = 'P' AND NEW.status <> 'pending') EXECUTE FUNCTION refuse()`)
 	poisoned := f.sendPoison()
-	f.start(Options{})
+	f.start()
 	dbtest.Eventually(t, "all but its encounter is done", func() bool {
 		return one[int](f, `SELECT count(*) FROM events WHERE status = 'pending'`) == 2
 	})

@@ -6,6 +6,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -17,13 +18,26 @@ import (
 	"github.com/px360/px360/queries"
 )
 
-// Options of a worker. Zero values mean the defaults.
+// Options of a worker. Start from DefaultOptions and change what you want: New replaces no zero value,
+// it panics on those that make no sense.
 type Options struct {
-	Concurrency  int                   // 2: how many batches are worked on at a time
-	Batch        int                   // 1000: events of a transaction, at most
-	PollInterval time.Duration         // 1 s: how long an idle worker waits when nothing wakes it
-	Log          *slog.Logger          // discards
-	Registerer   prometheus.Registerer // where the metrics are registered; nil: nowhere
+	Concurrency  int           // how many batches are worked on at a time, at least 1
+	Batch        int           // events of a transaction, from 1 to a million
+	PollInterval time.Duration // how long an idle worker waits when nothing wakes it
+	Log          *slog.Logger
+	Registerer   prometheus.Registerer // where the metrics are registered; none if nil
+}
+
+// DefaultOptions are the options of a worker that nobody configured. It logs and registers nothing.
+func DefaultOptions() Options {
+	return Options{Concurrency: 2, Batch: 1000, PollInterval: time.Second, Log: slog.New(slog.DiscardHandler)}
+}
+
+func (o Options) mustBeValid() {
+	if o.Concurrency < 1 || o.Batch < 1 || o.Batch > 1_000_000 || o.PollInterval <= 0 || o.Log == nil {
+		panic(fmt.Sprintf("worker options that make no sense: concurrency %d, batch %d, poll interval %v, log %v",
+			o.Concurrency, o.Batch, o.PollInterval, o.Log))
+	}
 }
 
 // Worker applies pending events. Make it with New.
@@ -39,9 +53,10 @@ type Worker struct {
 }
 
 // New returns a worker on the database. It needs a connection of the pool for each unit of
-// concurrency and one for housekeeping, and makes one of its own to be woken by. It panics if
-// another worker's metrics are registered with the same registerer.
+// concurrency and one for housekeeping, and makes one of its own to be woken by. It panics on options
+// that make no sense, and if another worker's metrics are registered with the same registerer.
 func New(database *queries.DB, o Options) *Worker {
+	o.mustBeValid()
 	w := &Worker{
 		database:     database,
 		concurrency:  o.Concurrency,
@@ -50,18 +65,6 @@ func New(database *queries.DB, o Options) *Worker {
 		log:          o.Log,
 		wake:         make(chan struct{}, 1),
 		decide:       (*facts).decide,
-	}
-	if w.concurrency <= 0 {
-		w.concurrency = 2
-	}
-	if w.batch <= 0 {
-		w.batch = 1000
-	}
-	if w.pollInterval <= 0 {
-		w.pollInterval = time.Second
-	}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.metrics = newMetrics(database, o.Registerer)
 	return w

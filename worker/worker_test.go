@@ -28,7 +28,7 @@ func TestJourneyBeingMade(t *testing.T) {
 	f.create(1)
 	waiting := f.send("H", eventOf("E1", "A"))[0]
 	other := f.send("H", eventOf("E2", "A"))[0]
-	f.start(Options{PollInterval: 10 * time.Millisecond})
+	f.start(func(o *Options) { o.PollInterval = 10 * time.Millisecond })
 	// What comes later in the queue is done, so the worker has passed the first event by.
 	if got := f.verdict(other); got != "processed" {
 		t.Errorf("the event of another encounter is %s", got)
@@ -51,7 +51,7 @@ func TestJourneyMadeDuringDecision(t *testing.T) {
 	f := newFixture(t, simple("AB", "E1"))
 	first := f.send("H", eventOf("E1", "A"))[0]
 	second := f.send("H", eventOf("E1", "B"))[0]
-	w := f.worker(Options{Concurrency: 1})
+	w := f.worker(func(o *Options) { o.Concurrency = 1 })
 	deciding, decided := make(chan struct{}), make(chan struct{})
 	w.decide = func(known *facts, e *event) outcome {
 		if e.ID == first && len(known.journeys) == 0 {
@@ -91,7 +91,7 @@ func TestJourneyHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
-	f.start(Options{})
+	f.start()
 	if got := f.verdict(ids[1]); got != "processed" {
 		t.Errorf("the event of another journey is %s", got)
 	}
@@ -124,7 +124,7 @@ func TestWakeUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, simple("ABC", "E1"))
 	f.create(0)
-	f.start(Options{PollInterval: time.Hour})
+	f.start(func(o *Options) { o.PollInterval = time.Hour })
 	for _, code := range []string{"A", "B", "C"} {
 		dbtest.Eventually(t, "the worker listens and asks nothing any more", func() bool {
 			return one[bool](f, `SELECT count(*) FILTER (WHERE query LIKE 'LISTEN%') = 1 AND count(*) > 1
@@ -148,7 +148,7 @@ func TestConnectionsCut(t *testing.T) {
 	for i := range f.model.Journeys {
 		f.create(i)
 	}
-	f.start(Options{Batch: 2, PollInterval: 10 * time.Millisecond})
+	f.start(func(o *Options) { o.Batch, o.PollInterval = 2, 10*time.Millisecond })
 	for _, code := range []string{"A", "B", "C", "D"} {
 		for i := range f.model.Journeys {
 			f.send("H", eventOf(f.model.Journeys[i].EncounterID, code))
@@ -172,8 +172,8 @@ func TestOrder(t *testing.T) {
 	}
 	f := newFixture(t, m)
 	f.create(0)
-	f.start(Options{Batch: 30, PollInterval: time.Millisecond})
-	f.start(Options{Batch: 50, PollInterval: time.Millisecond})
+	f.start(func(o *Options) { o.Batch, o.PollInterval = 30, time.Millisecond })
+	f.start(func(o *Options) { o.Batch, o.PollInterval = 50, time.Millisecond })
 	var want []uuid.UUID
 	for len(want) < stages {
 		want = append(want, f.send("H", slices.Repeat([]hospitalday.Event{eventOf("E1", "X")}, 20)...)...)
@@ -195,7 +195,7 @@ func TestStop(t *testing.T) {
 	f.create(0)
 	f.create(1)
 	f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
-	w := f.worker(Options{Concurrency: 1, Batch: 8})
+	w := f.worker(func(o *Options) { o.Concurrency, o.Batch = 1, 8 })
 	deciding, told := make(chan struct{}, 1), make(chan struct{})
 	w.decide = func(known *facts, e *event) outcome {
 		select {
@@ -233,7 +233,7 @@ func TestReprocessed(t *testing.T) {
 	f := newFixture(t, simple("AB", "E1", "E2"))
 	f.create(0)
 	f.create(1)
-	f.start(Options{PollInterval: 20 * time.Millisecond})
+	f.start(func(o *Options) { o.PollInterval = 20 * time.Millisecond })
 	old := f.send("H", eventOf("E1", "?"))[0]
 	if got := f.verdict(old); got != "ignored no_stage" {
 		t.Fatalf("the event is %s", got)
@@ -260,7 +260,7 @@ func TestMetrics(t *testing.T) {
 	f := newFixture(t, simple("A", "E1"))
 	f.create(0)
 	registry := prometheus.NewRegistry()
-	w := f.worker(Options{Registerer: registry})
+	w := f.worker(func(o *Options) { o.Registerer = registry })
 	f.send("H", eventOf("E1", "A"), eventOf("E1", "A"), eventOf("E?", "A"))
 	f.exec(`UPDATE events SET received_at = now() - interval '1 hour'`)
 	if got := gathered(t, registry); got["px360_worker_queue_pending"] != 3 || got["px360_worker_queue_oldest_seconds"] < 3600 {
@@ -300,4 +300,26 @@ func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 		}
 	}
 	return values
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Options){
+		"Concurrency":  func(o *Options) { o.Concurrency = 0 },
+		"no Batch":     func(o *Options) { o.Batch = 0 },
+		"large Batch":  func(o *Options) { o.Batch = 1 << 31 },
+		"PollInterval": func(o *Options) { o.PollInterval = 0 },
+		"Log":          func(o *Options) { o.Log = nil },
+	} {
+		o := DefaultOptions()
+		change(&o)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			New(nil, o)
+		}()
+	}
 }

@@ -50,7 +50,7 @@ func newKeys(t testing.TB, current, previous string) Keys {
 // newTokens makes a Tokens with a fixed clock.
 func newTokens(t testing.TB, keys Keys, now time.Time) *Tokens {
 	t.Helper()
-	tokens, err := NewTokens(keys, TokenConfig{Now: func() time.Time { return now }})
+	tokens, err := NewTokens(keys, TokenConfig{DefaultAccessLifetime, DefaultRefreshLifetime, func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Lifetimes of tokens where TokenConfig leaves them zero.
+// Lifetimes of tokens where nobody configures others.
 const (
 	DefaultAccessLifetime  = 30 * time.Minute
 	DefaultRefreshLifetime = 24 * time.Hour
@@ -116,10 +116,10 @@ func (k Keys) candidates(kid string, present bool) []tokenKey {
 	return nil
 }
 
-// TokenConfig sets what Tokens issues. The zero value is the default.
+// TokenConfig sets what Tokens issues.
 type TokenConfig struct {
-	AccessLifetime  time.Duration
-	RefreshLifetime time.Duration
+	AccessLifetime  time.Duration    // at least 1 s
+	RefreshLifetime time.Duration    // at least 1 s
 	Now             func() time.Time // nil means time.Now
 }
 
@@ -142,12 +142,6 @@ func NewTokens(keys Keys, config TokenConfig) (*Tokens, error) {
 		accessLifetime:  config.AccessLifetime,
 		refreshLifetime: config.RefreshLifetime,
 		now:             config.Now,
-	}
-	if tokens.accessLifetime == 0 {
-		tokens.accessLifetime = DefaultAccessLifetime
-	}
-	if tokens.refreshLifetime == 0 {
-		tokens.refreshLifetime = DefaultRefreshLifetime
 	}
 	if tokens.now == nil {
 		tokens.now = time.Now

@@ -41,7 +41,11 @@ func TestNewTokensRefuses(t *testing.T) {
 	}
 	keys := newKeys(t, testKey, "")
 	for _, config := range []TokenConfig{
-		{AccessLifetime: -time.Hour}, {RefreshLifetime: -time.Hour}, {AccessLifetime: time.Millisecond},
+		{AccessLifetime: -time.Hour, RefreshLifetime: time.Hour},
+		{AccessLifetime: time.Hour, RefreshLifetime: -time.Hour},
+		{AccessLifetime: time.Millisecond, RefreshLifetime: time.Hour},
+		{AccessLifetime: time.Hour},
+		{RefreshLifetime: time.Hour},
 	} {
 		if _, err := NewTokens(keys, config); err == nil {
 			t.Errorf("%+v: no error", config)

@@ -1,0 +1,66 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/px360/px360/server/auth"
+)
+
+// MinSecretKeyBytes is the least length of Options.SecretKey.
+const MinSecretKeyBytes = auth.MinKeyBytes
+
+// Options of a server. Start from DefaultOptions, set PublicURL and SecretKey, and change what else
+// you want: New replaces no zero value, it refuses those that make no sense.
+type Options struct {
+	PublicURL         string         // base of links to other pages, without a slash at the end
+	SecretKey         string         // signs tokens and API keys; at least MinSecretKeyBytes
+	SecretKeyPrevious string         // still verifies what it signed; may be empty
+	AccessLifetime    time.Duration  // of access tokens, at least 1 s
+	RefreshLifetime   time.Duration  // of refresh tokens, at least 1 s
+	RotateRefresh     bool           // a refresh token is good once, and answered with the next
+	RateLimits        string         // enforce, report or off
+	Limits            Limits         // each needs calls and a window
+	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is believed; none if empty
+	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
+	Log               *slog.Logger
+	Registerer        prometheus.Registerer // where metrics are registered; none if nil
+}
+
+// DefaultOptions are the options of a server that nobody configured, but for PublicURL and SecretKey,
+// which have no default. They enforce the rate limits, and log and register nothing.
+func DefaultOptions() Options {
+	return Options{
+		AccessLifetime:  auth.DefaultAccessLifetime,
+		RefreshLifetime: auth.DefaultRefreshLifetime,
+		RateLimits:      limitsEnforced,
+		Limits: Limits{
+			Events: Limit{1000, time.Hour},
+			Auth:   Limit{10, time.Minute},
+			User:   Limit{100, time.Minute},
+		},
+		// Far more than the database answers at once, and few enough to fit into memory with their
+		// bodies: beyond it, waiting only makes everybody's answer late.
+		MaxInFlight: 256,
+		Log:         slog.New(slog.DiscardHandler),
+	}
+}
+
+// validate refuses what New could not work with. Keys, token lifetimes and rate limits are checked by
+// what is made of them.
+func (o Options) validate() error {
+	switch {
+	case o.PublicURL == "":
+		return errors.New("server options: no PublicURL")
+	case o.MaxInFlight < 1:
+		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
+	case o.Log == nil:
+		return errors.New("server options: no Log")
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/px360/px360/queries"
+)
+
+// No zero value is replaced by a default behind the caller's back.
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	database, err := queries.Open(t.Context(), "postgres://nobody@127.0.0.1:1/nothing", queries.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(database.Close)
+	for _, test := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.PublicURL = "" }, "PublicURL"},
+		{func(o *Options) { o.SecretKey = o.SecretKey[:MinSecretKeyBytes-1] }, "key"},
+		{func(o *Options) { o.SecretKeyPrevious = "short" }, "key"},
+		{func(o *Options) { o.AccessLifetime = 0 }, "lifetime"},
+		{func(o *Options) { o.RefreshLifetime = time.Millisecond }, "lifetime"},
+		{func(o *Options) { o.RateLimits = "" }, "rate limits"},
+		{func(o *Options) { o.RateLimits = "perhaps" }, "rate limits"},
+		{func(o *Options) { o.Limits.Events = Limit{} }, "rate limit of events"},
+		{func(o *Options) { o.Limits.Auth = Limit{-1, time.Hour} }, "rate limit of auth"},
+		{func(o *Options) { o.Limits.User = Limit{5, 0} }, "rate limit of user"},
+		{func(o *Options) { o.Limits.User = Limit{maxCalls + 1, time.Hour} }, "rate limit of user"},
+		{func(o *Options) { o.MaxInFlight = 0 }, "MaxInFlight"},
+		{func(o *Options) { o.Log = nil }, "Log"},
+	} {
+		o := DefaultOptions()
+		o.PublicURL, o.SecretKey = "http://localhost", strings.Repeat("k", MinSecretKeyBytes)
+		test.change(&o)
+		if _, err := New(database, o); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want an error about %s", err, test.want)
+		}
+	}
+}
