@@ -403,10 +403,11 @@ func (p *program) demoCommand() *cobra.Command {
 			return summary.Write(p.stdout)
 		},
 	}
-	command.Flags().StringVar(&options.URL, "url", "", "where PX360 is (default http://"+defaultAddr+", or PX360_ADDR)")
-	command.Flags().StringVar(&options.Username, "username", "", "a PX Admin (default PX360_ADMIN_USERNAME)")
+	// The backquoted word of a flag's text is its placeholder in the help.
+	command.Flags().StringVar(&options.URL, "url", "", "the `URL` of PX360 (default http://"+defaultAddr+", or PX360_ADDR)")
+	command.Flags().StringVar(&options.Username, "username", "", "the `NAME` of a PX Admin (default PX360_ADMIN_USERNAME)")
 	command.Flags().StringVar(&options.Password, "password", "",
-		"their password; others on this host can see it here, so rather set PX360_ADMIN_PASSWORD\n(default that, or what `px360 up` keeps in the data directory)")
+		"the `PASSWORD` of the PX Admin; others on this host can see it here, so rather set PX360_ADMIN_PASSWORD\n(default that, or what px360 up keeps in the data directory)")
 	return command
 }
 

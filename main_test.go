@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/schema/localpg"
@@ -132,17 +133,44 @@ func TestHelp(t *testing.T) {
 	if run(t, 0, nil, "").stdout.String() != help {
 		t.Error("px360 alone does not show the help")
 	}
-	p := &program{stdout: &output{}}
-	var visit func(*cobra.Command)
-	visit = func(c *cobra.Command) {
+	eachCommand(func(c *cobra.Command) {
 		if c.Short == "" || c.Long == "" || c.Example == "" {
 			t.Errorf("%s does not explain itself", c.CommandPath())
 		}
+	})
+}
+
+// pflag shows the first backquoted part of a flag's usage text as its placeholder, whatever it is.
+func TestFlagPlaceholders(t *testing.T) {
+	t.Parallel()
+	wantText(t, run(t, 0, nil, "", "demo", "--help").stdout.String(), "--password PASSWORD ")
+	flags := 0
+	eachCommand(func(c *cobra.Command) {
+		c.InitDefaultHelpFlag()
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			flags++
+			placeholder, usage := pflag.UnquoteUsage(f)
+			if strings.Contains(placeholder, " ") || strings.Contains(usage, "`") {
+				t.Errorf("%s shows --%s %s: %s", c.CommandPath(), f.Name, placeholder, usage)
+			}
+		})
+	})
+	if flags < 10 {
+		t.Errorf("only %d flags were looked at", flags)
+	}
+}
+
+// eachCommand visits the root command and all below it.
+func eachCommand(visit func(*cobra.Command)) {
+	p := &program{stdout: &output{}}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		visit(c)
 		for _, child := range c.Commands() {
-			visit(child)
+			walk(child)
 		}
 	}
-	visit(p.rootCommand())
+	walk(p.rootCommand())
 }
 
 func TestWrongCalls(t *testing.T) {
