@@ -68,13 +68,13 @@ func (p *program) up(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o755); err != nil { // a user that runs Postgres for root must get through
 		return fmt.Errorf("make the data directory (PX360_DATA_DIR chooses another): %w", err)
 	}
-	// First of all, so that a second program on the same address ends before it touches anything.
+	// Listen first, so that a second program on the same address fails before it changes anything.
 	listener, err := listen(ctx, cmp.Or(p.config.Addr, defaultAddr))
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	databaseURL, release, err := p.databaseOrPrivate(ctx)
+	databaseURL, release, err := p.resolveDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	if p.config.SecretKey == "" {
-		if p.config.SecretKey, _, err = keptSecret(p.kept(secretKeyFile), newSecretKey); err != nil {
+		if p.config.SecretKey, _, err = loadOrCreateSecret(p.dataFile(secretKeyFile), newSecretKey); err != nil {
 			return err
 		}
 	}
@@ -105,12 +105,12 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	p.banner(cmp.Or(p.config.PublicURL, baseURL(listener)), login)
-	return together(ctx, metrics, p.newWorker(database).Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+	return runTasks(ctx, metrics, p.newWorker(database).Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
 }
 
-// firstAdmin makes sure that there is a PX Admin, and says how to log in.
-func (p *program) firstAdmin(ctx context.Context, database *queries.DB, api *server.Server) (string, error) {
-	// The lock keeps two programs that start together from deciding on the password file at once.
+// firstAdmin makes sure that there is a PX Admin, and says how to log in. An advisory lock serializes
+// programs that start at the same time, or both could create the password file and the user.
+func (p *program) firstAdmin(ctx context.Context, database *queries.DB, api *server.Server) (login string, err error) {
 	lock, err := database.Pool.Acquire(ctx)
 	if err != nil {
 		return "", fmt.Errorf("look for a PX Admin: %w", err)
@@ -121,12 +121,15 @@ func (p *program) firstAdmin(ctx context.Context, database *queries.DB, api *ser
 		return "", fmt.Errorf("look for a PX Admin: %w", err)
 	}
 	defer func() { _, _ = lock.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", key) }()
+	return p.ensureAdmin(ctx, api)
+}
 
-	name, password, fresh := p.config.AdminUsername, p.config.AdminPassword, false
-	file := p.kept(adminPasswordFile)
+func (p *program) ensureAdmin(ctx context.Context, api *server.Server) (login string, err error) {
+	name, password, generated := p.config.AdminUsername, p.config.AdminPassword, false
+	file := p.dataFile(adminPasswordFile)
 	if password == "" {
-		// The file comes before the user, or a crash between the two would leave a user whom nobody knows.
-		if password, fresh, err = keptSecret(file, newPassword); err != nil {
+		// The file before the user: a crash in between must not leave a user whose password is lost.
+		if password, generated, err = loadOrCreateSecret(file, newPassword); err != nil {
 			return "", err
 		}
 	}
@@ -137,10 +140,10 @@ func (p *program) firstAdmin(ctx context.Context, database *queries.DB, api *ser
 	case p.config.AdminPassword != "" && created:
 		return fmt.Sprintf("user %s, password as in PX360_ADMIN_PASSWORD", name), nil
 	case p.config.AdminPassword != "":
-		return "as a PX Admin; those there were before PX360_ADMIN_PASSWORD keep their passwords", nil
+		return "as a PX Admin; users who were there before keep their password, whatever PX360_ADMIN_PASSWORD is", nil
 	case created:
 		return fmt.Sprintf("user %s, password %s (kept in %s)", name, string(password), file), nil
-	case fresh: // somebody else is PX Admin, so this password is nobody's
+	case generated: // there is a PX Admin already, so nobody has this password
 		return "as a PX Admin; `px360 user set-password NAME` helps if the password is lost", os.Remove(file)
 	}
 	return fmt.Sprintf("user %s, password as in %s unless it was changed", name, file), nil
@@ -169,7 +172,7 @@ func (p *program) serve(ctx context.Context) error {
 	if p.config.SecretKey == "" {
 		return errors.New("PX360_SECRET_KEY is not set: give every serve the same key, for example from `openssl rand -base64 48`")
 	}
-	database, err := p.openChecked(ctx)
+	database, err := p.openMigrated(ctx)
 	if err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (p *program) serve(ctx context.Context) error {
 		return err
 	}
 	p.log.Info("serving", "addr", listener.Addr().String(), "version", version(), "config", p.config)
-	return together(ctx, metrics, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+	return runTasks(ctx, metrics, func(ctx context.Context) error { return api.Serve(ctx, listener) })
 }
 
 func (p *program) workCommand() *cobra.Command {
@@ -210,7 +213,7 @@ func (p *program) workCommand() *cobra.Command {
 }
 
 func (p *program) work(ctx context.Context) error {
-	database, err := p.openChecked(ctx)
+	database, err := p.openMigrated(ctx)
 	if err != nil {
 		return err
 	}
@@ -219,18 +222,18 @@ func (p *program) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	health := idle
+	health := noop
 	listener, err := listen(ctx, cmp.Or(p.config.Addr, defaultWorkAddr))
 	switch {
 	case err == nil:
 		health = serveHTTP(listener, server.Health(database))
 	case p.config.Addr != "":
 		return err
-	default: // another one on this host, and nobody asked for this one's health
-		p.log.Warn("not telling about health: set PX360_ADDR to an address that is free", "error", err)
+	default: // usually another work on this host, and no address was asked for
+		p.log.Warn("health checks are off: set PX360_ADDR to a free address", "error", err)
 	}
 	p.log.Info("working", "version", version(), "config", p.config)
-	return together(ctx, metrics, health, p.newWorker(database).Run)
+	return runTasks(ctx, metrics, health, p.newWorker(database).Run)
 }
 
 func (p *program) migrateCommand() *cobra.Command {
@@ -297,20 +300,20 @@ func (p *program) userCommand() *cobra.Command {
 	return command
 }
 
-// withServer runs f with a server that serves nobody, on the given or the private database.
+// withServer runs f with a server that does not listen, on the configured or the private database.
 func (p *program) withServer(ctx context.Context, f func(*server.Server) error) error {
 	if p.config.DatabaseURL == "" {
-		if _, err := os.Stat(p.privateDir()); err != nil {
+		if _, err := os.Stat(p.privatePostgresDir()); err != nil {
 			return errors.New("PX360_DATABASE_URL is not set, and there is no private Postgres of `px360 up` in " + p.config.DataDir)
 		}
 	}
-	databaseURL, release, err := p.databaseOrPrivate(ctx)
+	databaseURL, release, err := p.resolveDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
 	p.config.DatabaseURL = secret(databaseURL)
-	database, err := p.openChecked(ctx)
+	database, err := p.openMigrated(ctx)
 	if err != nil {
 		return err
 	}
@@ -323,7 +326,7 @@ func (p *program) withServer(ctx context.Context, f func(*server.Server) error) 
 	return f(api)
 }
 
-// readPassword asks for a password, twice and without echo, or reads a line where nobody sits.
+// readPassword prompts for a password, twice and without echo, or reads a line if stdin is no terminal.
 func (p *program) readPassword(ctx context.Context) (string, error) {
 	terminal, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
@@ -352,7 +355,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// ask reads a line without echo. An interruption gives the terminal its echo back.
+// ask reads a line without echo. It restores the state of the terminal when ctx ends.
 func (p *program) ask(ctx context.Context, terminal *os.File, prompt string) (string, error) {
 	before, err := term.GetState(int(terminal.Fd()))
 	if err != nil {
@@ -411,8 +414,8 @@ func (p *program) demoCommand() *cobra.Command {
 	return command
 }
 
-// demoLogin fills in what the flags leave out. The password in the data directory is for the program
-// on this host, and is sent to no other.
+// demoLogin fills in what the flags leave out. The password in the data directory is sent only to a
+// loopback address: it belongs to the program on this host.
 func (p *program) demoLogin(o *demo.Options) error {
 	o.URL = cmp.Or(o.URL, "http://"+cmp.Or(p.config.Addr, defaultAddr))
 	o.Username = cmp.Or(o.Username, p.config.AdminUsername)
@@ -426,7 +429,7 @@ func (p *program) demoLogin(o *demo.Options) error {
 	if host := at.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, host)
 	}
-	kept, err := readSecret(p.kept(adminPasswordFile))
+	kept, err := readSecret(p.dataFile(adminPasswordFile))
 	if err != nil {
 		return fmt.Errorf("give the password of %s in PX360_ADMIN_PASSWORD; `px360 up` has kept none here: %w", o.Username, err)
 	}
@@ -441,7 +444,7 @@ func (p *program) versionCommand() *cobra.Command {
 		Long:    "Shows the version, the commit it was built from and the Go release that built it.",
 		Example: "  px360 version",
 		Args:    cobra.NoArgs,
-		// In the place of the root's: which version it is does not depend on the configuration.
+		// Overrides the root's, which would fail on a wrong configuration.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(p.stdout, "px360 %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -23,42 +23,42 @@ import (
 	"github.com/px360/px360/worker"
 )
 
-// Config is everything that can be configured, by environment variables alone. It is read once. Its
-// tags are also the documentation: `px360 help` prints them as a table.
+// Config is the whole configuration, read once from environment variables. Its tags are also the
+// documentation: `px360 help` prints them as a table.
 //
-// env is the variable, without its prefix; otherwise says in words what an unset variable means where
-// that is no constant. The constants are those of defaultConfig.
+// env is the variable, without its prefix. unset says in words what an unset variable means; without
+// it, the table shows the value in defaultConfig.
 type Config struct {
-	DatabaseURL secret `env:"DATABASE_URL" otherwise:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys"`
-	Addr        string `env:"ADDR" otherwise:"127.0.0.1:8000" help:"where to listen; work, which only tells its health there, on port 8001"`
-	PublicURL   string `env:"PUBLIC_URL" otherwise:"http://localhost:<port>" help:"how clients reach the API: the base of links to other pages"`
-	DataDir     string `env:"DATA_DIR" otherwise:"~/.local/share/px360; root: /var/lib/px360" help:"where up keeps its private Postgres, secret key and first password"`
+	DatabaseURL secret `env:"DATABASE_URL" unset:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys"`
+	Addr        string `env:"ADDR" unset:"127.0.0.1:8000" help:"where to listen; work, which only answers health checks there, on port 8001"`
+	PublicURL   string `env:"PUBLIC_URL" unset:"http://localhost:<port>" help:"how clients reach the API: the base of links to other pages"`
+	DataDir     string `env:"DATA_DIR" unset:"~/.local/share/px360; root: /var/lib/px360" help:"where up keeps its private Postgres, secret key and first password"`
 
-	SecretKey         secret `env:"SECRET_KEY" otherwise:"up: made once" help:"signs tokens and API keys; at least 32 bytes, required by serve"`
-	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed stays good"`
+	SecretKey         secret `env:"SECRET_KEY" unset:"up: made once" help:"signs tokens and API keys; at least 32 bytes, required by serve"`
+	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed stays valid"`
 	AdminUsername     string `env:"ADMIN_USERNAME" help:"the first PX Admin, made by up; the demo logs in as this user"`
-	AdminPassword     secret `env:"ADMIN_PASSWORD" otherwise:"up: made once" help:"the password of the first PX Admin"`
+	AdminPassword     secret `env:"ADMIN_PASSWORD" unset:"up: made once" help:"the password of the first PX Admin"`
 
-	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" help:"how long an access token is good"`
-	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is good"`
-	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token is good once and is answered with the next; one that is used again ends all tokens of its user"`
-	RateLimits      rateLimits     `env:"RATE_LIMITS" otherwise:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
+	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" help:"how long an access token is valid"`
+	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is valid"`
+	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
+	RateLimits      rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
 	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
 	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
 	LimitUser       server.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
-	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" otherwise:"none" help:"networks whose X-Forwarded-For is believed, such as 10.0.0.0/8,192.0.2.7"`
+	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
 	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
 	MaxConnections int32      `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
-	MaxInFlight    int        `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is kept for events"`
-	MetricsAddr    string     `env:"METRICS_ADDR" otherwise:"off" help:"where to show Prometheus metrics and pprof; keep it private"`
+	MaxInFlight    int        `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	MetricsAddr    string     `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
 	LogLevel       slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
 
 // prefix of every variable.
 const prefix = "PX360_"
 
-// testPrefix begins the variables of the tests, which are none of the program's business.
+// testPrefix begins the variables of the tests, which the program ignores.
 const testPrefix = prefix + "TEST_"
 
 // defaultConfig is the configuration if no variable is set. What a package takes as an option has the
@@ -80,7 +80,7 @@ func defaultConfig() Config {
 	}
 }
 
-// secret is a text that is never shown: whoever prints or logs it gets a word in its place.
+// secret is a string that is redacted wherever it is printed or logged.
 type secret string
 
 func (s secret) String() string {
@@ -90,13 +90,13 @@ func (s secret) String() string {
 	return "(set)"
 }
 
-// Format keeps every verb of fmt from showing it, those included that do not call String.
+// Format redacts it for every verb of fmt, also those that do not call String.
 func (s secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText keeps JSON from showing it.
+// MarshalText redacts it in JSON.
 func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// rateLimits is what happens to requests over the limit; blank leaves it to the command.
+// rateLimits is what happens to requests over the limit; empty means the default of the command.
 type rateLimits string
 
 const (
@@ -114,7 +114,7 @@ func (r *rateLimits) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// readConfig reads the configuration, and returns warnings about variables that mean nothing.
+// readConfig reads the configuration, and returns warnings about unknown variables.
 func readConfig(environ []string) (Config, []string, error) {
 	config := defaultConfig()
 	variables := env.ToMap(environ)
@@ -171,7 +171,7 @@ func parseNetworks(text string) (any, error) {
 	return networks, nil
 }
 
-// explainParse names the variables, where the library names the struct's fields.
+// explainParse names the variables, where the library names the fields of the struct.
 func explainParse(err error) string {
 	all, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
@@ -197,7 +197,7 @@ func explainParse(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// defaultDataDir is where programs keep what they keep, for a user or for root.
+// defaultDataDir follows the XDG base directory specification for a user, and the FHS for root.
 func defaultDataDir(variables map[string]string, root bool) string {
 	if root {
 		return "/var/lib/px360"
@@ -220,7 +220,7 @@ func variables() []variable {
 		list = append(list, variable{
 			name:  prefix + field.Tag.Get("env"),
 			field: field.Name,
-			unset: cmp.Or(field.Tag.Get("otherwise"), asVariable(value)),
+			unset: cmp.Or(field.Tag.Get("unset"), asVariable(value)),
 			help:  field.Tag.Get("help"),
 		})
 	}
@@ -264,7 +264,7 @@ func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(attributes...)
 }
 
-// unknownVariables warns of names that nobody reads, which are typing errors more often than not.
+// unknownVariables warns of variables that are not read, which are usually misspelt.
 func unknownVariables(environment map[string]string) []string {
 	var known, warnings []string
 	for _, v := range variables() {
@@ -274,9 +274,9 @@ func unknownVariables(environment map[string]string) []string {
 		if !strings.HasPrefix(name, prefix) || strings.HasPrefix(name, testPrefix) || slices.Contains(known, name) {
 			continue
 		}
-		nearest := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+		nearest := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(levenshtein(name, a), levenshtein(name, b)) })
 		warning := fmt.Sprintf("%s is no variable of this program and is ignored", name)
-		if distance(name, nearest) <= (len(name)-len(prefix))*2/3 {
+		if levenshtein(name, nearest) <= (len(name)-len(prefix))*2/3 {
 			warning += fmt.Sprintf("; do you mean %s?", nearest)
 		} else {
 			warning += "; `px360 help` lists those there are"
@@ -287,8 +287,8 @@ func unknownVariables(environment map[string]string) []string {
 	return warnings
 }
 
-// distance is the number of letters to insert, delete or replace to make a into b.
-func distance(a, b string) int {
+// levenshtein is the edit distance: the number of letters to insert, delete or replace to make a into b.
+func levenshtein(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -38,7 +38,7 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
-		t.Errorf("what the commands decide on is decided: %+v", config)
+		t.Errorf("what the commands choose has a value: %+v", config)
 	}
 }
 

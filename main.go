@@ -41,14 +41,13 @@ func main() {
 }
 
 const (
-	// stopPatience is a second more than the server and the worker each take at most to finish what
-	// they have in hand.
-	stopPatience = 16 * time.Second
-	// closePatience is for what has nothing in hand any more.
-	closePatience = 2 * time.Second
+	// shutdownTimeout is a second more than the graceful shutdown of the server or the worker may take.
+	shutdownTimeout = 16 * time.Second
+	// poolCloseTimeout bounds the wait for connections that are still in use after the shutdown.
+	poolCloseTimeout = 2 * time.Second
 
 	defaultAddr     = "127.0.0.1:8000"
-	defaultWorkAddr = "127.0.0.1:8001" // so that serve and work get along on one host
+	defaultWorkAddr = "127.0.0.1:8001" // another port, so that serve and work can run on one host
 )
 
 // program is one run of px360. Tests fill it in with buffers and an environment of their own.
@@ -62,8 +61,8 @@ type program struct {
 	registry *prometheus.Registry
 }
 
-// runUntilSignal is run, ended by SIGINT or SIGTERM: the first one lets it finish what it has in hand,
-// the second one ends the process at once.
+// runUntilSignal is run with a context that SIGINT or SIGTERM cancels. The first signal starts a graceful
+// shutdown, the second one ends the process at once.
 func (p *program) runUntilSignal(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -71,7 +70,7 @@ func (p *program) runUntilSignal(args []string) int {
 	return p.run(ctx, args)
 }
 
-// run runs a command and returns the exit code: 0, 1 if it failed, 2 if it was called wrongly.
+// run runs a command and returns the exit code: 0, 1 if it failed, 2 for a usage error.
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.rootCommand()
 	root.SetArgs(args)
@@ -83,7 +82,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	fmt.Fprintf(p.stderr, "%s: %v\n", command.CommandPath(), err)
-	if p.log == nil { // it did not even get as far as the configuration
+	if p.log == nil { // prepare did not run: a usage error
 		fmt.Fprintf(p.stderr, "`%s --help` tells more\n", command.CommandPath())
 		return 2
 	}
@@ -110,18 +109,19 @@ func (p *program) prepare(c *cobra.Command) error {
 	return nil
 }
 
-func (p *program) kept(file string) string { return filepath.Join(p.config.DataDir, file) }
+// dataFile is the path of a file in the data directory.
+func (p *program) dataFile(file string) string { return filepath.Join(p.config.DataDir, file) }
 
-func (p *program) privateDir() string { return p.kept("postgres") }
+func (p *program) privatePostgresDir() string { return p.dataFile("postgres") }
 
-// databaseOrPrivate returns the URL of the configured database or, if there is none, of a private
-// Postgres that runs until release.
-func (p *program) databaseOrPrivate(ctx context.Context) (databaseURL string, release func(), err error) {
+// resolveDatabase returns the URL of the configured database. If none is configured it starts the
+// private Postgres, or joins the one that is running, and returns its URL; release stops or leaves it.
+func (p *program) resolveDatabase(ctx context.Context) (databaseURL string, release func(), err error) {
 	if p.config.DatabaseURL != "" {
 		return string(p.config.DatabaseURL), func() {}, nil
 	}
 	private, err := localpg.Start(ctx, localpg.Options{
-		Dir: p.privateDir(), Log: p.log, Progress: func(text string) { p.log.Info(text) },
+		Dir: p.privatePostgresDir(), Log: p.log, Progress: func(text string) { p.log.Info(text) },
 	})
 	if err != nil {
 		return "", nil, err
@@ -139,14 +139,15 @@ func (p *program) databaseOrPrivate(ctx context.Context) (databaseURL string, re
 	return databaseURL, release, nil
 }
 
+// open opens a connection pool, whatever the state of the schema.
 func (p *program) open(ctx context.Context, databaseURL string) (*queries.DB, error) {
 	o := queries.DefaultOptions()
 	o.MaxConnections = p.config.MaxConnections
 	return queries.Open(ctx, databaseURL, o)
 }
 
-// openChecked opens the configured database, whose schema must be there: only up and migrate migrate.
-func (p *program) openChecked(ctx context.Context) (*queries.DB, error) {
+// openMigrated opens the configured database, and fails unless its schema is up to date.
+func (p *program) openMigrated(ctx context.Context) (*queries.DB, error) {
 	if p.config.DatabaseURL == "" {
 		return nil, errors.New("PX360_DATABASE_URL is not set: it says where Postgres is (`px360 up` can do without)")
 	}
@@ -161,17 +162,18 @@ func (p *program) openChecked(ctx context.Context) (*queries.DB, error) {
 	return database, nil
 }
 
-// close waits a little for connections that somebody has not given back, and not for ever.
+// close closes the pool. It waits for connections in use, up to poolCloseTimeout.
 func (p *program) close(database *queries.DB) {
 	closed := make(chan struct{})
 	go func() { database.Close(); close(closed) }()
 	select {
 	case <-closed:
-	case <-time.After(closePatience):
-		p.log.Warn("database connections are still in use; ending all the same")
+	case <-time.After(poolCloseTimeout):
+		p.log.Warn("database connections are still in use, exiting anyway", "timeout", poolCloseTimeout)
 	}
 }
 
+// newServer makes a server. publicURL and limits are the command's defaults, for an unset variable.
 func (p *program) newServer(database *queries.DB, publicURL string, limits rateLimits) (*server.Server, error) {
 	o := server.DefaultOptions()
 	o.PublicURL = cmp.Or(p.config.PublicURL, publicURL)
@@ -192,11 +194,11 @@ func (p *program) newWorker(database *queries.DB) *worker.Worker {
 	return worker.New(database, o)
 }
 
-// metrics is the part that shows metrics and profiles, on an address of its own because both tell
-// more than a client should know.
+// metrics returns a task that serves Prometheus metrics and pprof profiles. They have their own address,
+// because they reveal more than a client should know. Without one, the task is a no-op.
 func (p *program) metrics(ctx context.Context) (func(context.Context) error, error) {
 	if p.config.MetricsAddr == "" {
-		return idle, nil
+		return noop, nil
 	}
 	listener, err := listen(ctx, p.config.MetricsAddr)
 	if err != nil {
@@ -209,11 +211,12 @@ func (p *program) metrics(ctx context.Context) (func(context.Context) error, err
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	p.log.Info("showing metrics and profiles", "addr", listener.Addr().String())
+	p.log.Info("serving metrics and profiles", "addr", listener.Addr().String())
 	return serveHTTP(listener, mux), nil
 }
 
-// serveHTTP is a part that serves what has no work worth finishing.
+// serveHTTP returns a task that serves until its context ends, without a graceful shutdown: it is for
+// requests that may be cut off.
 func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
@@ -226,6 +229,7 @@ func serveHTTP(listener net.Listener, handler http.Handler) func(context.Context
 	}
 }
 
+// listen opens a TCP listener, with an error that says what to do about an address in use.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -237,7 +241,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return listener, nil
 }
 
-// baseURL is where this host finds a listener.
+// baseURL is the URL of a listener for clients on this host.
 func baseURL(listener net.Listener) string {
 	if at, ok := listener.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		return localURL(listener)
@@ -255,11 +259,12 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// together runs the parts until one fails or ctx ends, and then gives all of them time to stop.
-func together(ctx context.Context, parts ...func(context.Context) error) error {
+// runTasks runs tasks in an errgroup: when one fails or ctx ends, the context of all is cancelled. It
+// returns the first error, or an error if some task has not returned within shutdownTimeout.
+func runTasks(ctx context.Context, tasks ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range parts {
-		group.Go(func() error { return part(ctx) })
+	for _, task := range tasks {
+		group.Go(func() error { return task(ctx) })
 	}
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
@@ -271,15 +276,15 @@ func together(ctx context.Context, parts ...func(context.Context) error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(stopPatience):
-		return fmt.Errorf("not everything stopped within %v: ending all the same", stopPatience)
+	case <-time.After(shutdownTimeout):
+		return fmt.Errorf("shutdown took longer than %v: exiting anyway", shutdownTimeout)
 	}
 }
 
-// idle is a part that has nothing to do.
-func idle(context.Context) error { return nil }
+// noop is a task for what is switched off.
+func noop(context.Context) error { return nil }
 
-// version is the module's, and the commit that it was built from.
+// version is the version of the module and the commit that it was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -294,7 +299,7 @@ func version() string {
 	return text
 }
 
-// The files in the data directory that hold what up made by itself.
+// The files in the data directory that hold secrets generated by up.
 const (
 	secretKeyFile     = "secret-key"
 	adminPasswordFile = "admin-password"
@@ -303,35 +308,36 @@ const (
 // newSecretKey has some 260 bits of randomness in 52 letters and digits.
 func newSecretKey() string { return rand.Text() + rand.Text() }
 
-// newPassword has 100 bits of it, in groups that a person can copy.
+// newPassword has 100 bits of randomness, in groups that a person can copy.
 func newPassword() string {
 	text := strings.ToLower(rand.Text())
 	return strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:20]}, "-")
 }
 
-// keptSecret returns the secret in a file of the data directory. If there is none it is made, which
-// fresh tells. Of two programs that make it at once both return the same.
-func keptSecret(path string, create func() string) (text secret, fresh bool, err error) {
+// loadOrCreateSecret returns the secret in a file. If there is no file it generates one and creates the
+// file atomically: processes that do so concurrently all return the same secret, and created is true for
+// one of them.
+func loadOrCreateSecret(path string, generate func() string) (text secret, created bool, err error) {
 	if text, err := readSecret(path); !errors.Is(err, fs.ErrNotExist) {
 		return text, false, err
 	}
-	// A link appears with its content or not at all, and never replaces another.
+	// Unlike a rename, a hard link never replaces a file that exists.
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*") // of mode 0600
 	if err != nil {
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+		return "", false, fmt.Errorf("store a secret in the data directory: %w", err)
 	}
 	defer os.Remove(temporary.Name())
-	made := create()
+	made := generate()
 	_, err = temporary.WriteString(made + "\n")
 	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+		return "", false, fmt.Errorf("store a secret in the data directory: %w", err)
 	}
 	switch err := os.Link(temporary.Name(), path); {
 	case errors.Is(err, fs.ErrExist):
 		text, err := readSecret(path)
 		return text, false, err
 	case err != nil:
-		return "", false, fmt.Errorf("keep a secret in the data directory: %w", err)
+		return "", false, fmt.Errorf("store a secret in the data directory: %w", err)
 	}
 	return secret(made), true, nil
 }

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// running is a command under way.
+// running is a command in progress.
 type running struct {
 	t              *testing.T
 	stdout, stderr *output
@@ -34,7 +34,7 @@ type running struct {
 	code           int
 }
 
-// output can be read while a command writes it.
+// output is a buffer that is safe for concurrent use.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -248,7 +248,7 @@ func TestUpAndDemo(t *testing.T) {
 			t.Errorf("no %s in:\n%s", want, first)
 		}
 	}
-	metrics := up.find(up.stderr, `"msg":"showing metrics and profiles","addr":"([^"]+)"`)
+	metrics := up.find(up.stderr, `"msg":"serving metrics and profiles","addr":"([^"]+)"`)
 	if response, err := http.Get("http://" + metrics + "/metrics"); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("metrics: %v, %v", response, err)
 	} else {
@@ -269,7 +269,7 @@ func TestUpAndDemo(t *testing.T) {
 	}
 }
 
-// A password file must not promise what nobody can log in with.
+// up must not leave a password file that no user logs in with.
 func TestUpWithAnotherAdmin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -278,7 +278,7 @@ func TestUpWithAnotherAdmin(t *testing.T) {
 	up := start(t, environ, "", "up")
 	up.find(up.stdout, `(as a PX Admin; .px360 user set-password NAME. helps)`)
 	if _, err := os.Stat(filepath.Join(dir, adminPasswordFile)); err == nil {
-		t.Error("a password of nobody is kept")
+		t.Error("the password file is there, and no user has the password")
 	}
 }
 
@@ -384,31 +384,31 @@ func TestMigrateDown(t *testing.T) {
 	wantText(t, run(t, 1, environ, "", "work").stderr.String(), "run `px360 migrate`")
 }
 
-func TestTogether(t *testing.T) {
+func TestRunTasks(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("lost")
 	waits := func(ctx context.Context) error { <-ctx.Done(); return nil }
 	fails := func(context.Context) error { return lost }
-	if err := together(t.Context(), idle, waits, fails); !errors.Is(err, lost) {
-		t.Errorf("a part failed and the others ended with %v", err)
+	if err := runTasks(t.Context(), noop, waits, fails); !errors.Is(err, lost) {
+		t.Errorf("a task failed and the others ended with %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := together(ctx, idle, waits); err != nil {
+	if err := runTasks(ctx, noop, waits); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
 }
 
-func TestKeptSecret(t *testing.T) {
+func TestLoadOrCreateSecret(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "secret")
-	first, fresh, err := keptSecret(path, newSecretKey)
-	if err != nil || !fresh || len(first) < server.MinSecretKeyBytes {
-		t.Fatal(len(first), fresh, err)
+	first, created, err := loadOrCreateSecret(path, newSecretKey)
+	if err != nil || !created || len(first) < server.MinSecretKeyBytes {
+		t.Fatal(len(first), created, err)
 	}
-	again, fresh, err := keptSecret(path, newSecretKey)
-	if err != nil || fresh || again != first {
-		t.Errorf("the second time it is another: %v, %v", fresh, err)
+	again, created, err := loadOrCreateSecret(path, newSecretKey)
+	if err != nil || created || again != first {
+		t.Errorf("the second call: created is %v, error %v, same secret %v", created, err, again == first)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -419,12 +419,12 @@ func TestKeptSecret(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := keptSecret(path, newSecretKey); err == nil || !strings.Contains(err.Error(), "is empty: delete it") {
+	if _, _, err := loadOrCreateSecret(path, newSecretKey); err == nil || !strings.Contains(err.Error(), "is empty: delete it") {
 		t.Errorf("an empty file: %v", err)
 	}
 }
 
-func TestKeptSecretMadeByManyAtOnce(t *testing.T) {
+func TestSecretCreatedConcurrently(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "secret")
 	var mu sync.Mutex
@@ -432,14 +432,14 @@ func TestKeptSecretMadeByManyAtOnce(t *testing.T) {
 	secrets, makers := map[secret]bool{}, 0
 	for range 20 {
 		wait.Go(func() {
-			text, fresh, err := keptSecret(path, newPassword)
+			text, created, err := loadOrCreateSecret(path, newPassword)
 			if err != nil {
 				t.Error(err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			secrets[text] = true
-			if fresh {
+			if created {
 				makers++
 			}
 		})

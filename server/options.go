@@ -23,10 +23,10 @@ type Options struct {
 	SecretKeyPrevious string         // still verifies what it signed; may be empty
 	AccessLifetime    time.Duration  // of access tokens, at least 1 s
 	RefreshLifetime   time.Duration  // of refresh tokens, at least 1 s
-	RotateRefresh     bool           // a refresh token is good once, and answered with the next
+	RotateRefresh     bool           // a refresh token can be used once, and is answered with the next
 	RateLimits        string         // enforce, report or off
 	Limits            Limits         // each needs calls and a window
-	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is believed; none if empty
+	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
