@@ -36,13 +36,14 @@ var arrows = map[string][]string{
 	"server/auth":       {},
 	"worker":            {"queries", "gen/db"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
+	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // the demo is part of the program
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "worker", "tests/dbtest", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "worker", "tests/dbtest", "tests/fixtures", "tests/hospitalday"},
 	"tests/bench":       nil, // a module of its own, which only tests the program
 }
 
 // helpers are what the tests of every room may import besides.
-var helpers = []string{"tests/dbtest", "tests/hospitalday", "gen/client", "schema/localpg"}
+var helpers = []string{"tests/dbtest", "tests/fixtures", "tests/hospitalday", "gen/client", "schema/localpg"}
 
 func TestArrows(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/db"
 )
 
 const auditPath = "/api/audit/"
@@ -24,7 +26,7 @@ func (c *clinic) entries(token, query string) []fields {
 func TestEveryChangeLeavesOneEntry(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	department := c.department("LAB")
+	department := c.post(organizations+"departments/", fields{"name": "Department LAB", "code": "LAB"})
 	path := organizations + "departments/" + department.String() + "/"
 	began := value[time.Time](c.system, "SELECT now()")
 	changed := c.expect(t, 200, "PATCH", path, c.admin.access, fields{"phone": "123", "location": "3rd floor", "name": "Department LAB"})
@@ -33,7 +35,7 @@ func TestEveryChangeLeavesOneEntry(t *testing.T) {
 	c.expect(t, 400, "PATCH", path, c.admin.access, fields{"parent": uuid.New()})
 	c.expect(t, 403, "PATCH", path, c.person(c.hospital, "Nurse").access, fields{"name": "Mine"})
 	c.expect(t, 404, "PATCH", path, c.clinic().admin.access, fields{"name": "Mine"})
-	c.physicianOf(department)
+	c.Physician("L-OF", func(p *db.PhysicianInsertParams) { p.Department = &department })
 	c.expect(t, 409, "DELETE", path, c.admin.access, nil)
 	c.expect(t, 200, "GET", path, c.admin.access, nil)
 
@@ -53,12 +55,6 @@ func TestEveryChangeLeavesOneEntry(t *testing.T) {
 	if e := list[1]; e["operation"] != "createDepartment" || fmt.Sprint(sorted(e["changed_fields"].([]any))) != "[code hospital name]" {
 		t.Errorf("the entry of the creation is %v", e)
 	}
-}
-
-func (c *clinic) physicianOf(department uuid.UUID) {
-	c.t.Helper()
-	path := organizations + "physicians/" + c.physician("L-OF").String() + "/"
-	c.expect(c.t, 200, "PATCH", path, c.px, fields{"department": department})
 }
 
 func sorted(values []any) []string {
@@ -94,10 +90,18 @@ func TestAuditIsReadWithinTheHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	abroad := c.clinic()
-	abroad.department("LAB")
-	j := c.journey(c.template(fields{"survey_template": c.survey()}), "1")
+	abroad.post(organizations+"departments/", fields{"name": "Laboratory", "code": "LAB"})
+	c.hospital = c.create(c.px, organizations+"hospitals/", fields{"name": "Audited", "code": "AUDITED"})
+	c.admin = c.person(c.hospital, "Hospital Admin")
+	survey := c.post("/api/surveys/templates/", fields{"name": "Visit"})
+	template := c.post(templatePath, fields{"name": "Visit", "journey_type": "opd"})
+	c.post(stageTemplatePath, fields{
+		"journey_template": template, "name": "Seen", "code": "SEEN", "order": 1, "trigger_event_code": "SEEN", "survey_template": survey,
+	})
+	patient := c.create(c.px, organizations+"patients/", fields{"first_name": "Ahmad", "last_name": "Ali", "mrn": "MRN-1", "primary_hospital": c.hospital})
+	j := journey{clinic: c, id: c.post(journeyPath, fields{"journey_template": template, "patient": patient, "encounter_id": "1"})}
 	j.stage(t, 1, 200, fields{"status": "in_progress"})
-	c.physician("L-1")
+	c.post(organizations+"physicians/", fields{"first_name": "Sami", "last_name": "Harbi", "license_number": "L-1", "specialization": "Cardiology"})
 	c.expect(t, 200, "PATCH", organizations+"hospitals/"+c.hospital.String()+"/", c.admin.access, fields{"city": "Riyadh"})
 	c.expect(t, 204, "DELETE", j.path(), c.px, nil)
 	want := []string{

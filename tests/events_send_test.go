@@ -164,7 +164,7 @@ func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
 	}
 	config, key := make(fields{"hospital": c.hospital})
 	_, forAll := make(nil)
-	c.journey(c.template(nil, nil), "1")
+	c.journey(c.Template(nil, nil), "1")
 	send := func(want int, method, path, key string, body any) answer {
 		t.Helper()
 		return c.expect(t, want, method, path, "", body, "X-API-Key", key)
@@ -182,7 +182,7 @@ func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
 		t.Errorf("the sender is a %s", kind)
 	}
 	abroad := c.clinic()
-	abroad.journey(abroad.template(nil), "ABROAD")
+	abroad.journey(abroad.Template(nil), "ABROAD")
 	id := send(201, "POST", eventPath, key, eventOf("ABROAD", nil)).json()["id"].(string)
 	if o := c.outcome(uuid.MustParse(id)); o["reason"] != "no_journey" {
 		t.Errorf("an event for another hospital's journey: %v", o)

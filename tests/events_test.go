@@ -18,9 +18,9 @@ const eventPath = "/api/integrations/events/"
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	physician, department := c.physician("L-1"), c.department("LAB")
-	c.clinic().physician("L-ABROAD")
-	template := c.template(nil, fields{"requires_physician": true}, fields{"requires_department": true}, nil)
+	physician, department := c.Physician("L-1"), c.Department("LAB")
+	c.clinic().Physician("L-ABROAD")
+	template := c.Template(nil, needsPhysician, needsDepartment, nil)
 	cancelled := c.journey(template, "CANCELLED")
 	c.expect(t, 200, "PATCH", cancelled.path(), c.px, fields{"status": "cancelled"})
 	payload := func(key string, value any) fields { return fields{"payload_json": fields{key: value}} }
@@ -78,8 +78,8 @@ func TestOutcomes(t *testing.T) {
 func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	vitals := fields{"trigger_event_code": "VITALS"}
-	j := c.journey(c.template(vitals, vitals, vitals), "1")
+	vitals := triggeredBy("VITALS")
+	j := c.journey(c.Template(vitals, vitals, vitals), "1")
 	j.stage(t, 2, 200, fields{"status": "skipped"})
 	first, second, third := j.event("VITALS", nil), j.event("VITALS", nil), j.event("VITALS", nil)
 	stages := j.stages()
@@ -92,7 +92,7 @@ func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
 	if o := c.outcome(third); o["reason"] != "journey_not_active" {
 		t.Errorf("a third event: %v", o)
 	}
-	k := c.journey(c.template(vitals, nil), "2")
+	k := c.journey(c.Template(vitals, nil), "2")
 	if o := c.outcome(k.event("VITALS", nil)); o["status"] != "processed" {
 		t.Errorf("the first: %v", o)
 	}
@@ -104,7 +104,7 @@ func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
 func TestStageIsCompletedWhenItHappened(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	template := c.template(nil)
+	template := c.Template(nil)
 	for _, test := range []struct {
 		stated any
 		want   string // blank: when it was received
@@ -135,7 +135,7 @@ func TestStageIsCompletedWhenItHappened(t *testing.T) {
 func TestJourneyEndsWithItsLatestStage(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	j := c.journey(c.template(nil, nil, fields{"is_optional": true}), "1")
+	j := c.journey(c.Template(nil, nil, optional), "1")
 	stated := func(time string) fields { return fields{"payload_json": fields{"timestamp": time}} }
 	j.event("E3", stated("2025-12-14T09:00:00Z"))
 	j.event("E2", stated("2025-12-14T12:00:00Z"))
@@ -148,13 +148,13 @@ func TestJourneyEndsWithItsLatestStage(t *testing.T) {
 func TestSurveyIsScheduledOnce(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	survey, unused := c.survey(), c.survey()
+	survey, unused := c.Survey(), c.Survey()
 	c.expect(t, 200, "PATCH", "/api/surveys/templates/"+unused.String()+"/", c.px, fields{"is_active": false})
-	j := c.journey(c.template(
-		fields{"survey_template": survey, "auto_send_survey": true, "survey_delay_hours": 24},
-		fields{"survey_template": survey},
-		fields{"survey_template": unused, "auto_send_survey": true},
-		fields{"auto_send_survey": true},
+	j := c.journey(c.Template(
+		asks(survey, 24),
+		func(s *stageTemplate) { s.SurveyTemplate = &survey },
+		asks(unused, 0),
+		func(s *stageTemplate) { s.AutoSendSurvey = true },
 		nil), "1")
 	when := fields{"payload_json": fields{"timestamp": "2025-12-14T10:00:00Z"}}
 	first, again := j.event("E1", when), j.event("E1", when)
@@ -183,7 +183,7 @@ func TestEventsWaitForTheirJourney(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	abroad := c.clinic()
-	template := c.template(nil, nil)
+	template := c.Template(nil, nil)
 	send := func(token, code string) uuid.UUID {
 		return c.create(token, eventPath, fields{"source_system": "his", "event_code": code, "encounter_id": "LATE"})
 	}
@@ -204,7 +204,7 @@ func TestEventsWaitForTheirJourney(t *testing.T) {
 	if o := c.outcome(stranger); o["status"] != "ignored" {
 		t.Errorf("another hospital's event: %v", o)
 	}
-	theirs := abroad.journey(abroad.template(nil), "LATE")
+	theirs := abroad.begin(abroad.Template(nil), "LATE")
 	if o := c.outcome(stranger); o["status"] != "processed" || o["journey_instance"] != theirs.id.String() {
 		t.Errorf("after the other hospital's journey began: %v", o)
 	}
@@ -214,7 +214,7 @@ func TestSenderOfNoHospitalMayMeanTwoJourneys(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	abroad := c.clinic()
-	here, there := c.journey(c.template(nil), "SAME"), abroad.journey(abroad.template(nil), "SAME")
+	here, there := c.journey(c.Template(nil), "SAME"), abroad.journey(abroad.Template(nil), "SAME")
 	o := c.outcome(here.event("E1", nil))
 	if o["status"] != "failed" || o["reason"] != "ambiguous_journey" || o["hospital"] != nil {
 		t.Errorf("an event for either: %v", o)
@@ -237,11 +237,7 @@ func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	const n, encounters = 12, 8
-	var stages []fields
-	for range n {
-		stages = append(stages, fields{"trigger_event_code": "NEXT"})
-	}
-	template := c.template(stages...)
+	template := c.Template(slices.Repeat([]func(*stageTemplate){triggeredBy("NEXT")}, n)...)
 	var journeys []journey
 	for i := range encounters {
 		journeys = append(journeys, c.journey(template, fmt.Sprint("ENC-", i)))
@@ -276,7 +272,7 @@ func TestReprocessing(t *testing.T) {
 	t.Parallel()
 	s := startServer(t) // the worker comes later
 	c := s.clinic()
-	j := c.journey(c.template(fields{"requires_physician": true}), "1")
+	j := c.journey(c.Template(needsPhysician), "1")
 	event := j.event("E1", fields{"payload_json": fields{"physician_license": "L-1"}})
 	again := func(want int, token string) answer {
 		t.Helper()
@@ -288,7 +284,7 @@ func TestReprocessing(t *testing.T) {
 		t.Errorf("without the physician: %v", o)
 	}
 	again(403, c.admin.access)
-	c.physician("L-1")
+	c.Physician("L-1")
 	if a := again(200, c.px); a.json()["id"] != event.String() || a.json()["status"] == "failed" {
 		t.Errorf("reprocessing was answered with %s", a.body)
 	}
@@ -309,7 +305,7 @@ func TestReprocessing(t *testing.T) {
 func TestListOfEvents(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	j := c.journey(c.template(nil), "1")
+	j := c.journey(c.Template(nil), "1")
 	j.event("E1", nil)
 	j.event("E9", fields{"source_system": "lab"})
 	c.settled()

@@ -11,28 +11,33 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/fixtures"
 )
 
-// A clinic is a hospital with somebody to administer it, made through the API.
+// A clinic is a hospital with somebody to administer it. What its embedded Hospital inserts is not made
+// through the API; a test of how something is made posts it.
 type clinic struct {
 	*system
-	px       string // the access token of a PX Admin
-	hospital uuid.UUID
-	admin    person // of the hospital
+	*fixtures.Hospital
+	px       string    // the access token of a PX Admin
+	hospital uuid.UUID // its id
+	admin    person    // of the hospital
 }
 
 type fields = map[string]any
 
 func (s *system) clinic() *clinic {
 	s.t.Helper()
-	c := &clinic{system: s, px: s.person(uuid.Nil, "PX Admin").access}
-	c.hospital = c.create(c.px, "/api/organizations/hospitals/", fields{"name": unique("Hospital"), "code": unique("H")})
-	c.admin = c.person(c.hospital, "Hospital Admin")
-	return c
+	h := fixtures.NewHospital(s.t, s.db)
+	return &clinic{
+		system: s, Hospital: h, hospital: h.ID,
+		px: s.person(uuid.Nil, "PX Admin").access, admin: s.person(h.ID, "Hospital Admin"),
+	}
 }
 
-// post creates something of the clinic; its hospital need not be said.
+// post creates something of the clinic through the API; its hospital need not be said.
 func (c *clinic) post(path string, body fields) uuid.UUID {
 	c.t.Helper()
 	body = maps.Clone(body)
@@ -40,54 +45,35 @@ func (c *clinic) post(path string, body fields) uuid.UUID {
 	return c.create(c.px, path, body)
 }
 
-func (c *clinic) department(code string) uuid.UUID {
-	c.t.Helper()
-	return c.post("/api/organizations/departments/", fields{"name": "Department " + code, "code": code})
+// What the stages of a template may have beside their defaults.
+
+type stageTemplate = db.StageTemplateInsertParams
+
+func optional(s *stageTemplate)        { s.IsOptional = true }
+func needsPhysician(s *stageTemplate)  { s.RequiresPhysician = true }
+func needsDepartment(s *stageTemplate) { s.RequiresDepartment = true }
+
+func triggeredBy(code string) func(*stageTemplate) {
+	return func(s *stageTemplate) { s.TriggerEventCode = code }
 }
 
-func (c *clinic) physician(license string) uuid.UUID {
-	c.t.Helper()
-	return c.post("/api/organizations/physicians/", fields{"first_name": "Sami", "last_name": "Harbi", "license_number": license, "specialization": "Cardiology"})
+// asks has a stage send a survey so many hours after it was completed.
+func asks(survey uuid.UUID, hours int32) func(*stageTemplate) {
+	return func(s *stageTemplate) { s.SurveyTemplate, s.AutoSendSurvey, s.SurveyDelayHours = &survey, true, hours }
 }
 
-func (c *clinic) patient(mrn string) uuid.UUID {
-	c.t.Helper()
-	return c.post("/api/organizations/patients/", fields{
-		"first_name": "Ahmad", "last_name": "Ali", "mrn": mrn, "national_id": "ID-" + mrn, "primary_hospital": c.hospital,
-	})
-}
-
-func (c *clinic) survey() uuid.UUID {
-	c.t.Helper()
-	return c.post("/api/surveys/templates/", fields{"name": unique("Survey")})
-}
-
-// template makes a journey template whose stages are in the order given. Of a stage nothing need be
-// said; its code is S1, S2 and so on, and its trigger E1, E2 and so on.
-func (c *clinic) template(stages ...fields) uuid.UUID {
-	c.t.Helper()
-	template := c.post("/api/journeys/templates/", fields{"name": unique("Template"), "journey_type": "opd"})
-	for i, stage := range stages {
-		c.stageTemplate(template, i+1, stage)
-	}
-	return template
-}
-
-func (c *clinic) stageTemplate(template uuid.UUID, order int, stage fields) uuid.UUID {
-	c.t.Helper()
-	body := fields{
-		"journey_template": template, "name": fmt.Sprintf("Stage %d", order), "code": fmt.Sprintf("S%d", order),
-		"order": order, "trigger_event_code": fmt.Sprintf("E%d", order),
-	}
-	maps.Copy(body, stage)
-	return c.post("/api/journeys/stage-templates/", body)
-}
-
-// journey begins one, of a new patient whose MRN is that of the encounter.
+// journey inserts one, of a new patient whose MRN is "MRN-" and the encounter id.
 func (c *clinic) journey(template uuid.UUID, encounter string) journey {
 	c.t.Helper()
-	patient := c.patient("MRN-" + encounter)
-	id := c.post("/api/journeys/instances/", fields{"journey_template": template, "patient": patient, "encounter_id": encounter})
+	patient := c.Patient("MRN-" + encounter)
+	return journey{c, c.Journey(template, patient, encounter), patient, template, encounter}
+}
+
+// begin is journey through the API.
+func (c *clinic) begin(template uuid.UUID, encounter string) journey {
+	c.t.Helper()
+	patient := c.Patient("MRN-" + encounter)
+	id := c.post(journeyPath, fields{"journey_template": template, "patient": patient, "encounter_id": encounter})
 	return journey{c, id, patient, template, encounter}
 }
 

@@ -140,11 +140,11 @@ func TestHostileScope(t *testing.T) {
 	h := newHostile(t)
 	other := h.system.clinic()
 	theirs := map[string]uuid.UUID{
-		"departments": other.department("D"), "physicians": other.physician("L"), "patients": other.patient("M"), "hospitals": other.hospital,
+		"departments": other.Department("D"), "physicians": other.Physician("L"), "patients": other.Patient("M"), "hospitals": other.hospital,
 	}
-	survey, template := other.survey(), other.template(fields{})
-	ours := h.template(fields{})
-	department := h.department("D")
+	survey, template := other.Survey(), other.Template(nil)
+	ours := h.Template(nil)
+	department := h.Department("D")
 	h.settle()
 	foreign := func(id uuid.UUID) string { return fmt.Sprintf(`Invalid pk "%s" - object does not exist.`, id) }
 	var attacks []attack

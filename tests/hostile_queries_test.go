@@ -12,7 +12,7 @@ func TestHostileQueries(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t)
 	for i := range 3 {
-		h.patient(fmt.Sprint("M", i))
+		h.Patient(fmt.Sprint("M", i))
 	}
 	h.settle()
 	q := &queryAttacks{h: h}

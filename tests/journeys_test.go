@@ -76,8 +76,8 @@ func TestOneTemplateIsTheDefault(t *testing.T) {
 func TestTemplateTakesItsStagesAlong(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template := c.template(nil, nil)
-	stage := c.stageTemplate(template, 3, fields{"order": 1, "code": "A"}) // ties are broken by code
+	template := c.Template(nil, nil)
+	stage := c.Stage(template, 3, func(s *stageTemplate) { s.Order, s.Code = 1, "A" }) // ties are broken by code
 	detail := c.expect(t, 200, "GET", templatePath+template.String()+"/", c.px, nil).json()
 	var codes []any
 	for _, s := range detail["stages"].([]any) {
@@ -90,8 +90,8 @@ func TestTemplateTakesItsStagesAlong(t *testing.T) {
 	if a := c.expect(t, 400, "POST", stageTemplatePath, c.px, same); a.body != `{"non_field_errors":["The fields journey_template, code must make a unique set."]}` {
 		t.Errorf("a code twice: %s", a.body)
 	}
-	c.expect(t, 400, "PATCH", stageTemplatePath+stage.String()+"/", c.px, fields{"journey_template": c.template()})
-	survey := c.clinic().survey()
+	c.expect(t, 400, "PATCH", stageTemplatePath+stage.String()+"/", c.px, fields{"journey_template": c.Template()})
+	survey := c.clinic().Survey()
 	if a := c.expect(t, 400, "PATCH", stageTemplatePath+stage.String()+"/", c.px, fields{"survey_template": survey}); a.json()["survey_template"] == nil {
 		t.Errorf("a survey of another hospital: %s", a.body)
 	}
@@ -103,17 +103,23 @@ func TestTemplateTakesItsStagesAlong(t *testing.T) {
 func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	survey := c.survey()
-	template := c.template(
-		fields{"name": "Seen", "survey_template": survey, "auto_send_survey": true, "survey_delay_hours": 2},
-		fields{"name": "Paid", "is_active": false},
-		fields{"name": "Left", "is_optional": true})
-	j := c.journey(template, "1")
+	survey := c.Survey()
+	template := c.Template()
+	for i, stage := range []fields{
+		{"name": "Seen", "survey_template": survey, "auto_send_survey": true, "survey_delay_hours": 2},
+		{"name": "Paid", "is_active": false},
+		{"name": "Left", "is_optional": true},
+	} {
+		stage["journey_template"], stage["order"] = template, i+1
+		stage["code"], stage["trigger_event_code"] = fmt.Sprint("S", i+1), fmt.Sprint("E", i+1)
+		c.post(stageTemplatePath, stage)
+	}
+	j := c.begin(template, "1")
 	seen := j.stages()[0]["stage_template"]
 	c.expect(t, 200, "PATCH", fmt.Sprintf("%s%v/", stageTemplatePath, seen), c.px, fields{
 		"name": "Other", "order": 9, "survey_delay_hours": 99, "trigger_event_code": "OTHER", "is_active": false, "is_optional": true,
 	})
-	c.stageTemplate(template, 4, nil)
+	c.Stage(template, 4)
 	names := func(j journey) (names []any) {
 		for _, s := range j.stages() {
 			names = append(names, s["stage_name"])
@@ -131,7 +137,7 @@ func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
 		t.Errorf("the journey is %v, though its one required stage is completed", status)
 	}
 	// The next journey begins with the template as it is now.
-	if got := fmt.Sprint(names(c.journey(template, "2"))); got != "[Left Stage 4]" {
+	if got := fmt.Sprint(names(c.begin(template, "2"))); got != "[Left Stage 4]" {
 		t.Errorf("the next journey's stages are %s", got)
 	}
 }
@@ -139,31 +145,31 @@ func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
 func TestWhatOfAJourneyNeverChanges(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.template(nil), "1")
+	j := c.journey(c.Template(nil), "1")
 	change := func(want int, change fields) string {
 		t.Helper()
 		return c.expect(t, want, "PATCH", j.path(), c.px, change).body
 	}
-	for field, v := range map[string]any{"journey_template": c.template(), "patient": c.patient("M-2"), "hospital": c.clinic().hospital} {
+	for field, v := range map[string]any{"journey_template": c.Template(), "patient": c.Patient("M-2"), "hospital": c.clinic().hospital} {
 		if body := change(400, fields{field: v}); body != fmt.Sprintf(`{"%s":["This field cannot be changed."]}`, field) {
 			t.Errorf("another %s: %s", field, body)
 		}
 	}
 	change(200, fields{"journey_template": j.template, "patient": j.patient, "hospital": c.hospital}) // as they are
-	change(200, fields{"department": c.department("LAB"), "metadata": fields{"ward": 7}})
-	change(400, fields{"department": c.clinic().department("LAB")})
+	change(200, fields{"department": c.Department("LAB"), "metadata": fields{"ward": 7}})
+	change(400, fields{"department": c.clinic().Department("LAB")})
 	stage := j.stages()[0]
 	other := c.journey(j.template, "2")
 	path := fmt.Sprintf("%s%v/", stagePath, stage["id"])
 	c.expect(t, 400, "PATCH", path, c.px, fields{"journey_instance": other.id})
-	c.expect(t, 400, "PATCH", path, c.px, fields{"stage_template": c.stageTemplate(j.template, 2, nil)})
+	c.expect(t, 400, "PATCH", path, c.px, fields{"stage_template": c.Stage(j.template, 2)})
 }
 
 func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j, other := c.journey(c.template(nil), "1"), c.clinic()
-	other.journey(other.template(nil), "1")
+	j, other := c.journey(c.Template(nil), "1"), c.clinic()
+	other.journey(other.Template(nil), "1")
 	body := fields{"journey_template": j.template, "patient": j.patient, "encounter_id": "1", "hospital": c.hospital}
 	message := `{"encounter_id":["journey instance with this encounter id already exists."]}`
 	if a := c.expect(t, 400, "POST", journeyPath, c.px, body); a.body != message {
@@ -179,7 +185,7 @@ func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
 	if now := second.now(); now["encounter_id"] != "3" {
 		t.Errorf("the encounter id of a cancelled journey became %v", now["encounter_id"])
 	}
-	body["journey_template"], body["encounter_id"] = other.template(), "9"
+	body["journey_template"], body["encounter_id"] = other.Template(), "9"
 	if a := c.expect(t, 400, "POST", journeyPath, c.px, body); a.json()["journey_template"] == nil {
 		t.Errorf("a template of another hospital: %s", a.body)
 	}
@@ -188,7 +194,7 @@ func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
 func TestJourneyIsCancelledAndReopenedButNotCompletedByHand(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.template(nil, nil), "1")
+	j := c.journey(c.Template(nil, nil), "1")
 	for _, step := range []struct {
 		want   int
 		status string
@@ -227,24 +233,24 @@ func TestJourneyIsCancelledAndReopenedButNotCompletedByHand(t *testing.T) {
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	optional := fields{"is_optional": true}
+	type stages []func(*stageTemplate)
 	for name, test := range map[string]struct {
-		stages     []fields
+		stages     stages
 		statuses   []string
 		percentage float64
 		isComplete bool
 	}{
 		"no stages":              {nil, nil, 0, false},
-		"nothing done":           {[]fields{nil, nil}, []string{"", "in_progress"}, 0, false},
-		"one of three":           {[]fields{nil, nil, nil}, []string{"completed"}, 33, false},
-		"two of three":           {[]fields{nil, nil, nil}, []string{"completed", "completed"}, 66, false},
-		"skipped does not count": {[]fields{nil, nil, nil}, []string{"completed", "skipped"}, 50, false},
-		"all but the optional":   {[]fields{nil, optional, nil}, []string{"completed", "", "completed"}, 66, true},
-		"optional alone":         {[]fields{nil, optional}, []string{"", "completed"}, 50, false},
-		"skipped and completed":  {[]fields{nil, nil}, []string{"completed", "skipped"}, 100, true},
-		"all skipped":            {[]fields{nil, nil}, []string{"skipped", "skipped"}, 0, true},
+		"nothing done":           {stages{nil, nil}, []string{"", "in_progress"}, 0, false},
+		"one of three":           {stages{nil, nil, nil}, []string{"completed"}, 33, false},
+		"two of three":           {stages{nil, nil, nil}, []string{"completed", "completed"}, 66, false},
+		"skipped does not count": {stages{nil, nil, nil}, []string{"completed", "skipped"}, 50, false},
+		"all but the optional":   {stages{nil, optional, nil}, []string{"completed", "", "completed"}, 66, true},
+		"optional alone":         {stages{nil, optional}, []string{"", "completed"}, 50, false},
+		"skipped and completed":  {stages{nil, nil}, []string{"completed", "skipped"}, 100, true},
+		"all skipped":            {stages{nil, nil}, []string{"skipped", "skipped"}, 0, true},
 	} {
-		j := c.journey(c.template(test.stages...), unique("E"))
+		j := c.journey(c.Template(test.stages...), unique("E"))
 		for i, status := range test.statuses {
 			if status != "" {
 				j.stage(t, i+1, 200, fields{"status": status})
@@ -263,7 +269,7 @@ func TestProgress(t *testing.T) {
 func TestJourneyIsDeletedWithWhatHangsOnIt(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template := c.template(fields{"survey_template": c.survey(), "auto_send_survey": true}, nil)
+	template := c.Template(asks(c.Survey(), 0), nil)
 	j := c.journey(template, "1")
 	j.stage(t, 1, 200, fields{"status": "completed"})
 	stage := j.stages()[0]

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -10,7 +11,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/tests/fixtures"
 )
 
 // The two hospitals of the matrix, and those who live in them.
@@ -18,6 +21,7 @@ import (
 // A side is one of the hospitals. Its rows are recognizable wherever they turn up: their ids begin
 // alike, and their texts have the hospital's mark in them.
 type side struct {
+	*fixtures.Hospital
 	mark   string
 	prefix string
 	ids    map[string]uuid.UUID // of the rows that are there from the start, by noun
@@ -105,8 +109,7 @@ func (w *matrixWorld) apiKey() string {
 	hasher, err := auth.NewKeyHasher([]byte(signingKey), nil)
 	must(w.t, err)
 	key := auth.NewAPIKey()
-	w.exec("INSERT INTO integration_configs (id, name, source_system, hospital_id, api_key_hash) VALUES ($1, $2, 'his', $3, $4)",
-		w.newID(w.a), w.a.mark, w.a.id("hospital"), hasher.Hash(key))
+	w.config(w.a, w.newID(w.a), w.a.mark, hasher.Hash(key))
 	return key
 }
 
@@ -116,7 +119,10 @@ func (w *matrixWorld) clone(p *principal) *principal {
 		return p
 	}
 	again := *p
-	at, hospital, roles := &side{mark: "Nowhere", prefix: "cccccccc"}, uuid.Nil, []string{p.role}
+	at, hospital, roles := &side{mark: "Nowhere", prefix: "cccccccc"}, uuid.Nil, []string{}
+	if p.role != "" {
+		roles = append(roles, p.role)
+	}
 	if p.home != nil {
 		at, hospital = p.home, p.home.id("hospital")
 	}
@@ -141,12 +147,7 @@ func (w *matrixWorld) row(noun string, at *side) uuid.UUID {
 
 func (w *matrixWorld) insert(noun string, at *side) uuid.UUID {
 	id := w.newID(at)
-	args := pgx.NamedArgs{"id": id, "text": w.text(at)}
-	for have, row := range at.ids {
-		args[have] = row
-	}
-	// The columns of a text differ in type, so the parameter needs one of its own.
-	w.exec(strings.ReplaceAll(inserts[noun], "@text", "@text::text"), args)
+	inserts[noun](w, at, id, w.text(at))
 	return id
 }
 
@@ -161,24 +162,69 @@ var nouns = []string{
 	"journey_instance", "stage_instance", "config", "event", "audit_entry",
 }
 
-var inserts = map[string]string{
-	"hospital":         "INSERT INTO hospitals (id, name, code) VALUES (@id, @text, @text)",
-	"department":       "INSERT INTO departments (id, hospital_id, name, code) VALUES (@id, @hospital, @text, @text)",
-	"user":             "INSERT INTO users (id, hospital_id, username, email, first_name, password) VALUES (@id, @hospital, @text, 'someone@example.org', @text, '!')",
-	"physician":        "INSERT INTO physicians (id, hospital_id, first_name, last_name, license_number, specialization) VALUES (@id, @hospital, @text, 'Physician', @text, 'Cardiology')",
-	"patient":          "INSERT INTO patients (id, primary_hospital_id, first_name, last_name, mrn) VALUES (@id, @hospital, @text, 'Patient', @text)",
-	"survey_template":  "INSERT INTO survey_templates (id, hospital_id, name) VALUES (@id, @hospital, @text)",
-	"journey_template": "INSERT INTO journey_templates (id, hospital_id, name, journey_type) VALUES (@id, @hospital, @text, 'opd')",
-	"stage_template":   `INSERT INTO stage_templates (id, hospital_id, journey_template_id, name, code, "order", trigger_event_code) VALUES (@id, @hospital, @journey_template, @text, @text, 1, 'CHECKED_IN')`,
-	"journey_instance": "INSERT INTO journey_instances (id, hospital_id, journey_template_id, patient_id, encounter_id) VALUES (@id, @hospital, @journey_template, @patient, @text)",
-	"stage_instance": `INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order",
-		trigger_event_code, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
-		VALUES (@id, @hospital, @journey_instance, @stage_template, @text, '', @text, 1, 'CHECKED_IN', false, 0, false, false, false)`,
-	"config": "INSERT INTO integration_configs (id, hospital_id, name, source_system, api_key_hash) VALUES (@id, @hospital, @text, 'his', sha256(@text::bytea))",
-	"event": `INSERT INTO events (id, hospital_id, source_system, event_code, encounter_id, sender_kind, sender_id, status, reason, processed_at)
-		VALUES (@id, @hospital, 'his', @text, @text, 'user', @user, 'failed', 'patient_mismatch', now())`,
-	"audit_entry": `INSERT INTO audit_log (hospital_id, actor_kind, actor_id, actor_name, operation, object_type, object_id, changed_fields)
-		VALUES (@hospital, 'user', @user, @text, 'updatePatient', 'patient', @patient, '{phone}')`,
+// inserts put the id and the text into a row, wherever the API shows them.
+var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text string){
+	"hospital": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		h := fixtures.NewHospital(w.t, w.db, func(p *db.HospitalInsertParams) { p.ID, p.Name, p.Code = id, text, text })
+		if at.Hospital == nil {
+			at.Hospital = h
+		}
+	},
+	"department": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.Department(text, func(p *db.DepartmentInsertParams) { p.ID, p.Name = id, text })
+	},
+	"user": func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.personNamed(id, text, at.ID) },
+	"physician": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.Physician(text, func(p *db.PhysicianInsertParams) { p.ID, p.FirstName, p.LastName = id, text, "Physician" })
+	},
+	"patient": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.Patient(text, func(p *db.PatientInsertParams) { p.ID, p.FirstName, p.LastName = id, text, "Patient" })
+	},
+	"survey_template": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.Survey(func(p *db.SurveyTemplateInsertParams) { p.ID, p.Name = id, text })
+	},
+	"journey_template": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.TemplateWith(func(p *db.JourneyTemplateInsertParams) { p.ID, p.Name = id, text })
+	},
+	"stage_template": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
+		at.Stage(at.id("journey_template"), 1, func(p *stageTemplate) { p.ID, p.Name, p.Code, p.TriggerEventCode = id, text, text, "CHECKED_IN" })
+	},
+	// Without the stages of its template, which cells add. So it is not the fixture's Journey.
+	"journey_instance": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		must(w.t, db.New(w.db).JourneyInsert(context.Background(), db.JourneyInsertParams{
+			ID: id, Hospital: at.ID, JourneyTemplate: at.id("journey_template"), Patient: at.id("patient"), EncounterID: text,
+			Status: "active", Metadata: []byte("{}"),
+		}))
+	},
+	// By hand, because a journey has a stage once, and the cells want many of the same two.
+	"stage_instance": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		w.exec(`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order",
+				trigger_event_code, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
+			VALUES ($1, $2, $3, $4, $5, '', $5, 1, 'CHECKED_IN', false, 0, false, false, false)`,
+			id, at.ID, at.id("journey_instance"), at.id("stage_template"), text)
+	},
+	"config": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		hash := sha256.Sum256([]byte(text))
+		w.config(at, id, text, hash[:])
+	},
+	"event": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		w.exec(`INSERT INTO events (id, hospital_id, source_system, event_code, encounter_id, sender_kind, sender_id, status, reason, processed_at)
+			VALUES ($1, $2, 'his', $3, $3, 'user', $4, 'failed', 'patient_mismatch', now())`, id, at.ID, text, at.id("user"))
+	},
+	"audit_entry": func(w *matrixWorld, at *side, _ uuid.UUID, text string) {
+		user := at.id("user")
+		must(w.t, db.New(w.db).AuditInsert(context.Background(), db.AuditInsertParams{
+			Hospital: &at.ID, ActorKind: "user", ActorID: &user, ActorName: text, Operation: "updatePatient",
+			ObjectType: "patient", ObjectID: at.id("patient"), ChangedFields: []string{"phone"},
+		}))
+	},
+}
+
+// config inserts an integration config of the hospital.
+func (w *matrixWorld) config(at *side, id uuid.UUID, name string, keyHash []byte) {
+	must(w.t, db.New(w.db).ConfigInsert(context.Background(), db.ConfigInsertParams{
+		ID: id, Hospital: &at.ID, Name: name, SourceSystem: "his", APIKeyHash: keyHash, IsActive: true, ConfigJSON: []byte("{}"),
+	}))
 }
 
 // tables says where the rows of a noun are, and which column has their hospital.

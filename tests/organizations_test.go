@@ -53,7 +53,7 @@ func TestCodesAndNumbersAreUniqueWhereTheyShouldBe(t *testing.T) {
 func TestDepartmentsAreATree(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	top, middle, leaf := c.department("TOP"), c.department("MIDDLE"), c.department("LEAF")
+	top, middle, leaf := c.Department("TOP"), c.Department("MIDDLE"), c.Department("LEAF")
 	move := func(want int, department, parent any) {
 		t.Helper()
 		c.expect(t, want, "PATCH", fmt.Sprintf("%sdepartments/%v/", organizations, department), c.admin.access, fields{"parent": parent})
@@ -63,7 +63,7 @@ func TestDepartmentsAreATree(t *testing.T) {
 	move(400, top, top)
 	move(400, top, middle)
 	move(400, top, leaf)
-	move(400, leaf, c.clinic().department("TOP"))
+	move(400, leaf, c.clinic().Department("TOP"))
 	move(200, leaf, top)
 	move(200, top, nil)
 	list := c.expect(t, 200, "GET", organizations+"departments/?parent="+top.String(), c.admin.access, nil).json()
@@ -76,7 +76,7 @@ func TestDepartmentsAreATree(t *testing.T) {
 func TestDepartmentsStayATreeUnderTwoRequests(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	one, two, three := c.department("1"), c.department("2"), c.department("3")
+	one, two, three := c.Department("1"), c.Department("2"), c.Department("3")
 	move := func(department, parent uuid.UUID) int {
 		return c.send("PATCH", organizations+"departments/"+department.String()+"/", c.admin.access, fields{"parent": parent}).status
 	}
@@ -95,8 +95,8 @@ func TestHospitalsDoNotMix(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	other := c.clinic()
-	department, foreign := c.department("LAB"), other.department("LAB")
-	physician := c.physician("L-1")
+	department, foreign := c.Department("LAB"), other.Department("LAB")
+	physician := c.Physician("L-1")
 	path := organizations + "physicians/" + physician.String() + "/"
 	message := `["The object is not of this hospital, or does not exist any more."]`
 	if a := c.expect(t, 400, "PATCH", path, c.px, fields{"department": foreign}); a.body != `{"department":`+message+`}` {
@@ -122,15 +122,15 @@ func TestWhatOthersReferToIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	c := s.clinic()
-	department, physician, survey := c.department("LAB"), c.physician("L-1"), c.survey()
+	department, physician, survey := c.Department("LAB"), c.Physician("L-1"), c.Survey()
 	c.expect(t, 200, "PATCH", organizations+"physicians/"+physician.String()+"/", c.px, fields{"department": department})
-	template := c.template(fields{"survey_template": survey})
+	template := c.Template(asks(survey, 0))
 	j := c.journey(template, "1")
 	j.stage(t, 1, 200, fields{"physician": physician})
 	manager := c.person(c.hospital)
-	managed := c.department("MANAGED")
+	managed := c.Department("MANAGED")
 	c.expect(t, 200, "PATCH", organizations+"departments/"+managed.String()+"/", c.px, fields{"manager": manager.id})
-	above := c.department("ABOVE")
+	above := c.Department("ABOVE")
 	c.expect(t, 200, "PATCH", organizations+"departments/"+managed.String()+"/", c.px, fields{"parent": above})
 	stageTemplate := j.stages()[0]["stage_template"]
 	for _, path := range []string{
@@ -191,7 +191,7 @@ func TestPatientAndTheirHospital(t *testing.T) {
 		t.Errorf("the same MRN among patients without hospital: %s", a.body)
 	}
 	c.expect(t, 201, "POST", path, coordinator.access, body("M-2"))
-	journey := fields{"journey_template": c.template(), "encounter_id": "1", "hospital": c.hospital, "patient": lone["id"]}
+	journey := fields{"journey_template": c.Template(), "encounter_id": "1", "hospital": c.hospital, "patient": lone["id"]}
 	if a := c.expect(t, 400, "POST", "/api/journeys/instances/", coordinator.access, journey); a.json()["patient"] == nil {
 		t.Errorf("a journey of a patient who is out of sight: %s", a.body)
 	}
@@ -217,7 +217,7 @@ func TestHospitalsAreFoundWhateverTheSpelling(t *testing.T) {
 func TestManagerOfAnotherHospitalHasNoName(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	path := organizations + "departments/" + c.department("D1").String() + "/"
+	path := organizations + "departments/" + c.Department("D1").String() + "/"
 	for name, test := range map[string]struct {
 		manager person
 		shown   bool

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server/auth"
 )
 
@@ -45,10 +45,18 @@ func (s *system) personNamed(id uuid.UUID, name string, hospital uuid.UUID, role
 	s.t.Helper()
 	hash, err := passwordHash()
 	must(s.t, err)
-	s.exec(`INSERT INTO users (id, username, email, first_name, password, hospital_id)
-		VALUES (@id, @name::text, @name::text || '@example.org', @name::text, @hash, nullif(@hospital, '00000000-0000-0000-0000-000000000000'::uuid))`,
-		pgx.NamedArgs{"id": id, "name": name, "hash": hash, "hospital": hospital})
-	s.exec("INSERT INTO user_roles SELECT $1, id FROM roles WHERE name = ANY ($2)", id, roles)
+	user := db.UserInsertParams{
+		ID: id, Username: name, Email: name + "@example.org", FirstName: name, Password: hash, Language: "en", IsActive: true,
+	}
+	if hospital != uuid.Nil {
+		user.Hospital = &hospital
+	}
+	ctx, q := context.Background(), db.New(s.db)
+	must(s.t, q.UserInsert(ctx, user))
+	for _, role := range roles {
+		_, err := q.UserAddRole(ctx, db.UserAddRoleParams{UserID: id, RoleID: s.role(role)})
+		must(s.t, err)
+	}
 	return s.tokensOf(person{id: id, username: name}, 0)
 }
 

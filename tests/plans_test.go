@@ -16,15 +16,15 @@ import (
 func TestPlansAreKept(t *testing.T) {
 	t.Parallel()
 	c := startServer(t, limited(server.Limits{User: perHour(10_000), Events: perHour(10_000)})).clinic()
-	template := c.template(fields{"code": "VISIT", "trigger_event_code": "VISIT"})
+	template := c.Template(nil)
 	visit := c.journey(template, "ENC-1")
 	configID, key := c.plainKey(c.px, "his")
 	paths := map[string]uuid.UUID{
 		"auth/users": c.admin.id, "auth/roles": c.role("Nurse"),
-		"organizations/hospitals": c.hospital, "organizations/departments": c.department("LAB"),
-		"organizations/physicians": c.physician("PHY"), "organizations/patients": c.patient("MRN-2"),
+		"organizations/hospitals": c.hospital, "organizations/departments": c.Department("LAB"),
+		"organizations/physicians": c.Physician("PHY"), "organizations/patients": c.Patient("MRN-2"),
 		"journeys/templates": template, "journeys/instances": visit.id, "journeys/stage-instances": uuid.MustParse(visit.stages()[0]["id"].(string)),
-		"surveys/templates": c.survey(), "integrations/configs": uuid.MustParse(configID),
+		"surveys/templates": c.Survey(), "integrations/configs": uuid.MustParse(configID),
 	}
 	for range 30 {
 		for _, token := range []string{c.px, c.admin.access} {

@@ -12,7 +12,7 @@ import (
 func TestStageGoesForwardOnly(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template := c.template(nil, nil)
+	template := c.Template(nil, nil)
 	reach := map[string][]string{"pending": nil, "in_progress": {"in_progress"}, "completed": {"in_progress", "completed"}, "skipped": {"skipped"}}
 	allowed := map[string]bool{
 		"pending in_progress": true, "pending completed": true, "pending skipped": true,
@@ -47,9 +47,8 @@ func TestStageGoesForwardOnly(t *testing.T) {
 func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	survey := fields{"survey_template": c.survey(), "auto_send_survey": true, "survey_delay_hours": 48}
-	j := c.journey(c.template(survey, nil, fields{"is_optional": true}), "1")
-	physician := c.physician("L-1")
+	j := c.journey(c.Template(asks(c.Survey(), 48), nil, optional), "1")
+	physician := c.Physician("L-1")
 	began := value[time.Time](c.system, "SELECT now()")
 	done := j.stage(t, 1, 200, fields{"status": "completed", "physician": physician}).json()
 	when := at(t, done["completed_at"])
@@ -83,8 +82,7 @@ func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
 func TestSkippedStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	survey := fields{"survey_template": c.survey(), "auto_send_survey": true}
-	j := c.journey(c.template(nil, survey), "1")
+	j := c.journey(c.Template(nil, asks(c.Survey(), 0)), "1")
 	first := j.stage(t, 1, 200, fields{"status": "completed"}).json()
 	skipped := j.stage(t, 2, 200, fields{"status": "skipped"}).json()
 	if now := j.now(); now["status"] != "completed" || now["completed_at"] != first["completed_at"] {
@@ -98,7 +96,7 @@ func TestSkippedStageCompletesTheJourney(t *testing.T) {
 func TestStageIsAddedToAJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template := c.template(nil)
+	template := c.Template(nil)
 	j := c.journey(template, "1")
 	add := func(want int, stage uuid.UUID, more fields) fields {
 		t.Helper()
@@ -108,28 +106,28 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 		}
 		return c.expect(t, want, "POST", stagePath, c.px, body).json()
 	}
-	second := c.stageTemplate(template, 2, nil)
+	second := c.Stage(template, 2)
 	if made := add(201, second, nil); made["status"] != "pending" || made["stage_name"] != "Stage 2" {
 		t.Errorf("added %v", made)
 	}
 	if refused := add(400, second, nil); refused["non_field_errors"] == nil {
 		t.Errorf("the same stage again: %v", refused)
 	}
-	if refused := add(400, c.stageTemplate(c.template(), 1, nil), nil); refused["stage_template"] == nil {
+	if refused := add(400, c.Stage(c.Template(), 1), nil); refused["stage_template"] == nil {
 		t.Errorf("a stage of another template: %v", refused)
 	}
-	third := c.stageTemplate(template, 3, fields{"survey_template": c.survey(), "auto_send_survey": true})
+	third := c.Stage(template, 3, asks(c.Survey(), 0))
 	if made := add(201, third, fields{"status": "completed"}); made["status"] != "completed" || made["completed_at"] == nil || made["survey_scheduled_at"] == nil {
 		t.Errorf("added as completed: %v", made)
 	}
-	if made := add(201, c.stageTemplate(template, 4, nil), fields{"status": "skipped"}); made["status"] != "skipped" || made["completed_at"] != nil {
+	if made := add(201, c.Stage(template, 4), fields{"status": "skipped"}); made["status"] != "skipped" || made["completed_at"] != nil {
 		t.Errorf("added as skipped: %v", made)
 	}
 	other := c.clinic()
-	add(400, c.stageTemplate(template, 5, nil), fields{"physician": other.physician("L-1")})
+	add(400, c.Stage(template, 5), fields{"physician": other.Physician("L-1")})
 	j.stage(t, 1, 200, fields{"status": "completed"})
 	j.stage(t, 2, 200, fields{"status": "completed"})
-	add(409, c.stageTemplate(template, 6, nil), nil) // the journey is over
+	add(409, c.Stage(template, 6), nil) // the journey is over
 	if got := len(j.stages()); got != 4 {
 		t.Errorf("the journey has %d stages, want 4", got)
 	}
@@ -139,7 +137,7 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.template(nil, nil, nil, fields{"is_optional": true}), "1")
+	j := c.journey(c.Template(nil, nil, nil, optional), "1")
 	j.stage(t, 1, 200, fields{"status": "completed"})
 	at := j.stages()[0]["completed_at"]
 	for n, want := range []string{"active", "completed"} {
@@ -157,7 +155,7 @@ func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 func TestStageOfAnotherHospitalIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j, other := c.journey(c.template(nil), "1"), c.clinic()
+	j, other := c.journey(c.Template(nil), "1"), c.clinic()
 	stage := fmt.Sprintf("%s%v/", stagePath, j.stages()[0]["id"])
 	tx, err := c.db.Begin(t.Context())
 	must(t, err)
@@ -174,7 +172,7 @@ func TestStageOfAnotherHospitalIsNotWaitedFor(t *testing.T) {
 func TestStageTemplateOfATemplateDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template, a := c.template(), answer{}
+	template, a := c.Template(), answer{}
 	c.overtake("DELETE FROM journey_templates WHERE id = $1", template, func() int {
 		a = c.send("POST", "/api/journeys/stage-templates/", c.px, fields{"journey_template": template, "name": "S", "code": "S", "order": 1, "trigger_event_code": "E"})
 		return a.status

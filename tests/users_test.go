@@ -191,7 +191,7 @@ func TestNewUserAndTheirHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	other := c.clinic()
-	department := c.department("D1")
+	department := c.Department("D1")
 	create := func(token string, want int, more fields) fields {
 		t.Helper()
 		body := fields{"username": unique("new"), "email": "new@example.org", "password": password, "password_confirm": password}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/px360/px360/schema"
 	"github.com/px360/px360/schema/localpg"
+	"github.com/px360/px360/tests/fixtures"
 )
 
 func TestMain(m *testing.M) { Main(m) }
@@ -46,8 +47,6 @@ func value(t testing.TB, conn *pgx.Conn, sql string) string {
 const (
 	roles     = `SELECT string_agg(name, ',' ORDER BY name) FROM roles`
 	hospitals = `SELECT count(*)::text FROM hospitals`
-	// Into any table that the migrations leave empty.
-	addHospital = `INSERT INTO hospitals (id, name, code) VALUES (gen_random_uuid(), 'A', 'A')`
 )
 
 func TestNewIsMigratedAndEmpty(t *testing.T) {
@@ -78,7 +77,7 @@ func TestTimeZonesDifferFromUTCAndEachOther(t *testing.T) {
 func TestDatabasesAreApart(t *testing.T) {
 	t.Parallel()
 	one, other := connect(t, New(t)), connect(t, New(t))
-	exec(t, one, addHospital)
+	fixtures.NewHospital(t, one)
 	if got := value(t, other, hospitals); got != "0" {
 		t.Errorf("a hospital of another test is seen")
 	}
@@ -136,7 +135,8 @@ func TestReuse(t *testing.T) {
 		first = url
 		forgotten = connect(t, url)
 		exec(t, forgotten, `CREATE TEMPORARY TABLE scratch (x int)`)
-		exec(t, forgotten, `BEGIN; `+addHospital+`; COMMIT; BEGIN; LOCK TABLE hospitals`)
+		fixtures.NewHospital(t, forgotten)
+		exec(t, forgotten, `BEGIN; LOCK TABLE hospitals`)
 	})
 	if forgotten.Ping(t.Context()) == nil {
 		t.Error("a connection that the test forgot is still there")
@@ -247,7 +247,7 @@ func BenchmarkNew(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		exec(b, conn, addHospital)
+		fixtures.NewHospital(b, conn)
 		conn.Close(b.Context())
 		test.end()
 	}
