@@ -15,6 +15,7 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/fixtures"
 	"github.com/px360/px360/tests/hospitalday"
 )
 
@@ -27,7 +28,7 @@ type fixture struct {
 	*queries.DB
 	workers     *queries.DB // likewise, for the workers
 	model       hospitalday.Model
-	hospitals   map[string]uuid.UUID
+	hospitals   map[string]*fixtures.Hospital
 	surveys     map[string]uuid.UUID // by hospital and name
 	physicians  map[uuid.UUID]string
 	departments map[uuid.UUID]string
@@ -57,48 +58,41 @@ func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 }
 
 func (f *fixture) setUp() {
-	f.hospitals, f.surveys = map[string]uuid.UUID{}, map[string]uuid.UUID{}
+	f.hospitals, f.surveys = map[string]*fixtures.Hospital{}, map[string]uuid.UUID{}
 	f.physicians, f.departments = map[uuid.UUID]string{}, map[uuid.UUID]string{}
 	for hospital, licenses := range f.model.Physicians {
 		for _, license := range licenses {
-			id := uuid.New()
-			f.physicians[id] = license
-			f.exec(`INSERT INTO physicians (id, first_name, last_name, license_number, specialization, hospital_id)
-				VALUES ($1, 'P', $2, $2, 'S', $3)`, id, license, f.hospital(hospital))
+			f.physicians[f.hospital(hospital).Physician(license)] = license
 		}
 	}
 	for hospital, codes := range f.model.Departments {
 		for _, code := range codes {
-			id := uuid.New()
-			f.departments[id] = code
-			f.exec(`INSERT INTO departments (id, hospital_id, name, code) VALUES ($1, $2, $3, $3)`, id, f.hospital(hospital), code)
+			f.departments[f.hospital(hospital).Department(code)] = code
 		}
 	}
 	for _, j := range f.model.Journeys {
-		hospital, template, patient := f.hospital(j.Hospital), uuid.New(), uuid.New()
+		h := f.hospital(j.Hospital)
+		template := h.Template()
+		for i, s := range j.Stages {
+			h.Stage(template, i+1, func(p *db.StageTemplateInsertParams) {
+				p.Name, p.Code, p.Order, p.TriggerEventCode = s.Code, s.Code, int32(s.Order), s.TriggerEventCode
+				p.SurveyTemplate, p.AutoSendSurvey, p.SurveyDelayHours = f.survey(j.Hospital, s.SurveyTemplate), s.AutoSendSurvey, int32(s.SurveyDelayHours)
+				p.RequiresPhysician, p.RequiresDepartment, p.IsOptional = s.RequiresPhysician, s.RequiresDepartment, s.IsOptional
+			})
+		}
+		patient := h.Patient(j.PatientMRN, func(p *db.PatientInsertParams) { p.NationalID = j.PatientNationalID })
 		f.templates, f.patients = append(f.templates, template), append(f.patients, patient)
 		f.journeys = append(f.journeys, uuid.New())
-		f.exec(`INSERT INTO patients (id, mrn, national_id, first_name, last_name, primary_hospital_id)
-			VALUES ($1, $2, $3, 'A', 'B', $4) ON CONFLICT DO NOTHING`, patient, j.PatientMRN, j.PatientNationalID, hospital)
-		f.exec(`INSERT INTO journey_templates (id, name, journey_type, hospital_id) VALUES ($1, 'T', 'opd', $2)`, template, hospital)
-		for _, s := range j.Stages {
-			f.exec(`INSERT INTO stage_templates (id, hospital_id, journey_template_id, name, code, "order", trigger_event_code,
-					survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
-				VALUES (uuid7(), $1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-				hospital, template, s.Code, s.Order, s.TriggerEventCode, f.survey(j.Hospital, s.SurveyTemplate),
-				s.AutoSendSurvey, s.SurveyDelayHours, s.RequiresPhysician, s.RequiresDepartment, s.IsOptional)
-		}
 	}
 }
 
-func (f *fixture) hospital(name string) uuid.UUID {
-	id, found := f.hospitals[name]
+func (f *fixture) hospital(name string) *fixtures.Hospital {
+	h, found := f.hospitals[name]
 	if !found {
-		id = uuid.New()
-		f.hospitals[name] = id
-		f.exec(`INSERT INTO hospitals (id, name, code) VALUES ($1, $2, $2)`, id, name)
+		h = fixtures.NewHospital(f, f.Pool, func(p *db.HospitalInsertParams) { p.Name = name })
+		f.hospitals[name] = h
 	}
-	return id
+	return h
 }
 
 func (f *fixture) survey(hospital, name string) *uuid.UUID {
@@ -107,10 +101,10 @@ func (f *fixture) survey(hospital, name string) *uuid.UUID {
 	}
 	id, found := f.surveys[hospital+"/"+name]
 	if !found {
-		id = uuid.New()
+		id = f.hospital(hospital).Survey(func(p *db.SurveyTemplateInsertParams) {
+			p.Name, p.IsActive = name, slices.Contains(f.model.ActiveSurveys, name)
+		})
 		f.surveys[hospital+"/"+name] = id
-		f.exec(`INSERT INTO survey_templates (id, hospital_id, name, is_active) VALUES ($1, $2, $3, $4)`,
-			id, f.hospital(hospital), name, slices.Contains(f.model.ActiveSurveys, name))
 	}
 	return &id
 }
@@ -149,15 +143,11 @@ func (f *fixture) createIn(q *db.Queries, index int) error {
 	if j.Cancelled {
 		status = "cancelled"
 	}
-	hospital := f.hospitals[j.Hospital]
-	err := q.JourneyInsert(ctx, db.JourneyInsertParams{
+	hospital := f.hospitals[j.Hospital].ID
+	err := fixtures.InsertJourney(q, ctx, db.JourneyInsertParams{
 		JourneyTemplate: f.templates[index], Patient: f.patients[index], EncounterID: j.EncounterID, Hospital: hospital,
 		Status: status, Metadata: []byte(`{}`), StartedAt: time.Now(), ID: f.journeys[index],
 	})
-	if err != nil {
-		return err
-	}
-	err = q.JourneyAddStages(ctx, db.JourneyAddStagesParams{Journey: f.journeys[index], JourneyTemplate: f.templates[index]})
 	if err != nil {
 		return err
 	}
@@ -197,7 +187,10 @@ func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID
 	f.Helper()
 	p := db.EventInsertParams{
 		SenderKinds: []string{"user"}, SenderIds: []uuid.UUID{uuid.New()}, ClientIps: []string{""}, RequestIds: []string{""},
-		Hospitals: []uuid.UUID{f.hospitals[hospital]}, // the nil UUID of none
+		Hospitals: []uuid.UUID{uuid.Nil}, // of none
+	}
+	if h := f.hospitals[hospital]; h != nil {
+		p.Hospitals[0] = h.ID
 	}
 	for _, e := range events {
 		p.Ids = append(p.Ids, uuid.Must(uuid.NewV7()))

@@ -219,8 +219,8 @@ type storedEvent struct {
 
 func (f *fixture) storedEvents() (events []hospitalday.ReceivedEvent, ids []uuid.UUID, got []storedEvent) {
 	names := map[uuid.UUID]string{}
-	for name, id := range f.hospitals {
-		names[id] = name
+	for name, h := range f.hospitals {
+		names[h.ID] = name
 	}
 	rows, _ := f.Pool.Query(context.Background(), `
 		SELECT id, event_code, encounter_id, patient_identifier, payload_json, coalesce(hospital_id, $1), received_at, status,
