@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/valyala/fasthttp"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/tests/fixtures"
 )
 
 const password = "Bench-pass-360!"
@@ -88,45 +93,43 @@ func (a *api) logIn(username string) (token string, err error) {
 var codes = []string{"OPD_VISIT_COMPLETED", "LAB_ORDER_COMPLETED", "RAD_ORDER_COMPLETED", "PHARMACY_DISPENSED"}
 
 // prepare makes a hospital with a journey template of four stages, and patients with a journey each.
-func prepare(ctx context.Context, url string, journeys int) (*api, error) {
+func prepare(pool *pgxpool.Pool, url string, journeys int) (*api, error) {
 	a := &api{url: url, http: &fasthttp.Client{MaxConnsPerHost: 256}}
 	var err error
 	if a.token, err = a.logIn("admin"); err != nil {
 		return nil, err
 	}
-	step := func(path string, body object) string {
-		if err != nil {
-			return ""
-		}
-		var id string
-		id, err = a.create(path, body)
-		return id
-	}
-	a.hospital = step("/api/organizations/hospitals/", object{"name": "Bench", "code": "BENCH"})
-	department := step("/api/organizations/departments/", object{"hospital": a.hospital, "name": "OPD", "code": "OPD"})
-	step("/api/organizations/physicians/", object{"hospital": a.hospital, "department": department, "first_name": "Ahmed", "last_name": "Saud", "license_number": "PHY", "specialization": "Medicine"})
-	survey := step("/api/surveys/templates/", object{"hospital": a.hospital, "name": "Visit"})
-	template := step("/api/journeys/templates/", object{"hospital": a.hospital, "name": "OPD", "journey_type": "opd"})
+	var failed firstError
+	h := fixtures.NewHospital(&failed, pool, func(p *db.HospitalInsertParams) { p.Name, p.Code = "Bench", "BENCH" })
+	a.hospital = h.ID.String()
+	department, survey, template := h.Department("OPD"), h.Survey(), h.Template()
+	h.Physician("PHY", func(p *db.PhysicianInsertParams) { p.Department = &department })
 	for i, code := range codes {
-		step("/api/journeys/stage-templates/", object{"journey_template": template, "name": code, "code": code, "order": i, "trigger_event_code": code,
-			"requires_physician": i == 0, "requires_department": i == 0, "auto_send_survey": i == 0, "survey_template": survey, "survey_delay_hours": 2})
+		h.Stage(template, i+1, func(p *db.StageTemplateInsertParams) {
+			p.Name, p.Code, p.TriggerEventCode, p.SurveyTemplate, p.SurveyDelayHours = code, code, code, &survey, 2
+			p.RequiresPhysician, p.RequiresDepartment, p.AutoSendSurvey = i == 0, i == 0, i == 0
+		})
 	}
-	if err != nil {
-		return nil, err
+	for i, id := range h.Journeys(template, journeys) {
+		a.journeys = append(a.journeys, id.String())
+		a.encounters, a.mrns = append(a.encounters, fmt.Sprint("ENC-", i+1)), append(a.mrns, fmt.Sprint("MRN-", i+1))
 	}
-	a.journeys, a.encounters, a.mrns = make([]string, journeys), make([]string, journeys), make([]string, journeys)
-	return a, each(ctx, 8, journeys, func(i int) error {
-		if i%250 == 0 {
-			progress("journey %d of %d", i, journeys)
-		}
-		a.mrns[i], a.encounters[i] = fmt.Sprintf("MRN-%06d", i), fmt.Sprintf("ENC-%06d", i)
-		patient, err := a.create("/api/organizations/patients/", object{"primary_hospital": a.hospital, "mrn": a.mrns[i], "first_name": "Mohammed", "last_name": fmt.Sprintf("Ali%d", i), "gender": "male", "city": "Riyadh"})
-		if err != nil {
-			return err
-		}
-		a.journeys[i], err = a.create("/api/journeys/instances/", object{"hospital": a.hospital, "department": department, "journey_template": template, "patient": patient, "encounter_id": a.encounters[i]})
-		return err
-	})
+	if failed.error != nil {
+		return nil, failed.error
+	}
+	_, err = pool.Exec(context.Background(), "ANALYZE")
+	return a, err
+}
+
+// firstError is the fixtures.TB of a program, which goes on to where it can give the error back.
+type firstError struct{ error }
+
+func (*firstError) Helper() {}
+
+func (f *firstError) Fatal(args ...any) {
+	if f.error == nil {
+		f.error = errors.New(fmt.Sprint(args...))
+	}
 }
 
 // event is what journey i's hospital systems send at its stage-th stage.

@@ -102,7 +102,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.bare.Close()
-	if b.api, err = prepare(ctx, product.url, b.journeys); err != nil {
+	if b.api, err = prepare(b.product, product.url, b.journeys); err != nil {
 		return err
 	}
 	free, err := b.launch(dir, "serve", "PX360_RATE_LIMITS=off")

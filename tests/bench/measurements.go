@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/px360/px360/schema"
+	"github.com/px360/px360/tests/fixtures"
 )
 
 // A measurement is one line of the table: what the program does, beside what Postgres does bare.
@@ -165,30 +166,15 @@ func (b *bench) prepareBare() error {
 	if b.bare, err = pgxpool.NewWithConfig(b.ctx, config); err != nil {
 		return err
 	}
-	for _, statement := range []string{
-		`INSERT INTO hospitals (id, name, code) VALUES (uuid7(), 'Bench', 'BENCH')`,
-		`INSERT INTO patients (id, mrn, first_name, last_name, gender, city, primary_hospital_id)
-		 SELECT uuid7(), 'MRN-' || i, 'Mohammed', 'Ali' || i, 'male', 'Riyadh', h.id FROM generate_series(1, 2000) i, hospitals h`,
-		`INSERT INTO journey_templates (id, name, journey_type, hospital_id) SELECT uuid7(), 'OPD', 'opd', id FROM hospitals`,
-		`INSERT INTO stage_templates (id, hospital_id, journey_template_id, name, code, "order", trigger_event_code)
-		 SELECT uuid7(), t.hospital_id, t.id, 'Stage', i::text, i, i::text FROM journey_templates t, generate_series(1, 4) i`,
-		`INSERT INTO journey_instances (id, journey_template_id, patient_id, encounter_id, hospital_id)
-		 SELECT uuid7(), t.id, p.id, p.mrn, t.hospital_id FROM journey_templates t, patients p`,
-		`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
-			auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
-		 SELECT uuid7(), t.hospital_id, j.id, t.id, t.name, t.name_ar, t.code, t."order", t.trigger_event_code, false, 0, false, false, false
-		 FROM journey_instances j JOIN stage_templates t USING (journey_template_id)`,
-		`ANALYZE`,
-	} {
-		if _, err := b.bare.Exec(b.ctx, statement); err != nil {
-			return err
-		}
+	var failed firstError
+	h := fixtures.NewHospital(&failed, b.bare)
+	for _, id := range h.Journeys(h.Template(nil, nil, nil, nil), 2000) {
+		b.bareJourneys = append(b.bareJourneys, id.String())
 	}
-	rows, err := b.bare.Query(b.ctx, "SELECT id FROM journey_instances")
-	if err != nil {
-		return err
+	if failed.error != nil {
+		return failed.error
 	}
-	b.bareJourneys, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	_, err = b.bare.Exec(b.ctx, "ANALYZE")
 	return err
 }
 
