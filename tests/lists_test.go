@@ -1,0 +1,244 @@
+package tests
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/px360/px360/openapi"
+)
+
+// TestLists tries every parameter of every list of the contract: each filter and search against what the
+// whole list says of its rows, each ordering against their values. A parameter that is new in the contract
+// is tried as well, or fails the test until it is told below what the parameter means.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	doc, err := openapi.Load()
+	must(t, err)
+	w := newListsWorld(t)
+	for path, item := range doc.Paths.Map() {
+		if item.Get == nil || item.Get.Parameters.GetByInAndName("query", "page") == nil {
+			continue
+		}
+		t.Run(item.Get.OperationID, func(t *testing.T) {
+			t.Parallel()
+			l := &list{listsWorld: w, id: item.Get.OperationID, path: path}
+			l.rows = l.get(t, nil)
+			w.enrich(t, l.id, l.rows)
+			parameters := append(slices.Clone(item.Parameters), item.Get.Parameters...)
+			if p := parameters.GetByInAndName("query", "ordering"); p != nil {
+				l.readOrderings(t, p)
+			}
+			for _, p := range parameters {
+				if p.Value.Name == "page" { // is tried with page_size
+					continue
+				}
+				t.Run(p.Value.Name, func(t *testing.T) { l.try(t, p.Value) })
+			}
+		})
+	}
+}
+
+// A list is one of the contract's, with all rows that it has.
+type list struct {
+	*listsWorld
+	id, path string
+	rows     []fields
+	columns  []string // to order by
+}
+
+func (l *list) try(t *testing.T, p *openapi3.Parameter) {
+	switch p.Name {
+	case "page_size":
+		l.tryPages(t)
+	case "ordering":
+		l.tryOrderings(t)
+	case "search":
+		l.trySearch(t, p)
+	default:
+		l.tryFilter(t, p)
+	}
+}
+
+// get reads a list to its end.
+func (l *list) get(t testing.TB, query url.Values) []fields {
+	t.Helper()
+	return l.pages(t, query, 100)
+}
+
+func (l *list) pages(t testing.TB, query url.Values, size int) []fields {
+	t.Helper()
+	sent := url.Values{"page_size": {strconv.Itoa(size)}}
+	for name, values := range query {
+		sent[name] = values
+	}
+	var all []fields
+	for page := 1; ; page++ {
+		sent.Set("page", strconv.Itoa(page))
+		answer := l.send("GET", l.path+"?"+sent.Encode(), l.px, nil)
+		if answer.status != 200 {
+			t.Fatalf("%s?%s: %d %s", l.path, sent.Encode(), answer.status, answer.body)
+		}
+		body := answer.json()
+		for _, row := range body["results"].([]any) {
+			all = append(all, row.(fields))
+		}
+		if body["next"] == nil {
+			if body["count"] != float64(len(all)) {
+				t.Errorf("%s?%s: counts %v rows and lists %d", l.path, sent.Encode(), body["count"], len(all))
+			}
+			return all
+		}
+		if len(all) != page*size {
+			t.Fatalf("%s?%s: %d rows by the end of the page, want %d", l.path, sent.Encode(), len(all), page*size)
+		}
+	}
+}
+
+// expectRows asks with a query for exactly these rows, in this order.
+func (l *list) expectRows(t testing.TB, query url.Values, want []fields) {
+	t.Helper()
+	got := l.get(t, query)
+	if fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
+		t.Errorf("%v lists %d rows, want %d:\n%v\n%v", query, len(got), len(want), ids(got), ids(want))
+	}
+}
+
+func ids(rows []fields) []any {
+	list := make([]any, len(rows))
+	for i, row := range rows {
+		list[i] = row["id"]
+	}
+	return list
+}
+
+func (l *list) those(holds func(fields) bool) []fields {
+	var rows []fields
+	for _, row := range l.rows {
+		if holds(row) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// filteredFields says which field a filter is about that has not its name.
+var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at"}
+
+// filterHolds are filters that ask for something else than that the field is equal.
+var filterHolds = map[string]func(field any, asked string) bool{
+	"groups": func(field any, asked string) bool { return slices.Contains(field.([]any), any(asked)) },
+	"since":  func(field any, asked string) bool { return !instant(field).Before(instant(asked)) },
+	"until":  func(field any, asked string) bool { return instant(field).Before(instant(asked)) },
+}
+
+func instant(text any) time.Time {
+	when, _ := time.Parse(time.RFC3339Nano, fmt.Sprint(text))
+	return when
+}
+
+func (l *list) tryFilter(t *testing.T, p *openapi3.Parameter) {
+	name, holds := p.Name, filterHolds[p.Name]
+	if other, found := filteredFields[name]; found {
+		name = other
+	}
+	if _, found := l.rows[0][name]; !found {
+		t.Fatalf("%s can be filtered by %s, and this test is not told which field that is about", l.id, p.Name)
+	}
+	if holds == nil {
+		holds = func(field any, asked string) bool { return field != nil && fmt.Sprint(field) == asked }
+	}
+	l.expectRows(t, url.Values{p.Name: {""}}, l.rows)
+	asked, narrow := l.filterValues(p, name), 0
+	for _, text := range asked {
+		want := l.those(func(row fields) bool { return holds(row[name], text) })
+		l.expectRows(t, url.Values{p.Name: {text}}, want)
+		if len(want) > 0 && len(want) < len(l.rows) {
+			narrow++
+		}
+	}
+	if narrow < 2 {
+		t.Errorf("of %v only %d let some rows through and others not", asked, narrow)
+	}
+	l.tryNothing(t, p)
+}
+
+// filterValues are what to ask a filter for: all that it knows, or some that the rows have.
+func (l *list) filterValues(p *openapi3.Parameter, name string) []string {
+	var values []string
+	add := func(value any) {
+		if text := fmt.Sprint(value); value != nil && text != "" && !slices.Contains(values, text) {
+			values = append(values, text)
+		}
+	}
+	schema := p.Schema.Value
+	switch {
+	case schema.Type.Is("boolean"):
+		return []string{"true", "false"}
+	case len(schema.Enum) > 0:
+		for _, value := range schema.Enum {
+			add(value)
+		}
+		return values
+	case schema.Format == "date-time":
+		return []string{l.rows[len(l.rows)/3][name].(string), l.rows[len(l.rows)/2][name].(string)}
+	}
+	for _, row := range l.rows {
+		if list, many := row[name].([]any); many {
+			for _, value := range list {
+				add(value)
+			}
+			continue
+		}
+		add(row[name])
+	}
+	return values[:min(len(values), 6)]
+}
+
+// tryNothing asks for what no row has.
+func (l *list) tryNothing(t *testing.T, p *openapi3.Parameter) {
+	schema := p.Schema.Value
+	_, refers := schema.Extensions["x-px360-refers-to"]
+	switch {
+	case schema.Type.Is("boolean"), len(schema.Enum) > 0:
+	case refers:
+		answer := l.expect(t, 400, "GET", l.path+"?"+p.Name+"="+unknownID.String(), l.px, nil)
+		if want := saysField(p.Name, "Select a valid choice. That choice is not one of the available choices."); strings.TrimSpace(answer.body) != want {
+			t.Errorf("a reference to nothing: %s, want %s", answer.body, want)
+		}
+	case schema.Format == "uuid":
+		l.expectRows(t, url.Values{p.Name: {unknownID.String()}}, nil)
+	case p.Name == "until":
+		l.expectRows(t, url.Values{p.Name: {"1999-01-01T00:00:00Z"}}, nil)
+	case schema.Format == "date-time":
+		l.expectRows(t, url.Values{p.Name: {"2999-01-01T00:00:00Z"}}, nil)
+	default:
+		l.expectRows(t, url.Values{p.Name: {"nothing"}}, nil)
+	}
+}
+
+func (l *list) tryPages(t *testing.T) {
+	if got := l.pages(t, nil, 2); fmt.Sprint(ids(got)) != fmt.Sprint(ids(l.rows)) {
+		t.Errorf("pages of two rows have\n%v, want\n%v", ids(got), ids(l.rows))
+	}
+	if len(l.columns) == 0 {
+		return
+	}
+	ties := slices.MinFunc(l.columns, func(a, b string) int { return cmp.Compare(l.distinct(a), l.distinct(b)) })
+	if l.distinct(ties) > len(l.rows)/2 {
+		t.Errorf("the rows are no test of it: hardly any are equal by one of %v", l.columns)
+	}
+	for _, ordering := range []string{ties, "-" + ties} {
+		query := url.Values{"ordering": {ordering}}
+		if got, want := l.pages(t, query, 2), l.get(t, query); fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
+			t.Errorf("pages of two rows ordered by %s have\n%v, want\n%v", ordering, ids(got), ids(want))
+		}
+	}
+}

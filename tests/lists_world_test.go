@@ -1,0 +1,271 @@
+package tests
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A listsWorld has enough of everything for each filter, search and ordering of a list to make a difference.
+// Rows of one kind are told apart by their number, from 0: what a column has of them is in an order of its
+// own, so that none can stand in for another.
+type listsWorld struct {
+	*clinic
+	abroad                                                uuid.UUID // the other hospital with something in it
+	departments, patients, surveys, templates, physicians []uuid.UUID
+}
+
+const listsRows = 8 // of most kinds
+
+func newListsWorld(t *testing.T) *listsWorld {
+	w := &listsWorld{clinic: startServer(t).clinic()}
+	w.addHospitals()
+	w.addDepartments()
+	w.addUsers()
+	w.addRoles()
+	w.addPhysicians()
+	w.addPatients()
+	w.addTemplates()
+	w.addJourneys()
+	w.addConfigs()
+	w.addEvents()
+	w.shuffleTimes()
+	return w
+}
+
+// word is text of one length whose order among the rows is that of (i+1)·k modulo 11. Orders of k and of
+// 11-k are each other's reverse.
+func word(stem string, k, i int) string { return stem + string(rune('a'+(i+1)*k%11)) }
+
+// named is a word with others after it, which several rows share, for searches: two spellings of the same,
+// and wildcards beside what they would stand for.
+func named(stem string, k, i int) string {
+	tail := map[int]string{
+		2: ` 50%off a_b back\slash`,
+		3: " 50-off axb backslash",
+		4: " ZeBra أُسامَـة إلى قرآن",
+		5: " zEbRa اسامه الي قران",
+	}[i]
+	return fmt.Sprintf("%s %s %s%s", word(stem, k, i), oneOf(i, "even", "odd"), oneOf(i/2, "low", "high"), tail)
+}
+
+// status is that of a row, where there are two.
+func status(i int) string {
+	return oneOf(i, "active", "inactive", "inactive", "active", "inactive", "active", "inactive", "active")
+}
+
+func oneOf[T any](i int, choices ...T) T { return choices[i%len(choices)] }
+
+// home is the hospital of a row.
+func (w *listsWorld) home(i int) uuid.UUID {
+	if i%3 == 2 {
+		return w.abroad
+	}
+	return w.hospital
+}
+
+// departmentOf is a department of the row's hospital, or null.
+func (w *listsWorld) departmentOf(i int) any {
+	if i%3 == 2 {
+		return w.departments[2]
+	}
+	return oneOf[any](i, w.departments[0], nil, nil, w.departments[1])
+}
+
+func (w *listsWorld) addHospitals() {
+	for i := range listsRows {
+		var capacity any
+		if i != 3 {
+			capacity = (i + 1) * 4 % 11 * 7 // of one and of two digits
+		}
+		id := w.create(w.px, "/api/organizations/hospitals/", fields{
+			"name": named("hosp", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i), "city": oneOf(i/2, "riyadh", "jeddah", ""),
+			"capacity": capacity, "status": status(i), "address": word("street", 1, i), "license_number": word("license", 1, i),
+		})
+		if i == 0 {
+			w.abroad = id
+		}
+	}
+}
+
+func (w *listsWorld) addDepartments() {
+	parents := map[int]int{3: 0, 4: 0, 5: 2, 6: 1}
+	for i := range listsRows {
+		body := fields{
+			"hospital": w.home(i), "name": named("dept", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i),
+			"location": oneOf(i, word("floor", 4, i), word("floor", 4, i), ""), "phone": word("phone", 1, i), "status": status(i),
+		}
+		if parent, has := parents[i]; has {
+			body["parent"] = w.departments[parent]
+		}
+		w.departments = append(w.departments, w.create(w.px, "/api/organizations/departments/", body))
+	}
+	for _, i := range []int{1, 3} { // for the audit: somebody else did something, too
+		w.expect(w.t, 200, "PATCH", fmt.Sprintf("/api/organizations/departments/%s/", w.departments[i]), w.admin.access, fields{"phone": word("other", 1, i)})
+	}
+}
+
+func (w *listsWorld) addUsers() {
+	for i := range listsRows {
+		roles := oneOf(i, []string{"Nurse"}, []string{"Nurse", "Viewer"}, nil, []string{"Staff"})
+		p := w.person(w.home(i), roles...)
+		w.expect(w.t, 200, "PATCH", userPath(p.id), w.px, fields{
+			"username": word("login", 4, i), "email": word("mail", 3, i) + "@example.org", "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
+			"employee_id": oneOf(i, word("EMP", 7, i), word("EMP", 7, i), ""), "is_active": status(i) == "active", "department": w.departmentOf(i), "phone": word("phone", 1, i),
+		})
+		if i%2 == 1 {
+			w.exec("UPDATE users SET last_login = $2 WHERE id = $1", p.id, monthsOn(i*3%listsRows))
+		}
+	}
+}
+
+// monthsOn is a time in the past.
+func monthsOn(n int) time.Time { return time.Date(2025, time.Month(1+n), 1, 8, 0, 0, 0, time.UTC) }
+
+// addRoles adds to those that the program knows, behind the API's back.
+func (w *listsWorld) addRoles() {
+	for i := range listsRows {
+		w.exec("INSERT INTO roles (id, name, description) VALUES ($1, $2, $3)",
+			fmt.Sprintf("01900000-0000-7000-8000-%012d", 100+i), named("role", 2, i), word("about", 1, i))
+	}
+}
+
+func (w *listsWorld) addPhysicians() {
+	for i := range listsRows {
+		w.physicians = append(w.physicians, w.create(w.px, "/api/organizations/physicians/", fields{
+			"hospital": w.home(i), "department": w.departmentOf(i), "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
+			"first_name_ar": word("awal", 1, i), "last_name_ar": word("akhir", 1, i), "license_number": word("LIC", 3, i),
+			"specialization": oneOf(i/2, "cardiology", "neurology", "urology"), "status": status(i), "phone": word("phone", 1, i),
+		}))
+	}
+}
+
+func (w *listsWorld) addPatients() {
+	for i := range listsRows + 1 {
+		body := fields{
+			"mrn": word("MRN", 3, i), "first_name": named("first", 2, i), "last_name": oneOf(i, word("Last", 5, i), word("Last", 5, i), "Lasta"),
+			"first_name_ar": word("awal", 1, i), "last_name_ar": word("akhir", 1, i), "gender": oneOf(i, "male", "female", "", "other", "female"),
+			"city": oneOf(i/2, "riyadh", "jeddah", ""), "status": status(i), "phone": word("phone", 1, i),
+			"email": word("mail", 4, i) + "@example.org", "national_id": word("national", 1, i), "address": word("street", 1, i),
+		}
+		if i != 3 {
+			body["date_of_birth"] = fmt.Sprintf("19%02d-07-15", 10+(i+1)*4%11)
+		}
+		if i < listsRows { // who has a journey has a hospital
+			body["primary_hospital"] = w.home(i)
+		}
+		w.patients = append(w.patients, w.create(w.px, "/api/organizations/patients/", body))
+	}
+}
+
+func (w *listsWorld) addTemplates() {
+	for i := range listsRows {
+		w.surveys = append(w.surveys, w.create(w.px, "/api/surveys/templates/", fields{
+			"hospital": w.home(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": status(i) == "active",
+		}))
+		w.templates = append(w.templates, w.create(w.px, "/api/journeys/templates/", fields{
+			"hospital": w.home(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 5,
+			"journey_type": oneOf(i, "ems", "opd", "inpatient", "inpatient", "ems", "opd", "opd", "ems"), "is_default": i%2 == 1 && i < 6, "description": word("about", 1, i),
+		}))
+	}
+	for i, template := range []int{0, 2, 0, 1, 0, 2, 1, 7} {
+		w.create(w.px, "/api/journeys/stage-templates/", fields{
+			"journey_template": w.templates[template], "name": named("name", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i),
+			"order": (i + 1) * 4 % 11, "trigger_event_code": oneOf(i*i/2, "checkedin", "discharge", "triagedup"), "is_active": i != 1 && i != 7,
+			"is_optional": i == 2 || i == 6,
+		})
+	}
+}
+
+func (w *listsWorld) addJourneys() {
+	var journeys []journey
+	for i := range listsRows {
+		template := w.templates[oneOf(i, 0, 1)]
+		if w.home(i) == w.abroad {
+			template = w.templates[2]
+		}
+		encounter, patient := word("ENC", 7, i), w.patients[min(i, 6)] // one has two
+		id := w.create(w.px, "/api/journeys/instances/", fields{
+			"hospital": w.home(i), "journey_template": template, "patient": patient, "encounter_id": encounter,
+			"department": w.departmentOf(i), "started_at": monthsOn(i * 5 % listsRows),
+		})
+		journeys = append(journeys, journey{w.clinic, id, patient, template, encounter})
+	}
+	for _, i := range []int{3, 7, 0, 4} {
+		for n := range journeys[i].stages() {
+			if stage := journeys[i].stages()[n]; stage["status"] == "pending" && journeys[i].now()["status"] == "active" {
+				journeys[i].stage(w.t, n+1, 200, fields{"status": "completed"})
+			}
+		}
+	}
+	journeys[1].stage(w.t, 1, 200, fields{"status": "skipped"})
+	journeys[2].stage(w.t, 1, 200, fields{"status": "in_progress"})
+	journeys[6].stage(w.t, 2, 200, fields{"status": "in_progress"})
+	w.expect(w.t, 200, "PATCH", journeys[1].path(), w.px, fields{"status": "cancelled"})
+	w.expect(w.t, 200, "PATCH", journeys[5].path(), w.px, fields{"status": "cancelled"})
+}
+
+func (w *listsWorld) addConfigs() {
+	for i := range listsRows {
+		body := fields{
+			"name": named("name", 2, i), "description": word("about", 3, i), "source_system": oneOf(i, "his", "lab", "ehr"),
+			"is_active": status(i) == "active", "api_url": "https://" + word("host", 1, i) + ".example.org/",
+		}
+		if i != 4 {
+			body["hospital"] = w.home(i)
+		}
+		w.create(w.px, "/api/integrations/configs/", body)
+	}
+}
+
+// addEvents sends some and decides on them, as no worker does here.
+func (w *listsWorld) addEvents() {
+	for i := range listsRows {
+		id := w.create(w.px, "/api/integrations/events/", fields{
+			"source_system": oneOf(i, "his", "lab", "ehr"), "event_code": oneOf(i*i/2, "checkedin", "discharge", "triagedup"), "encounter_id": word("ENC", 3, i/2),
+		})
+		if status := oneOf(i*5/3, "pending", "processed", "failed", "ignored"); status != "pending" {
+			w.exec("UPDATE events SET status = $2, processed_at = $3 WHERE id = $1", id, status, monthsOn(i*5%listsRows))
+		}
+	}
+}
+
+// shuffleTimes has the times of rows differ from the order in which they were made, and from each other.
+func (w *listsWorld) shuffleTimes() {
+	tables := []string{
+		"hospitals", "departments", "users", "roles", "physicians", "patients", "survey_templates", "journey_templates", "stage_templates",
+		"journey_instances", "stage_instances", "integration_configs", "events",
+	}
+	for _, table := range tables {
+		key, number, created := "t.id", "row_number() OVER (ORDER BY %s)", "created_at"
+		switch table {
+		case "stage_instances":
+			key = `t.journey_instance_id, t."order"`
+		case "events":
+			created = "received_at"
+		case "roles":
+			number = "greatest(" + number + ", 9)" // those that were there are of one time
+		}
+		w.exec(fmt.Sprintf(`UPDATE %s r
+			SET %s = '2025-01-01T00:00:00Z'::timestamptz + n.i * 12 %% 31 * interval '1 day', updated_at = '2025-02-01T00:00:00Z'::timestamptz + n.i * 18 %% 31 * interval '1 day'
+			FROM (SELECT t.id, %s AS i FROM %s t) n
+			WHERE n.id = r.id`, table, created, fmt.Sprintf(number, key), table))
+	}
+}
+
+// enrich adds to the rows of a list what it searches without showing it.
+func (w *listsWorld) enrich(t testing.TB, operation string, rows []fields) {
+	if operation != "listJourneyInstances" {
+		return
+	}
+	patients := (&list{listsWorld: w, path: "/api/organizations/patients/"}).get(t, nil)
+	for _, row := range rows {
+		i := slices.IndexFunc(patients, func(p fields) bool { return p["id"] == row["patient"] })
+		for name, text := range patients[i] {
+			row["patient."+name] = text
+		}
+	}
+}
