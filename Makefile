@@ -59,10 +59,9 @@ $(BIN)/oapi-codegen $(BIN)/sqlc $(BIN)/staticcheck:
 	@echo "building $(notdir $@), once; sqlc takes some minutes"
 	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(TOOL)
 
-# $(call generate,DIR) makes the generated code under DIR. The server's config is the common one with
-# an overlay; see openapi/server.overlay.yaml for what that leaves out.
+# The server's config is the common one and what openapi/server.yaml adds to it.
 define generate
-	(cat oapi-codegen.yaml; echo '  overlay: {path: openapi/server.overlay.yaml}') > $(BIN)/server.yaml
+	(cat oapi-codegen.yaml openapi/server.yaml) > $(BIN)/server.yaml
 	$(BIN)/oapi-codegen -config $(BIN)/server.yaml -package api -generate types,echo-server,strict-server -o gen/api/api.gen.go openapi/openapi.yaml
 	$(BIN)/oapi-codegen -config oapi-codegen.yaml -package client -generate types,client -o gen/client/client.gen.go openapi/openapi.yaml
 	$(BIN)/sqlc generate

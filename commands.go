@@ -19,6 +19,7 @@ import (
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/schema"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/tests/hospitalday/demo"
 )
 
@@ -92,7 +93,7 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	defer p.close(database)
-	api, err := p.newServer(database, baseURL(listener), reportLimits)
+	api, err := p.newServer(database, baseURL(listener), limits.ModeReport)
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func (p *program) serve(ctx context.Context) error {
 	if p.config.PublicURL == "" {
 		p.log.Warn("PX360_PUBLIC_URL is not set: links to other pages begin with " + public)
 	}
-	api, err := p.newServer(database, public, enforceLimits)
+	api, err := p.newServer(database, public, limits.ModeEnforce)
 	if err != nil {
 		return err
 	}
@@ -319,7 +320,7 @@ func (p *program) withServer(ctx context.Context, f func(*server.Server) error) 
 	}
 	defer p.close(database)
 	p.config.SecretKey = secret(cmp.Or(string(p.config.SecretKey), newSecretKey())) // passwords do not depend on it
-	api, err := p.newServer(database, "http://localhost", limitsOff)
+	api, err := p.newServer(database, "http://localhost", limits.ModeOff)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
 )
 
@@ -43,9 +44,9 @@ type Config struct {
 	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is valid"`
 	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
 	RateLimits      rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
-	LimitEvents     server.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
-	LimitAuth       server.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
-	LimitUser       server.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
+	LimitEvents     limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
+	LimitAuth       limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
+	LimitUser       limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
 	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
 	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
@@ -99,16 +100,10 @@ func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // rateLimits is what happens to requests over the limit; empty means the default of the command.
 type rateLimits string
 
-const (
-	enforceLimits rateLimits = "enforce"
-	reportLimits  rateLimits = "report"
-	limitsOff     rateLimits = "off"
-)
-
 // UnmarshalText reads one of the three words.
 func (r *rateLimits) UnmarshalText(text []byte) error {
 	*r = rateLimits(text)
-	if !slices.Contains([]rateLimits{enforceLimits, reportLimits, limitsOff}, *r) {
+	if !slices.Contains([]string{limits.ModeEnforce, limits.ModeReport, limits.ModeOff}, string(text)) {
 		return fmt.Errorf("%q is neither enforce, report nor off", text)
 	}
 	return nil

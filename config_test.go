@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 )
 
 func mustRead(t *testing.T, environ ...string) Config {
@@ -33,8 +33,8 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("got %+v", config)
 	}
 	hour, minute := time.Hour, time.Minute
-	if config.LimitEvents != (server.Limit{Calls: 1000, Window: hour}) || config.LimitAuth != (server.Limit{Calls: 10, Window: minute}) ||
-		config.LimitUser != (server.Limit{Calls: 100, Window: minute}) {
+	if config.LimitEvents != (limits.Limit{Calls: 1000, Window: hour}) || config.LimitAuth != (limits.Limit{Calls: 10, Window: minute}) ||
+		config.LimitUser != (limits.Limit{Calls: 100, Window: minute}) {
 		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
@@ -51,7 +51,7 @@ func TestDefaultsAsVariables(t *testing.T) {
 		"1m30s":  90 * time.Second,
 		"10s":    10 * time.Second,
 		"info":   slog.LevelInfo,
-		"10/m":   server.Limit{Calls: 10, Window: time.Minute},
+		"10/m":   limits.Limit{Calls: 10, Window: time.Minute},
 		"false":  false,
 		"(set)":  secret("hunter2"),
 		"a name": "a name",
@@ -72,7 +72,7 @@ func TestConfigValues(t *testing.T) {
 	if fmt.Sprint(config.TrustedProxies) != fmt.Sprint(want) {
 		t.Errorf("trusted proxies are %v, want %v", config.TrustedProxies, want)
 	}
-	if config.RateLimits != limitsOff || config.LogLevel != slog.LevelWarn || config.AccessLifetime != 90*time.Second || config.DataDir != "/data" {
+	if config.RateLimits != limits.ModeOff || config.LogLevel != slog.LevelWarn || config.AccessLifetime != 90*time.Second || config.DataDir != "/data" {
 		t.Errorf("got %+v", config)
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/px360/px360/schema"
 	"github.com/px360/px360/schema/localpg"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
 )
 
@@ -173,15 +174,15 @@ func (p *program) close(database *queries.DB) {
 	}
 }
 
-// newServer makes a server. publicURL and limits are the command's defaults, for an unset variable.
-func (p *program) newServer(database *queries.DB, publicURL string, limits rateLimits) (*server.Server, error) {
+// newServer makes a server. publicURL and rateLimits are the command's defaults, for an unset variable.
+func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) (*server.Server, error) {
 	o := server.DefaultOptions()
 	o.PublicURL = cmp.Or(p.config.PublicURL, publicURL)
 	o.SecretKey, o.SecretKeyPrevious = string(p.config.SecretKey), string(p.config.SecretKeyPrevious)
 	o.AccessLifetime, o.RefreshLifetime = p.config.AccessLifetime, p.config.RefreshLifetime
 	o.RotateRefresh = p.config.RotateRefresh
-	o.RateLimits = string(cmp.Or(p.config.RateLimits, limits))
-	o.Limits = server.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
+	o.RateLimits = cmp.Or(string(p.config.RateLimits), rateLimits)
+	o.Limits = limits.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
 	o.MaxInFlight = p.config.MaxInFlight
 	o.TrustedProxies = p.config.TrustedProxies
 	o.Log, o.Registerer = p.log, p.registry

@@ -1,15 +1,14 @@
 -- name: ConfigList :many
 SELECT
-    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, 
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR c.id = sqlc.narg(id))
   AND (sqlc.narg(source_system)::text IS NULL OR c.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(hospital)::uuid IS NULL OR c.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR c.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR c.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(c.search, sqlc.narg(search)))
 ORDER BY /* ordering */ c.id DESC
 LIMIT @page_size OFFSET @page_offset;
 
@@ -17,11 +16,18 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM integration_configs c
 WHERE (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR c.id = sqlc.narg(id))
   AND (sqlc.narg(source_system)::text IS NULL OR c.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(hospital)::uuid IS NULL OR c.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR c.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR c.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(c.search, sqlc.narg(search)));
+
+-- name: ConfigGet :one
+SELECT
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    c.is_active, c.name, c.source_system, c.updated_at
+FROM integration_configs c
+LEFT JOIN hospitals h ON h.id = c.hospital_id
+WHERE c.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope));
 
 -- name: ConfigLock :one
 -- The writable columns, for a change to start from.

@@ -8,11 +8,10 @@ JOIN hospitals h ON h.id = d.hospital_id
 LEFT JOIN departments p ON p.id = d.parent_id
 LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
 WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR d.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
   AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR d.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(d.search, sqlc.narg(search)))
 ORDER BY /* ordering */ d.name, d.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -20,11 +19,21 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM departments d
 WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR d.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
   AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR d.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(d.search, sqlc.narg(search)));
+
+-- name: DepartmentGet :one
+SELECT
+    d.id, d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.location,
+    d.manager_id AS manager, m.full_name AS manager_name, d.name, d.name_ar, d.parent_id AS parent,
+    p.name AS parent_name, d.phone, d.status, d.updated_at
+FROM departments d
+JOIN hospitals h ON h.id = d.hospital_id
+LEFT JOIN departments p ON p.id = d.parent_id
+LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
+WHERE d.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope));
 
 -- name: DepartmentLock :one
 -- The writable columns, for a change to start from.

@@ -1,11 +1,11 @@
 -- name: EventInsert :many
--- Stores events in the order of the lists and tells which are new. One whose source_event_id is known
--- already is left out, and so is one whose id is: the same statement again, after the answer to the first
--- was lost. Element i of each list belongs together. What came with one request is given once, in lists of
--- their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital. Impatient,
--- it soon gives up where another transaction is about to store one of the same events.
-WITH patience AS MATERIALIZED (
-    SELECT set_config('lock_timeout', CASE WHEN @impatient::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
+-- Stores events in the order of the lists and returns the new ones. An event whose source_event_id is known is left out,
+-- and so is one whose id is: the same statement again, after the answer to the first was lost. Element i of each list
+-- belongs together. What came with one request is given once, in lists of their own; request is each event's place
+-- there, from 1. The nil UUID stands for no hospital. With short_lock_timeout it fails soon where another transaction
+-- is about to store one of the same events.
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', CASE WHEN @short_lock_timeout::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
 INSERT INTO events (
     id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
@@ -21,8 +21,8 @@ FROM (
         unnest(@encounter_ids::text[]) AS encounter_id, unnest(@patient_identifiers::text[]) AS patient_identifier,
         unnest(@payloads::text[]) AS payload, unnest(@source_event_ids::text[]) AS source_event_id,
         unnest(@requests::integer[]) AS request
-) e, patience p
-WHERE p.lock_timeout IS NOT NULL
+) e, setting s
+WHERE s.lock_timeout IS NOT NULL
 ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 
@@ -54,12 +54,11 @@ WHERE e.id <> s.id;
 
 -- name: EventList :many
 SELECT
-    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, 
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
     e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
 FROM events e
-WHERE (sqlc.narg(id)::uuid IS NULL OR e.id = sqlc.narg(id))
-  AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
+WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
@@ -69,37 +68,45 @@ LIMIT @page_size OFFSET @page_offset;
 -- name: EventCount :one
 SELECT count(*)
 FROM events e
-WHERE (sqlc.narg(id)::uuid IS NULL OR e.id = sqlc.narg(id))
-  AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
+WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id));
 
+-- name: EventGet :one
+SELECT
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
+    e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+FROM events e
+WHERE e.id = @id;
+
 -- name: EventReprocess :execrows
--- Back into the queue, at its old place.
+-- Makes a finished event pending again. It keeps its seq, and so its place in the queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
     journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
 WHERE id = @id AND status IN ('failed', 'ignored');
 
 -- name: EventRequeue :execrows
--- The events that waited for a journey which is there now go back into the queue, at their old places.
+-- Makes the events pending again that were ignored for want of a journey which is there now. They keep their seq,
+-- and so their places in the queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now()
 WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journey'
   AND (hospital_id IS NULL OR hospital_id = @hospital::uuid);
 
 -- name: EncounterLock :exec
--- The mutex of an encounter, until the transaction ends. Workers hold it while they apply the
--- encounter's events, and whoever gives the encounter a journey holds it too: so a worker never
--- decides that there is no journey while one is being made.
+-- The mutex of an encounter, an advisory lock until the transaction ends. Workers hold it while they apply the
+-- encounter's events, and the server holds it while it gives the encounter a journey: so a worker never decides that
+-- there is no journey while one is being made.
 SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
 
 -- name: EventClaimEncounters :many
 -- Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
 -- The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
--- encounter's mutex makes the encounter this worker's own until the transaction ends. Each step stands
--- by itself and leaves the planner no choice: what it knows of a queue is always out of date.
+-- encounter's mutex, if it is free, makes the encounter this transaction's own. Neither lock is waited for. Each
+-- step is MATERIALIZED and leaves the planner no choice: its statistics of a queue are always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -127,7 +134,7 @@ FROM head h
 WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
 
 -- name: EventClaim :many
--- The pending events of encounters that this worker owns, in their order. Of a payload come only the
+-- The pending events of encounters whose mutex this transaction holds, in their order. Of a payload come only the
 -- texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
 -- fill the memory. OFFSET 0 has each encounter looked up by itself, also where the planner believes
 -- that there is hardly anything pending.
@@ -166,7 +173,7 @@ LIMIT 1;
 
 -- name: EventFinish :execrows
 -- Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
--- The way in which it asks for what is still pending keeps the planner from using an index for that.
+-- status || '' keeps the planner from the index of pending events, which holds many dead entries.
 UPDATE events e
 SET status = f.status, reason = f.reason, error_message = f.error_message,
     attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
@@ -183,8 +190,8 @@ FROM (
 WHERE e.seq = f.seq AND e.status || '' = 'pending';
 
 -- name: EventTry :one
--- Counts a try of an event before it is made, so that one which takes the worker down is counted too:
--- only of the first pending event of an encounter, whose mutex then belongs to the connection until
+-- Counts a try of an event before it is made, so that an event which crashes the worker is counted too:
+-- only of the first pending event of an encounter, whose mutex the connection then holds until
 -- EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
 UPDATE events e
 SET attempts = e.attempts + 1, tries = e.tries + 1
@@ -196,11 +203,11 @@ WHERE e.seq = @seq AND e.processed_at IS NULL
 RETURNING e.tries;
 
 -- name: EventTryBegin :exec
--- A connection that is lost without a word must not keep a mutex for longer than a transaction could.
+-- A connection whose client vanished must not hold a mutex for longer than a transaction could.
 SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false);
 
 -- name: EventTryEnd :exec
--- Gives back all mutexes that belong to the connection.
+-- Releases all mutexes that the connection holds.
 SELECT pg_advisory_unlock_all();
 
 -- name: EventUntry :exec
@@ -208,15 +215,15 @@ SELECT pg_advisory_unlock_all();
 UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = @seq AND tries > 0;
 
 -- name: EventQueueState :one
--- How many events are pending, counted up to a limit, and since when the oldest is. Costs what is
--- pending, however many events there are in all.
+-- How many events are pending, counted up to a limit, and for how many seconds the oldest is. It reads pending
+-- events only, however many there are in all.
 SELECT
     (SELECT count(*) FROM (SELECT FROM events WHERE status = 'pending' LIMIT sqlc.arg(at_most)::integer) p)::bigint AS pending,
     (coalesce((SELECT extract(epoch FROM now() - received_at) FROM events WHERE status = 'pending' ORDER BY seq LIMIT 1), 0))::float8 AS oldest_seconds;
 
 -- name: EventNotify :exec
--- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. Nothing
--- here is worth waiting for the disk.
+-- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. It need not be
+-- durable, so its commit does not wait for the disk.
 SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '');
 
 -- name: EventApplyAsync :exec

@@ -4,10 +4,9 @@ SELECT
     h.status, h.updated_at
 FROM hospitals h
 WHERE (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR h.id = sqlc.narg(id))
   AND (sqlc.narg(status)::text IS NULL OR h.status = sqlc.narg(status))
   AND (sqlc.narg(city)::text IS NULL OR h.city = sqlc.narg(city))
-  AND (sqlc.narg(search)::text IS NULL OR h.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(h.search, sqlc.narg(search)))
 ORDER BY /* ordering */ h.name, h.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -15,10 +14,16 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM hospitals h
 WHERE (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR h.id = sqlc.narg(id))
   AND (sqlc.narg(status)::text IS NULL OR h.status = sqlc.narg(status))
   AND (sqlc.narg(city)::text IS NULL OR h.city = sqlc.narg(city))
-  AND (sqlc.narg(search)::text IS NULL OR h.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(h.search, sqlc.narg(search)));
+
+-- name: HospitalGet :one
+SELECT
+    h.id, h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.license_number, h.name, h.name_ar, h.phone,
+    h.status, h.updated_at
+FROM hospitals h
+WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope));
 
 -- name: HospitalLock :one
 -- The writable columns, for a change to start from.

@@ -6,12 +6,11 @@ SELECT
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR t.id = sqlc.narg(id))
   AND (sqlc.narg(journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_type))
   AND (sqlc.narg(hospital)::uuid IS NULL OR t.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
-  AND (sqlc.narg(search)::text IS NULL OR t.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(t.search, sqlc.narg(search)))
 ORDER BY /* ordering */ t.name, t.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -19,12 +18,20 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM journey_templates t
 WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR t.id = sqlc.narg(id))
   AND (sqlc.narg(journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_type))
   AND (sqlc.narg(hospital)::uuid IS NULL OR t.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
-  AND (sqlc.narg(search)::text IS NULL OR t.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(t.search, sqlc.narg(search)));
+
+-- name: JourneyTemplateGet :one
+SELECT
+    t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
+    t.journey_type, t.name, t.name_ar,
+    (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
+FROM journey_templates t
+JOIN hospitals h ON h.id = t.hospital_id
+WHERE t.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyTemplateLock :one
 -- The writable columns, for a change to start from.

@@ -10,13 +10,12 @@ JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id
 LEFT JOIN departments d ON d.id = j.department_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR j.id = sqlc.narg(id))
   AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
   AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
   AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
   AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)))
 ORDER BY /* ordering */ j.id DESC
 LIMIT @page_size OFFSET @page_offset;
 
@@ -26,13 +25,25 @@ FROM journey_instances j
 JOIN journey_templates t ON t.id = j.journey_template_id
 JOIN patients p ON p.id = j.patient_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR j.id = sqlc.narg(id))
   AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
   AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
   AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
   AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)));
+
+-- name: JourneyGet :one
+SELECT
+    j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
+    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
+    t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
+    p.full_name AS patient_name, j.started_at, j.status, j.updated_at
+FROM journey_instances j
+JOIN journey_templates t ON t.id = j.journey_template_id
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN departments d ON d.id = j.department_id
+WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyLock :one
 -- The writable columns, for a change to start from.
@@ -75,19 +86,13 @@ FROM stage_templates t
 WHERE t.journey_template_id = @journey_template AND t.is_active
 ORDER BY t."order", t.code;
 
--- name: JourneyComplete :many
--- Completes those of the journeys that have no required stage left to do, at the time of their last stage.
+-- name: JourneyComplete :exec
+-- Completes journeys that are under way; element i of each list belongs together. Which journeys are complete, and
+-- since when, package rules decides.
 UPDATE journey_instances j
-SET status = 'completed', completed_at = s.completed_at, updated_at = now()
-FROM (
-    SELECT journey_instance_id, max(completed_at) AS completed_at
-    FROM stage_instances
-    WHERE journey_instance_id = ANY (@journeys::uuid[])
-    GROUP BY journey_instance_id
-    HAVING bool_and(is_optional OR status IN ('completed', 'skipped')) AND bool_or(status = 'completed')
-) s
-WHERE j.id = s.journey_instance_id AND j.status = 'active'
-RETURNING j.id;
+SET status = 'completed', completed_at = c.completed_at, updated_at = now()
+FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@completed_at::timestamptz[]) AS completed_at) c
+WHERE j.id = c.id AND j.status = 'active';
 
 -- name: JourneyHasOutcome :one
 -- Whether a survey of the journey was sent: then it is part of the record and cannot be deleted.
@@ -128,9 +133,9 @@ WHERE j.encounter_id = ANY (@encounters::text[])
 ORDER BY j.id;
 
 -- name: JourneyLockOf :one
--- Locks the journey that an id means: its own, or that of one of its stages.
+-- Locks the journey of a stage.
 SELECT j.id
 FROM journey_instances j
-WHERE (j.id = @id OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @id))
+WHERE j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @stage)
   AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
 FOR UPDATE;

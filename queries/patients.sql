@@ -6,12 +6,11 @@ SELECT
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
   AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
   AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
   AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -19,12 +18,20 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM patients p
 WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
   AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
   AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
   AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)));
+
+-- name: PatientGet :one
+SELECT
+    p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
+    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.updated_at
+FROM patients p
+LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
+WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope));
 
 -- name: PatientLock :one
 -- The writable columns, for a change to start from.

@@ -7,12 +7,11 @@ FROM physicians p
 JOIN hospitals h ON h.id = p.hospital_id
 LEFT JOIN departments d ON d.id = p.department_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR p.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(department)::uuid IS NULL OR p.department_id = sqlc.narg(department))
   AND (sqlc.narg(specialization)::text IS NULL OR p.specialization = sqlc.narg(specialization))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -20,12 +19,21 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM physicians p
 WHERE (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR p.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR p.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(department)::uuid IS NULL OR p.department_id = sqlc.narg(department))
   AND (sqlc.narg(specialization)::text IS NULL OR p.specialization = sqlc.narg(specialization))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR p.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)));
+
+-- name: PhysicianGet :one
+SELECT
+    p.id, p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
+    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.last_name, p.last_name_ar,
+    p.license_number, p.phone, p.specialization, p.status, p.updated_at
+FROM physicians p
+JOIN hospitals h ON h.id = p.hospital_id
+LEFT JOIN departments d ON d.id = p.department_id
+WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope));
 
 -- name: PhysicianLock :one
 -- The writable columns, for a change to start from.

@@ -7,12 +7,11 @@ SELECT
 FROM stage_templates s
 LEFT JOIN survey_templates v ON v.id = s.survey_template_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(journey_template)::uuid IS NULL OR s.journey_template_id = sqlc.narg(journey_template))
   AND (sqlc.narg(trigger_event_code)::text IS NULL OR s.trigger_event_code = sqlc.narg(trigger_event_code))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
-  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)))
 ORDER BY /* ordering */ s.journey_template_id DESC, s."order", s.code
 LIMIT @page_size OFFSET @page_offset;
 
@@ -20,12 +19,33 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM stage_templates s
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(journey_template)::uuid IS NULL OR s.journey_template_id = sqlc.narg(journey_template))
   AND (sqlc.narg(trigger_event_code)::text IS NULL OR s.trigger_event_code = sqlc.narg(trigger_event_code))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
-  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)));
+
+-- name: StageTemplateGet :one
+SELECT
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
+    s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
+    s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
+    v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
+
+-- name: JourneyTemplateStages :many
+-- The stages of a journey template, as they are answered with it.
+SELECT
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
+    s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
+    s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
+    v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE s.journey_template_id = @journey_template
+ORDER BY s."order", s.code;
 
 -- name: StageTemplateLock :one
 -- The writable columns, for a change to start from.

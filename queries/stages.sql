@@ -10,7 +10,6 @@ LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
   AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
   AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status))
@@ -21,10 +20,37 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM stage_instances s
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
   AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
   AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status));
+
+-- name: StageGet :one
+SELECT
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
+    s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
+    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+FROM stage_instances s
+LEFT JOIN physicians p ON p.id = s.physician_id
+LEFT JOIN departments d ON d.id = s.department_id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
+
+-- name: JourneyStages :many
+-- The stages of a journey, as they are answered with it.
+SELECT
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
+    s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
+    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+FROM stage_instances s
+LEFT JOIN physicians p ON p.id = s.physician_id
+LEFT JOIN departments d ON d.id = s.department_id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE s.journey_instance_id = @journey_instance
+ORDER BY s."order", s.code;
 
 -- name: StageLock :one
 -- The writable columns, for a change to start from.
@@ -56,7 +82,7 @@ DELETE FROM stage_instances WHERE id = @id RETURNING journey_instance_id;
 -- name: StageListOf :many
 -- The stages of journeys as a worker needs them, in their order.
 SELECT
-    s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.is_optional,
+    s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.completed_at, s.is_optional,
     s.auto_send_survey, s.requires_physician, s.requires_department
 FROM stage_instances s
 WHERE s.journey_instance_id = ANY (@journeys::uuid[])

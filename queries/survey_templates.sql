@@ -5,10 +5,9 @@ SELECT
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR s.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)))
 ORDER BY /* ordering */ s.name, s.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -16,10 +15,17 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM survey_templates s
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(id)::uuid IS NULL OR s.id = sqlc.narg(id))
   AND (sqlc.narg(hospital)::uuid IS NULL OR s.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR s.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)));
+
+-- name: SurveyTemplateGet :one
+SELECT
+    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
+    s.updated_at
+FROM survey_templates s
+JOIN hospitals h ON h.id = s.hospital_id
+WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
 
 -- name: SurveyTemplateLock :one
 -- The writable columns, for a change to start from.

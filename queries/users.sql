@@ -11,12 +11,11 @@ FROM users u
 LEFT JOIN hospitals h ON h.id = u.hospital_id
 LEFT JOIN departments d ON d.id = u.department_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid)
-  AND (sqlc.narg(id)::uuid IS NULL OR u.id = sqlc.narg(id))
   AND (sqlc.narg(is_active)::boolean IS NULL OR u.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(hospital)::uuid IS NULL OR u.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
   AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
-  AND (sqlc.narg(search)::text IS NULL OR u.search LIKE ALL (search_patterns(sqlc.narg(search))))
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(u.search, sqlc.narg(search)))
 ORDER BY /* ordering */ u.username, u.id
 LIMIT @page_size OFFSET @page_offset;
 
@@ -24,12 +23,25 @@ LIMIT @page_size OFFSET @page_offset;
 SELECT count(*)
 FROM users u
 WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid)
-  AND (sqlc.narg(id)::uuid IS NULL OR u.id = sqlc.narg(id))
   AND (sqlc.narg(is_active)::boolean IS NULL OR u.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(hospital)::uuid IS NULL OR u.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
   AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
-  AND (sqlc.narg(search)::text IS NULL OR u.search LIKE ALL (search_patterns(sqlc.narg(search))));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(u.search, sqlc.narg(search)));
+
+-- name: UserGet :one
+SELECT
+    u.id, u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
+    u.full_name,
+    ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id)::uuid[] AS groups,
+    u.hospital_id AS hospital, h.name AS hospital_name, u.is_active, u.language, u.last_login, u.last_name,
+    u.phone,
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id ORDER BY o.id)::text[] AS roles,
+    u.updated_at, u.username
+FROM users u
+LEFT JOIN hospitals h ON h.id = u.hospital_id
+LEFT JOIN departments d ON d.id = u.department_id
+WHERE u.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid);
 
 -- name: UserLock :one
 -- The writable columns, for a change to start from.

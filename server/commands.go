@@ -31,17 +31,15 @@ func (s *Server) CreateAdmin(ctx context.Context, username, password string) err
 	if err != nil {
 		return err
 	}
-	err = s.command(ctx, "create-admin", func(q *db.Queries, record *audit) error {
-		row := users.fresh
+	err = s.command(ctx, "create-admin", func(q *db.Queries) (auditEntry, error) {
+		row := s.users.defaults
 		row.ID, row.Username, row.Password = newID(), username, hash
 		if err := q.UserInsert(ctx, row); err != nil {
-			return queries.Violation(err)
+			return auditEntry{}, err
 		}
-		record.object("user", row.ID, nil, []string{"username", "password", "roles"})
-		return q.UserAddAdmin(ctx, row.ID)
+		return auditEntry{"user", row.ID, nil, []string{"username", "password", "roles"}}, q.UserAddAdmin(ctx, row.ID)
 	})
-	var taken *queries.FieldError
-	if errors.As(err, &taken) {
+	if taken, found := queries.FieldErrorOf(err); found {
 		return errors.New(taken.Message)
 	}
 	return err
@@ -53,16 +51,15 @@ func (s *Server) SetPassword(ctx context.Context, username, password string) err
 	if err != nil {
 		return err
 	}
-	return s.command(ctx, "set-password", func(q *db.Queries, record *audit) error {
+	return s.command(ctx, "set-password", func(q *db.Queries) (auditEntry, error) {
 		user, err := q.UserForLogin(ctx, username)
-		if queries.NoRows(err) {
-			return fmt.Errorf("there is no user %q", username)
+		switch {
+		case queries.NoRows(err):
+			return auditEntry{}, fmt.Errorf("there is no user %q", username)
+		case err != nil:
+			return auditEntry{}, err
 		}
-		if err != nil {
-			return err
-		}
-		record.object("user", user.ID, user.Hospital, []string{"password"})
-		return q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: user.ID, Password: hash})
+		return auditEntry{"user", user.ID, user.Hospital, []string{"password"}}, q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: user.ID, Password: hash})
 	})
 }
 

@@ -9,101 +9,100 @@ import (
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/problem"
 )
 
-var configs = &resource[api.IntegrationConfig, db.ConfigListParams, db.ConfigInsertParams]{
-	collection: collection[api.IntegrationConfig, db.ConfigListParams]{
+type configRows = resource[api.IntegrationConfig, api.IntegrationConfigCreate, api.IntegrationConfigCreate, api.IntegrationConfigUpdate, db.ConfigInsertParams]
+
+// configs are kept beside api.Resources for the operations that write an API key.
+type configs struct {
+	list[api.ListIntegrationConfigsParams, api.IntegrationConfigList]
+	*configRows
+}
+
+func newConfigs(s *Server, c *checks) configs {
+	rows := &configRows{
+		reader: reader[api.IntegrationConfig]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.IntegrationConfig, error) {
+			found, err := q.ConfigGet(ctx, db.ConfigGetParams(row))
+			return api.IntegrationConfig(found), err
+		}},
 		noun: "config",
-		list: func(q *db.Queries, ctx context.Context, filter db.ConfigListParams) ([]api.IntegrationConfig, error) {
-			rows, err := q.ConfigList(ctx, filter)
-			return each(rows, err, func(row db.ConfigListRow) api.IntegrationConfig { return api.IntegrationConfig(row) })
+		lock: func(q *db.Queries, ctx context.Context, row rowID) (db.ConfigInsertParams, error) {
+			found, err := q.ConfigLock(ctx, db.ConfigLockParams(row))
+			return db.ConfigInsertParams(found), err
 		},
-		count: func(q *db.Queries, ctx context.Context, filter db.ConfigListParams) (int64, error) {
-			return q.ConfigCount(ctx, fill[db.ConfigCountParams](filter))
+		insert: (*db.Queries).ConfigInsert,
+		update: func(q *db.Queries, ctx context.Context, fields db.ConfigInsertParams) error {
+			return q.ConfigUpdate(ctx, db.ConfigUpdateParams(fields))
 		},
-	},
-	lock: func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (db.ConfigInsertParams, error) {
-		row, err := q.ConfigLock(ctx, db.ConfigLockParams{ID: id, Scope: scope})
-		return db.ConfigInsertParams(row), err
-	},
-	insert: (*db.Queries).ConfigInsert,
-	update: func(q *db.Queries, ctx context.Context, row db.ConfigInsertParams) error {
-		return q.ConfigUpdate(ctx, db.ConfigUpdateParams(row))
-	},
-	remove: (*db.Queries).ConfigDelete,
-	fresh:  db.ConfigInsertParams{IsActive: true, ConfigJSON: json.RawMessage("{}")},
+		remove:   (*db.Queries).ConfigDelete,
+		defaults: db.ConfigInsertParams{IsActive: true, ConfigJSON: json.RawMessage("{}")},
+		id:       func(fields *db.ConfigInsertParams) *uuid.UUID { return &fields.ID },
+		hospital: func(fields db.ConfigInsertParams) *uuid.UUID { return fields.Hospital },
+	}
+	return configs{
+		newList[api.ListIntegrationConfigsParams](s, c, (*db.Queries).ConfigList, (*db.Queries).ConfigCount,
+			func(row db.ConfigListRow) api.IntegrationConfig { return api.IntegrationConfig(row) },
+			func(p page[api.IntegrationConfig]) api.IntegrationConfigList { return api.IntegrationConfigList(p) }, "Self"),
+		rows.bind(c, "APIKey"),
+	}
 }
 
-func (s *Server) ListIntegrationConfigs(ctx context.Context, r api.ListIntegrationConfigsRequestObject) (api.ListIntegrationConfigsResponseObject, error) {
-	page, err := listPage(ctx, s, &configs.collection, r.Params)
-	return api.ListIntegrationConfigs200JSONResponse(page), err
-}
-
-// CreateIntegrationConfig keeps the client's key, or makes one and shows it in this one answer. Of
-// either, only a keyed hash is stored.
-func (s *Server) CreateIntegrationConfig(ctx context.Context, r api.CreateIntegrationConfigRequestObject) (api.CreateIntegrationConfigResponseObject, error) {
-	key, shown := text(r.Body.APIKey), ""
+// CreateIntegrationConfig keeps the client's key, or makes one and shows it in this one answer. Of either, only a
+// keyed hash is stored.
+func (s *Server) CreateIntegrationConfig(ctx context.Context, body api.IntegrationConfigCreate) (api.IntegrationConfigCreated, error) {
+	key, shown := value(body.APIKey), ""
 	if key == "" {
 		key = auth.NewAPIKey()
 		shown = key
 	}
-	row, err := create(ctx, s, s.configsWithKey(key), r.Body)
-	answer := fill[api.IntegrationConfigCreated](row)
+	row, err := s.configs.createWith(ctx, body, s.writeKey(key))
+	answer := s.configCreated.convert(row)
 	answer.APIKey = shown
-	return api.CreateIntegrationConfig201JSONResponse(answer), err
+	return answer, err
 }
 
-func (s *Server) ReplaceIntegrationConfig(ctx context.Context, r api.ReplaceIntegrationConfigRequestObject) (api.ReplaceIntegrationConfigResponseObject, error) {
-	row, err := update(ctx, s, s.configsWithKey(text(r.Body.APIKey)), r.ID, r.Body)
-	return api.ReplaceIntegrationConfig200JSONResponse(row), err
+// ReplaceIntegrationConfig replaces a config; without a key in the body it keeps the one it has.
+func (s *Server) ReplaceIntegrationConfig(ctx context.Context, id uuid.UUID, body api.IntegrationConfigCreate) (api.IntegrationConfig, error) {
+	return s.configs.replaceWith(ctx, id, body, s.writeKey(value(body.APIKey)))
 }
 
-func (s *Server) UpdateIntegrationConfig(ctx context.Context, r api.UpdateIntegrationConfigRequestObject) (api.UpdateIntegrationConfigResponseObject, error) {
-	row, err := update(ctx, s, s.configsWithKey(text(r.Body.APIKey)), r.ID, r.Body)
-	return api.UpdateIntegrationConfig200JSONResponse(row), err
+// UpdateIntegrationConfig changes a config; without a key in the body it keeps the one it has.
+func (s *Server) UpdateIntegrationConfig(ctx context.Context, id uuid.UUID, body api.IntegrationConfigUpdate) (api.IntegrationConfig, error) {
+	return s.configs.updateWith(ctx, id, body, s.writeKey(value(body.APIKey)))
 }
 
-// RotateIntegrationConfigKey puts a new key in the place of the old one, which ends at once.
-func (s *Server) RotateIntegrationConfigKey(ctx context.Context, r api.RotateIntegrationConfigKeyRequestObject) (api.RotateIntegrationConfigKeyResponseObject, error) {
+// RotateIntegrationConfigKey replaces the key. The old one is revoked at once.
+func (s *Server) RotateIntegrationConfigKey(ctx context.Context, id uuid.UUID) (api.RotatedKey, error) {
 	key := auth.NewAPIKey()
-	_, err := update(ctx, s, s.configsWithKey(key), r.ID, &api.IntegrationConfigUpdate{})
-	return api.RotateIntegrationConfigKey200JSONResponse{ID: r.ID, APIKey: key}, err
+	_, err := s.configs.updateWith(ctx, id, api.IntegrationConfigUpdate{}, s.writeKey(key))
+	return api.RotatedKey{ID: id, APIKey: key}, err
 }
 
-// configsWithKey writes configs with this key; an empty one leaves the key that there is.
-func (s *Server) configsWithKey(key string) *resource[api.IntegrationConfig, db.ConfigListParams, db.ConfigInsertParams] {
+// writeKey stores the hash of a key with the row; nil for an empty key.
+func (s *Server) writeKey(key string) hook[db.ConfigInsertParams] {
 	if key == "" {
-		return configs
+		return nil
 	}
-	keyed := *configs
-	keyed.check = func(ctx context.Context, q *db.Queries, w *writing[db.ConfigInsertParams]) error {
-		// The constraint knows the same key again only by the same hash, and the secret behind it may have changed.
+	return func(ctx context.Context, q *db.Queries, w *write[db.ConfigInsertParams]) error {
+		// The constraint compares one hash; after a change of the secret the same key may be stored under another.
 		taken, err := q.ConfigHasKey(ctx, db.ConfigHasKeyParams{Hashes: s.keys.Hashes(key), ID: w.id})
 		if err != nil {
 			return err
 		}
 		if taken {
-			return invalidField("api_key", "integration config with this api key already exists.")
+			return problem.InvalidField("api_key", "integration config with this api key already exists.")
 		}
 		w.row.APIKeyHash = s.keys.Hash(key)
 		w.changed = append(w.changed, "api_key")
 		return nil
 	}
-	return &keyed
 }
 
-func text(p *string) string {
-	if p == nil {
-		return ""
+// value is what p points at, or the zero value.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
 	}
-	return *p
-}
-
-func (s *Server) RetrieveIntegrationConfig(ctx context.Context, r api.RetrieveIntegrationConfigRequestObject) (api.RetrieveIntegrationConfigResponseObject, error) {
-	row, err := retrieve(ctx, s, &configs.collection, r.ID)
-	return api.RetrieveIntegrationConfig200JSONResponse(row), err
-}
-
-func (s *Server) DeleteIntegrationConfig(ctx context.Context, r api.DeleteIntegrationConfigRequestObject) (api.DeleteIntegrationConfigResponseObject, error) {
-	return api.DeleteIntegrationConfig204Response{}, remove(ctx, s, configs, r.ID)
+	return v
 }

@@ -9,7 +9,6 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strconv"
@@ -21,6 +20,9 @@ import (
 
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/limits"
+	"github.com/px360/px360/server/problem"
 )
 
 // Where the documentation is. Everything it needs is under these paths: its pages ask no other host
@@ -52,12 +54,12 @@ const (
 )
 
 // limitedBy is whom each rate limit of the contract is counted by.
-var limitedBy = map[string]string{policyAuth: "client address", policyUser: "user", policyEvents: "source system"}
+var limitedBy = map[string]string{contract.PolicyAuth: "client address", contract.PolicyUser: "user", contract.PolicyEvents: "source system"}
 
 // routeDocs adds the schema and the pages that show it: open to everyone, for GET and HEAD only.
 func (s *Server) routeDocs() {
 	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
-	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.limiter.policies) })
+	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.rates.Limit) })
 	route := func(path, policy string, answer func(*docs, echo.Context) error) {
 		s.routeStatic(path, func(c echo.Context) error {
 			header := c.Response().Header()
@@ -87,7 +89,7 @@ func (s *Server) routeStatic(path string, handler echo.HandlerFunc) {
 			c.Response().Header().Set("Allow", allow)
 			return c.NoContent(http.StatusNoContent)
 		}
-		return &problem{http.StatusMethodNotAllowed, detail{Detail: `Method "` + c.Request().Method + `" not allowed.`}, map[string]string{"Allow": allow}}
+		return problem.MethodNotAllowed(c.Request().Method, allow)
 	})
 }
 
@@ -98,8 +100,8 @@ type docs struct {
 	schema         map[string]*file // by format
 }
 
-func newDocs(limits map[string]Limit) (*docs, error) {
-	published, err := openapi.Publish(about(), noter(limits))
+func newDocs(limit func(policy string) limits.Limit) (*docs, error) {
+	published, err := openapi.Publish(about(), noter(limit))
 	if err != nil {
 		return nil, fmt.Errorf("publish the contract: %w", err)
 	}
@@ -164,7 +166,7 @@ func about() string {
 }
 
 // noter tells of an operation who may call it and how often.
-func noter(limits map[string]Limit) func(permission, rateLimit string) string {
+func noter(limitOf func(policy string) limits.Limit) func(permission, rateLimit string) string {
 	rules := map[string]auth.Rule{}
 	for _, rule := range auth.Permissions() {
 		rules[rule.Permission] = rule
@@ -172,7 +174,7 @@ func noter(limits map[string]Limit) func(permission, rateLimit string) string {
 	return func(permission, rateLimit string) string {
 		limit := rateLimit
 		if by, limited := limitedBy[rateLimit]; limited {
-			limit = fmt.Sprintf("`%s` (%s by %s)", rateLimit, limits[rateLimit], by)
+			limit = fmt.Sprintf("`%s` (%s by %s)", rateLimit, limitOf(rateLimit), by)
 		}
 		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rules[permission].Who(), limit)
 	}
@@ -239,7 +241,7 @@ func (f *file) send(c echo.Context, cache string) error {
 func (d *docs) serveAsset(c echo.Context) error {
 	f, found := d.assets[c.Param("name")]
 	if !found {
-		return errNotFound
+		return problem.NotFound
 	}
 	cache := cacheRevalidate
 	if c.QueryParam("v") == f.version {
@@ -262,7 +264,7 @@ var schemaTypes = []struct{ mediaType, format string }{
 func (d *docs) serveSchema(c echo.Context) error {
 	format := c.QueryParam("format")
 	if format != "" && d.schema[format] == nil {
-		return errNotFound
+		return problem.NotFound
 	}
 	header := c.Response().Header()
 	header.Add("Vary", "Accept")
@@ -281,7 +283,7 @@ func (d *docs) serveSchema(c echo.Context) error {
 		}
 	}
 	if at < 0 {
-		return errNotAcceptable
+		return problem.NotAcceptable
 	}
 	offer := schemaTypes[at]
 	header.Set("Content-Disposition", `inline; filename="px360.`+offer.format+`"`)
@@ -290,27 +292,4 @@ func (d *docs) serveSchema(c echo.Context) error {
 		f.mediaType += "; charset=utf-8"
 	}
 	return f.send(c, cacheRevalidate)
-}
-
-// quality is how much a header like Accept wants something, named from the most to the least exact: 0
-// if not at all. What is named exactly counts a trifle more, so that "application/json, */*" is JSON.
-func quality(header string, names ...string) float64 {
-	wanted := map[string]float64{}
-	for part := range strings.SplitSeq(header, ",") {
-		name, parameters, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		q, err := strconv.ParseFloat(parameters["q"], 64)
-		if err != nil {
-			q = 1
-		}
-		wanted[name] = q
-	}
-	for i, name := range names {
-		if q, found := wanted[name]; found {
-			return q * (1 - float64(i)/1000)
-		}
-	}
-	return 0
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sort"
 	"time"
 
@@ -14,111 +13,72 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/problem"
 )
 
-var events = &collection[api.Event, db.EventListParams]{
-	noun: "event",
-	list: func(q *db.Queries, ctx context.Context, filter db.EventListParams) ([]api.Event, error) {
-		rows, err := q.EventList(ctx, filter)
-		return each(rows, err, func(row db.EventListRow) api.Event { return api.Event(row) })
-	},
-	count: func(q *db.Queries, ctx context.Context, filter db.EventListParams) (int64, error) {
-		return q.EventCount(ctx, fill[db.EventCountParams](filter))
-	},
+func (s *Server) newEvents(c *checks) api.EventResource {
+	return struct {
+		list[api.ListEventsParams, api.EventList]
+		*reader[api.Event]
+	}{
+		newList[api.ListEventsParams](s, c, (*db.Queries).EventList, (*db.Queries).EventCount,
+			func(row db.EventListRow) api.Event { return api.Event(row) },
+			func(p page[api.Event]) api.EventList { return api.EventList(p) }, "Scope", "Self"),
+		&reader[api.Event]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Event, error) {
+			found, err := q.EventGet(ctx, row.ID)
+			return api.Event(found), err
+		}},
+	}
 }
 
 const (
 	messageOtherEvent = "Another event was stored under this source_event_id."
-	pending           = "pending"
+	eventPending      = "pending"
 )
 
-func (s *Server) ListEvents(ctx context.Context, r api.ListEventsRequestObject) (api.ListEventsResponseObject, error) {
-	page, err := listPage(ctx, s, events, r.Params)
-	return api.ListEvents200JSONResponse(page), err
-}
-
-func (s *Server) RetrieveEvent(ctx context.Context, r api.RetrieveEventRequestObject) (api.RetrieveEventResponseObject, error) {
-	row, err := retrieve(ctx, s, events, r.ID)
-	return api.RetrieveEvent200JSONResponse(row), err
-}
-
 // CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
-func (s *Server) CreateEvent(ctx context.Context, r api.CreateEventRequestObject) (api.CreateEventResponseObject, error) {
-	if wrong := checkSource(requestOf(ctx).principal, *r.Body); wrong != nil {
-		return nil, invalid(wrong)
+func (s *Server) CreateEvent(ctx context.Context, params api.CreateEventParams, body api.EventCreate) (status int, receipt api.EventReceipt, err error) {
+	if wrong := checkSource(requestOf(ctx).principal, body); wrong != nil {
+		return 0, receipt, problem.Invalid(wrong)
 	}
-	insert, err := insertion(ctx, []api.EventCreate{*r.Body})
+	insert, err := insertion(ctx, []api.EventCreate{body})
 	if err != nil {
-		return nil, err
+		return 0, receipt, err
 	}
-	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventReceipt, error) {
-		outcomes, err := store(ctx, q, insert)
+	answer, err := idempotent(ctx, s, params.IdempotencyKey, func(events eventStore) (int, api.EventReceipt, error) {
+		outcomes, err := store(ctx, events, insert)
 		if err != nil {
 			return 0, api.EventReceipt{}, err
 		}
 		switch o := outcomes[0]; {
 		case o.conflict:
-			return 0, api.EventReceipt{}, conflict(messageOtherEvent)
+			return 0, api.EventReceipt{}, problem.Conflict(messageOtherEvent)
 		case o.duplicate:
 			return http.StatusOK, o.receipt, nil
 		default:
 			return http.StatusCreated, o.receipt, nil
 		}
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && answer.status == http.StatusCreated {
+		s.notifier.notify()
 	}
-	if answer.status == http.StatusOK {
-		return api.CreateEvent200JSONResponse(answer.body), nil
-	}
-	s.waker.wake()
-	return api.CreateEvent201JSONResponse(answer.body), nil
+	return answer.status, answer.body, err
 }
 
-// BulkCreateEvents stores those events of a list that are in order, each on its own account; the
-// order of the list is the order in which they are processed.
-func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsRequestObject) (api.BulkCreateEventsResponseObject, error) {
-	reading, principal := requestOf(ctx).reading, requestOf(ctx).principal
-	result := api.EventBulkResult{Errors: []api.EventBulkError{}}
-	refuse := func(index int, errs fieldErrors) {
-		result.Failed++
-		result.Errors = append(result.Errors, api.EventBulkError{Index: int32(index), Errors: map[string]any(errs)})
-	}
-	for index, errs := range reading.itemErrors {
-		refuse(index, errs)
-	}
-	var good []api.EventCreate
-	var positions []int
-	for i, event := range r.Body.Events {
-		if wrong := checkSource(principal, event); wrong != nil {
-			refuse(reading.positions[i], wrong)
-			continue
-		}
-		good, positions = append(good, event), append(positions, reading.positions[i])
-	}
+// BulkCreateEvents stores those events of a list that are valid, each on its own account; the order of the list is the
+// order in which they are processed.
+func (s *Server) BulkCreateEvents(ctx context.Context, params api.BulkCreateEventsParams, body api.EventBulkCreate) (status int, result api.EventBulkResult, err error) {
+	refused, good, positions := divideBulk(ctx, body)
 	insert, err := insertion(ctx, good)
 	if err != nil {
-		return nil, err
+		return 0, result, err
 	}
-	answer, err := idempotent(ctx, s, r.Params.IdempotencyKey, func(q eventStore) (int, api.EventBulkResult, error) {
-		result := result // it may run again
-		result.Errors = slices.Clone(result.Errors)
-		outcomes, err := store(ctx, q, insert)
+	answer, err := idempotent(ctx, s, params.IdempotencyKey, func(events eventStore) (int, api.EventBulkResult, error) {
+		outcomes, err := store(ctx, events, insert)
 		if err != nil {
-			return 0, result, err
+			return 0, api.EventBulkResult{}, err
 		}
-		for i, o := range outcomes {
-			switch {
-			case o.conflict:
-				result.Failed++
-				result.Errors = append(result.Errors, api.EventBulkError{Index: int32(positions[i]), Errors: map[string]any{"source_event_id": []string{messageOtherEvent}}})
-			case o.duplicate:
-				result.Duplicates++
-			default:
-				result.Created++
-			}
-		}
-		sort.Slice(result.Errors, func(i, j int) bool { return result.Errors[i].Index < result.Errors[j].Index })
+		result := bulkResult(refused, outcomes, positions)
 		if result.Created > 0 {
 			return http.StatusCreated, result, nil
 		}
@@ -126,20 +86,59 @@ func (s *Server) BulkCreateEvents(ctx context.Context, r api.BulkCreateEventsReq
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return 0, answer.body, err
 	case answer.body.Created > 0:
-		s.waker.wake()
-		return api.BulkCreateEvents201JSONResponse(answer.body), nil
+		s.notifier.notify()
 	case answer.body.Duplicates == 0:
-		return nil, &problem{status: http.StatusBadRequest, body: answer.body}
+		return 0, answer.body, &problem.Problem{Status: http.StatusBadRequest, Body: answer.body}
 	}
-	return api.BulkCreateEvents200JSONResponse(answer.body), nil
+	return answer.status, answer.body, nil
+}
+
+// divideBulk takes the events of a bulk apart: those that are refused by their index, those that are to be stored, and
+// the index of each of these.
+func divideBulk(ctx context.Context, body api.EventBulkCreate) (refused []api.EventBulkError, good []api.EventCreate, positions []int) {
+	r := requestOf(ctx)
+	refuse := func(index int, fields problem.Fields) {
+		refused = append(refused, api.EventBulkError{Index: int32(index), Errors: map[string]any(fields)})
+	}
+	for index, fields := range r.body.ItemErrors {
+		refuse(index, fields)
+	}
+	for i, event := range body.Events {
+		if wrong := checkSource(r.principal, event); wrong != nil {
+			refuse(r.body.Positions[i], wrong)
+			continue
+		}
+		good, positions = append(good, event), append(positions, r.body.Positions[i])
+	}
+	return refused, good, positions
+}
+
+// bulkResult counts what became of a bulk. Its errors are in the order of the list.
+func bulkResult(refused []api.EventBulkError, outcomes []outcome, positions []int) api.EventBulkResult {
+	result := api.EventBulkResult{Errors: append([]api.EventBulkError{}, refused...)}
+	for i, o := range outcomes {
+		switch {
+		case o.conflict:
+			result.Errors = append(result.Errors, api.EventBulkError{
+				Index: int32(positions[i]), Errors: map[string]any{"source_event_id": []string{messageOtherEvent}},
+			})
+		case o.duplicate:
+			result.Duplicates++
+		default:
+			result.Created++
+		}
+	}
+	result.Failed = int32(len(result.Errors))
+	sort.Slice(result.Errors, func(i, j int) bool { return result.Errors[i].Index < result.Errors[j].Index })
+	return result
 }
 
 // checkSource refuses an event whose source system is not the one that the API key stands for.
-func checkSource(p auth.Principal, event api.EventCreate) fieldErrors {
+func checkSource(p auth.Principal, event api.EventCreate) problem.Fields {
 	if p.Kind == auth.KindAPIKey && event.SourceSystem != p.SourceSystem {
-		return fieldErrors{"source_system": []string{fmt.Sprintf("This API key is for the source system %q.", p.SourceSystem)}}
+		return problem.Fields{"source_system": []string{fmt.Sprintf("This API key is for the source system %q.", p.SourceSystem)}}
 	}
 	return nil
 }
@@ -159,7 +158,7 @@ func insertion(ctx context.Context, list []api.EventCreate) (db.EventInsertParam
 	if scope := r.principal.Scope(); scope != nil {
 		hospital = *scope
 		if hospital == uuid.Nil { // in a scope that is no hospital, in an event every one
-			return db.EventInsertParams{}, errForbidden
+			return db.EventInsertParams{}, problem.Forbidden
 		}
 	}
 	if r.principal.Kind == auth.KindAPIKey {
@@ -174,13 +173,13 @@ func insertion(ctx context.Context, list []api.EventCreate) (db.EventInsertParam
 		insert.SourceSystems = append(insert.SourceSystems, e.SourceSystem)
 		insert.EventCodes = append(insert.EventCodes, e.EventCode)
 		insert.EncounterIds = append(insert.EncounterIds, e.EncounterID)
-		insert.PatientIdentifiers = append(insert.PatientIdentifiers, text(e.PatientIdentifier))
+		insert.PatientIdentifiers = append(insert.PatientIdentifiers, value(e.PatientIdentifier))
 		payload := "{}"
 		if e.PayloadJSON != nil {
 			payload = string(*e.PayloadJSON)
 		}
 		insert.Payloads = append(insert.Payloads, payload)
-		insert.SourceEventIds = append(insert.SourceEventIds, text(e.SourceEventID))
+		insert.SourceEventIds = append(insert.SourceEventIds, value(e.SourceEventID))
 		insert.Requests = append(insert.Requests, 1)
 	}
 	return insert, nil
@@ -193,7 +192,7 @@ func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]ou
 	}
 	rows, err := q.EventInsert(ctx, insert)
 	if err != nil {
-		return nil, queries.Violation(err)
+		return nil, err
 	}
 	received := make(map[uuid.UUID]time.Time, len(rows))
 	for _, row := range rows {
@@ -209,7 +208,7 @@ func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]ou
 		}
 		outcomes[i].receipt = api.EventReceipt{
 			ID: id, SourceSystem: insert.SourceSystems[i], EventCode: insert.EventCodes[i], EncounterID: insert.EncounterIds[i],
-			Status: pending, ReceivedAt: at,
+			Status: eventPending, ReceivedAt: at,
 		}
 	}
 	return outcomes, findStored(ctx, q, insert, known, outcomes)
@@ -235,7 +234,12 @@ func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, kn
 	}
 	rows, err := q.EventStored(ctx, arg)
 	for _, row := range rows {
-		outcomes[row.I] = outcome{receipt: fill[api.EventReceipt](row), duplicate: !row.Own && row.Same, conflict: !row.Same}
+		outcomes[row.I] = outcome{
+			receipt: api.EventReceipt{
+				ID: row.ID, SourceSystem: row.SourceSystem, EventCode: row.EventCode, EncounterID: row.EncounterID, Status: row.Status, ReceivedAt: row.ReceivedAt,
+			},
+			duplicate: !row.Own && row.Same, conflict: !row.Same,
+		}
 	}
 	if err == nil && len(rows) != len(known) {
 		return fmt.Errorf("%d events were neither stored nor found", len(known)-len(rows))
@@ -243,26 +247,25 @@ func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, kn
 	return err
 }
 
-// ReprocessEvent queues an event again that failed or was ignored.
-func (s *Server) ReprocessEvent(ctx context.Context, r api.ReprocessEventRequestObject) (api.ReprocessEventResponseObject, error) {
-	var row api.Event
-	err := s.change(ctx, func(q *db.Queries, record *audit) error {
-		queued, err := q.EventReprocess(ctx, r.ID)
+// ReprocessEvent puts an event back into the queue that failed or was ignored.
+func (s *Server) ReprocessEvent(ctx context.Context, id uuid.UUID) (answer api.Event, err error) {
+	err = s.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		queued, err := q.EventReprocess(ctx, id)
 		if err != nil {
-			return err
+			return auditEntry{}, err
 		}
-		if row, err = events.one(ctx, q, s.scope(ctx), r.ID); err != nil {
-			return err
+		row, err := q.EventGet(ctx, id)
+		switch {
+		case queries.NoRows(err):
+			return auditEntry{}, problem.NotFound
+		case err != nil:
+			return auditEntry{}, err
+		case queued == 0:
+			return auditEntry{}, problem.Conflict("Only failed and ignored events can be reprocessed; this one is " + row.Status + ".")
 		}
-		if queued == 0 {
-			return conflict("Only failed and ignored events can be reprocessed; this one is " + row.Status + ".")
-		}
-		record.object("event", r.ID, row.Hospital, []string{"status"})
-		return nil
+		answer = api.Event(row)
+		return auditEntry{"event", id, row.Hospital, []string{"status"}}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.waker.wake()
-	return api.ReprocessEvent200JSONResponse(row), nil
+	s.notifier.notifyUnless(err)
+	return answer, err
 }

@@ -28,7 +28,7 @@ func (s *Server) healthz(c echo.Context) error {
 func (s *Server) readyz(c echo.Context) error {
 	ctx := c.Request().Context()
 	if err := s.ready.ask(ctx); err != nil {
-		s.log.WarnContext(ctx, "not ready", "request_id", requestOf(ctx).id, "error", logged(err))
+		s.log.WarnContext(ctx, "not ready", "request_id", requestOf(ctx).id, "error", loggable(err))
 		return s.write(c, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
 	}
 	return s.write(c, http.StatusOK, map[string]string{"status": "ok"})

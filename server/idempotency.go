@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"net/http"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/problem"
 )
 
 // An answered request: what was answered, and under which status.
@@ -17,61 +17,42 @@ type answered[Body any] struct {
 	body   Body
 }
 
-// again runs f, and runs it again, twice at most, when the connection was lost on the way and nobody knows
-// whether f was done. So f must come to the same when it was done before. That one of the tries was lost is
-// told, if the last one came to nothing.
-func again(ctx context.Context, f func() error) error {
-	var lost error
-	err := queries.Again(ctx, queries.Lost, func() error {
-		err := f()
-		if queries.Lost(err) {
-			lost = err
-		}
-		return err
-	})
-	if lost != nil && err != nil && explain(err).status == http.StatusServiceUnavailable {
-		return lost
-	}
-	return err
-}
-
-// idempotent answers with what f does, which may be asked again.
+// idempotent answers with what f does. f is retried when its connection was lost, so it must have the same effect
+// however often it runs. With a key, the answer is stored in the transaction of what f wrote, and for 24 hours the same
+// request of the same caller gets it again without f running: a client that lost an answer may safely repeat itself.
+// Another body under the same key is a conflict.
 func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
-	err = again(ctx, func() error {
-		answer, err = answerOnce(ctx, s, key, f)
+	err = queries.RetryIdempotent(ctx, func() (err error) {
+		if key == nil { // one statement needs no transaction around it
+			answer.status, answer.body, err = f(s.events)
+			return err
+		}
+		answer, err = replayOrStore(ctx, s, *key, f)
 		return err
 	})
 	return answer, err
 }
 
-// answerOnce runs f in a transaction. With a key, the answer is stored beside what f wrote, and for 24
-// hours the same request of the same caller gets it again without f running: so a client that lost an
-// answer may safely repeat itself. Another body under the same key is a conflict.
-func answerOnce[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
-	if key == nil {
-		// One statement needs no transaction around it; store writes no more than one.
-		answer.status, answer.body, err = f(s.intake)
-		return answer, err
-	}
+func replayOrStore[Body any](ctx context.Context, s *Server, key string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
 	r := requestOf(ctx)
 	principal := r.principal.UserID
 	if r.principal.Kind == auth.KindAPIKey {
 		principal = r.principal.ConfigID
 	}
 	// The items of a bulk that are refused are no longer in the body, but in the answer.
-	refused, err := json.Marshal(r.reading.itemErrors)
+	refused, err := json.Marshal(r.body.ItemErrors)
 	if err != nil {
 		return answer, err
 	}
-	hash := sha256.Sum256(append(refused, r.body...))
-	err = s.db.InTx(ctx, func(q *db.Queries) error {
-		if err := q.IdempotencyLock(ctx, db.IdempotencyLockParams{Principal: principal.String(), Operation: r.operation.id, Key: *key}); err != nil {
+	hash := sha256.Sum256(append(refused, r.body.JSON...))
+	err = s.db.InTxOnce(ctx, func(q *db.Queries) error {
+		if err := q.IdempotencyLock(ctx, db.IdempotencyLockParams{Principal: principal.String(), Operation: r.operation.ID, Key: key}); err != nil {
 			return err
 		}
-		stored, err := q.IdempotencyGet(ctx, db.IdempotencyGetParams{Principal: principal, Operation: r.operation.id, Key: *key})
+		stored, err := q.IdempotencyGet(ctx, db.IdempotencyGetParams{Principal: principal, Operation: r.operation.ID, Key: key})
 		switch {
 		case err == nil && string(stored.BodyHash) != string(hash[:]):
-			return conflict("This Idempotency-Key was used with another body.")
+			return problem.Conflict("This Idempotency-Key was used with another body.")
 		case err == nil:
 			answer.status = int(stored.Status)
 			return json.Unmarshal(stored.Answer, &answer.body)
@@ -86,7 +67,7 @@ func answerOnce[Body any](ctx context.Context, s *Server, key *string, f func(ev
 			return err
 		}
 		return q.IdempotencyPut(ctx, db.IdempotencyPutParams{
-			Principal: principal, Operation: r.operation.id, Key: *key, BodyHash: hash[:], Status: int32(answer.status), Answer: text,
+			Principal: principal, Operation: r.operation.ID, Key: key, BodyHash: hash[:], Status: int32(answer.status), Answer: text,
 		})
 	})
 	return answer, err

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/limits"
 )
 
 // MinSecretKeyBytes is the least length of Options.SecretKey.
@@ -25,7 +26,7 @@ type Options struct {
 	RefreshLifetime   time.Duration  // of refresh tokens, at least 1 s
 	RotateRefresh     bool           // a refresh token can be used once, and is answered with the next
 	RateLimits        string         // enforce, report or off
-	Limits            Limits         // each needs calls and a window
+	Limits            limits.Limits  // each needs calls and a window
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
 	Log               *slog.Logger
@@ -38,16 +39,10 @@ func DefaultOptions() Options {
 	return Options{
 		AccessLifetime:  auth.DefaultAccessLifetime,
 		RefreshLifetime: auth.DefaultRefreshLifetime,
-		RateLimits:      limitsEnforced,
-		Limits: Limits{
-			Events: Limit{1000, time.Hour},
-			Auth:   Limit{10, time.Minute},
-			User:   Limit{100, time.Minute},
-		},
-		// Far more than the database answers at once, and few enough to fit into memory with their
-		// bodies: beyond it, waiting only makes everybody's answer late.
-		MaxInFlight: 256,
-		Log:         slog.New(slog.DiscardHandler),
+		RateLimits:      limits.ModeEnforce,
+		Limits:          limits.DefaultLimits(),
+		MaxInFlight:     limits.DefaultInFlight,
+		Log:             slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/limits"
 )
 
 // No zero value is replaced by a default behind the caller's back.
@@ -27,10 +28,9 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		{func(o *Options) { o.RefreshLifetime = time.Millisecond }, "lifetime"},
 		{func(o *Options) { o.RateLimits = "" }, "rate limits"},
 		{func(o *Options) { o.RateLimits = "perhaps" }, "rate limits"},
-		{func(o *Options) { o.Limits.Events = Limit{} }, "rate limit of events"},
-		{func(o *Options) { o.Limits.Auth = Limit{-1, time.Hour} }, "rate limit of auth"},
-		{func(o *Options) { o.Limits.User = Limit{5, 0} }, "rate limit of user"},
-		{func(o *Options) { o.Limits.User = Limit{maxCalls + 1, time.Hour} }, "rate limit of user"},
+		{func(o *Options) { o.Limits.Events = limits.Limit{} }, "rate limit of events"},
+		{func(o *Options) { o.Limits.Auth = limits.Limit{Calls: -1, Window: time.Hour} }, "rate limit of auth"},
+		{func(o *Options) { o.Limits.User = limits.Limit{Calls: 5} }, "rate limit of user"},
 		{func(o *Options) { o.MaxInFlight = 0 }, "MaxInFlight"},
 		{func(o *Options) { o.Log = nil }, "Log"},
 	} {

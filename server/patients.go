@@ -7,70 +7,56 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/problem"
 )
 
-var patients = &resource[api.Patient, db.PatientListParams, db.PatientInsertParams]{
-	collection: collection[api.Patient, db.PatientListParams]{
+type patientRows = resource[api.Patient, api.PatientCreate, api.PatientCreate, api.PatientUpdate, db.PatientInsertParams]
+
+func (s *Server) newPatients(c *checks) api.PatientResource {
+	rows := &patientRows{
+		reader: reader[api.Patient]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Patient, error) {
+			found, err := q.PatientGet(ctx, db.PatientGetParams(row))
+			return api.Patient(found), err
+		}},
 		noun: "patient",
-		list: func(q *db.Queries, ctx context.Context, filter db.PatientListParams) ([]api.Patient, error) {
-			rows, err := q.PatientList(ctx, filter)
-			return each(rows, err, func(row db.PatientListRow) api.Patient { return api.Patient(row) })
+		lock: func(q *db.Queries, ctx context.Context, row rowID) (db.PatientInsertParams, error) {
+			found, err := q.PatientLock(ctx, db.PatientLockParams(row))
+			return db.PatientInsertParams(found), err
 		},
-		count: func(q *db.Queries, ctx context.Context, filter db.PatientListParams) (int64, error) {
-			return q.PatientCount(ctx, fill[db.PatientCountParams](filter))
+		insert: (*db.Queries).PatientInsert,
+		update: func(q *db.Queries, ctx context.Context, fields db.PatientInsertParams) error {
+			return q.PatientUpdate(ctx, db.PatientUpdateParams(fields))
 		},
-	},
-	lock: func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (db.PatientInsertParams, error) {
-		row, err := q.PatientLock(ctx, db.PatientLockParams{ID: id, Scope: scope})
-		return db.PatientInsertParams(row), err
-	},
-	insert: (*db.Queries).PatientInsert,
-	update: func(q *db.Queries, ctx context.Context, row db.PatientInsertParams) error {
-		return q.PatientUpdate(ctx, db.PatientUpdateParams(row))
-	},
-	remove: (*db.Queries).PatientDelete,
-	fresh:  db.PatientInsertParams{Status: "active"},
-	check:  checkPatient,
+		remove:   (*db.Queries).PatientDelete,
+		defaults: db.PatientInsertParams{Status: "active"},
+		id:       func(fields *db.PatientInsertParams) *uuid.UUID { return &fields.ID },
+		hospital: func(fields db.PatientInsertParams) *uuid.UUID { return fields.PrimaryHospital },
+		hooks:    hooks[db.PatientInsertParams]{checkCreate: checkNewPatient, checkUpdate: checkPatient},
+	}
+	return struct {
+		list[api.ListPatientsParams, api.PatientList]
+		*patientRows
+	}{
+		newList[api.ListPatientsParams](s, c, (*db.Queries).PatientList, (*db.Queries).PatientCount,
+			func(row db.PatientListRow) api.Patient { return api.Patient(row) },
+			func(p page[api.Patient]) api.PatientList { return api.PatientList(p) }, "Self"),
+		rows.bind(c),
+	}
 }
 
-// checkPatient gives a new patient the hospital of whoever registers them, unless they say another;
-// only a PX Admin may leave a patient without one, because then nobody else sees the patient.
-func checkPatient(_ context.Context, _ *db.Queries, w *writing[db.PatientInsertParams]) error {
-	if w.row.PrimaryHospital != nil || w.principal.IsPXAdmin() {
-		return nil
+// checkNewPatient gives a new patient the hospital of whoever registers them, unless the body states another.
+func checkNewPatient(ctx context.Context, q *db.Queries, w *write[db.PatientInsertParams]) error {
+	if w.row.PrimaryHospital == nil && !w.states("primary_hospital") {
+		w.row.PrimaryHospital = w.principal.Hospital
 	}
-	if w.old != nil || says(w.body, "primary_hospital") {
-		return invalidField("primary_hospital", messageNull)
+	return checkPatient(ctx, q, w)
+}
+
+// checkPatient lets only a PX Admin leave a patient without a hospital, because then nobody else sees the patient.
+func checkPatient(_ context.Context, _ *db.Queries, w *write[db.PatientInsertParams]) error {
+	if w.row.PrimaryHospital == nil && !w.principal.IsPXAdmin() {
+		return problem.InvalidField("primary_hospital", contract.MessageNull)
 	}
-	w.row.PrimaryHospital = w.principal.Hospital
 	return nil
-}
-
-func (s *Server) ListPatients(ctx context.Context, r api.ListPatientsRequestObject) (api.ListPatientsResponseObject, error) {
-	page, err := listPage(ctx, s, &patients.collection, r.Params)
-	return api.ListPatients200JSONResponse(page), err
-}
-
-func (s *Server) CreatePatient(ctx context.Context, r api.CreatePatientRequestObject) (api.CreatePatientResponseObject, error) {
-	row, err := create(ctx, s, patients, r.Body)
-	return api.CreatePatient201JSONResponse(row), err
-}
-
-func (s *Server) RetrievePatient(ctx context.Context, r api.RetrievePatientRequestObject) (api.RetrievePatientResponseObject, error) {
-	row, err := retrieve(ctx, s, &patients.collection, r.ID)
-	return api.RetrievePatient200JSONResponse(row), err
-}
-
-func (s *Server) ReplacePatient(ctx context.Context, r api.ReplacePatientRequestObject) (api.ReplacePatientResponseObject, error) {
-	row, err := update(ctx, s, patients, r.ID, r.Body)
-	return api.ReplacePatient200JSONResponse(row), err
-}
-
-func (s *Server) UpdatePatient(ctx context.Context, r api.UpdatePatientRequestObject) (api.UpdatePatientResponseObject, error) {
-	row, err := update(ctx, s, patients, r.ID, r.Body)
-	return api.UpdatePatient200JSONResponse(row), err
-}
-
-func (s *Server) DeletePatient(ctx context.Context, r api.DeletePatientRequestObject) (api.DeletePatientResponseObject, error) {
-	return api.DeletePatient204Response{}, remove(ctx, s, patients, r.ID)
 }

@@ -2,303 +2,222 @@ package server
 
 import (
 	"context"
-	"reflect"
+	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/problem"
 )
 
-// What is the same in every list, create, update and delete is here, once. A resource says what is
-// its own: its queries, and the rules that the contract and the schema cannot express.
-
-// A collection can be listed and read. Row is what the API answers, Filter the parameters of its
-// list query.
-type collection[Row, Filter any] struct {
-	noun  string
-	list  func(*db.Queries, context.Context, Filter) ([]Row, error)
-	count func(*db.Queries, context.Context, Filter) (int64, error)
+// rowID names a row as the caller may see it: nil scope is every hospital's.
+type rowID struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
 }
 
-// A resource can also be written. Fields are the columns that a client writes, with the row's id.
-type resource[Row, Filter, Fields any] struct {
-	collection[Row, Filter]
-	// lock, insert, update and remove are queries, most of them as sqlc generated them.
-	lock   func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (Fields, error)
-	insert func(*db.Queries, context.Context, Fields) error
-	update func(*db.Queries, context.Context, Fields) error
-	remove func(*db.Queries, context.Context, uuid.UUID) error
-
-	fresh   Fields                                                                       // the values of what a new row's body leaves out
-	claim   func(ctx context.Context, q *db.Queries, id uuid.UUID, body any) error       // before anything is locked; for a new row id is the nil UUID
-	check   func(ctx context.Context, q *db.Queries, w *writing[Fields]) error           // before the row is written
-	written func(ctx context.Context, q *db.Queries, w *writing[Fields]) error           // after it
-	removed func(ctx context.Context, q *db.Queries, p auth.Principal, row Fields) error // before it is deleted
+// A reader answers the retrieve operation of a noun. Answer is what the API shows of a row.
+type reader[Answer any] struct {
+	server *Server
+	get    func(q *db.Queries, ctx context.Context, row rowID) (Answer, error) // a query, as sqlc generated it
 }
 
-// A writing is one row on its way into the database.
-type writing[Fields any] struct {
+// Retrieve answers a row within the caller's scope.
+func (r *reader[Answer]) Retrieve(ctx context.Context, id uuid.UUID) (answer Answer, err error) {
+	err = r.server.db.Read(ctx, func(q *db.Queries) error {
+		answer, err = r.one(ctx, q, id)
+		return err
+	})
+	return answer, err
+}
+
+func (r *reader[Answer]) one(ctx context.Context, q *db.Queries, id uuid.UUID) (Answer, error) {
+	answer, err := r.get(q, ctx, rowID{id, requestOf(ctx).principal.Scope()})
+	if queries.NoRows(err) {
+		err = problem.NotFound
+	}
+	return answer, err
+}
+
+// A resource answers the operations on single rows of a noun: what is the same in every create, replace, update and
+// delete. Create, Replace and Update are the bodies; Fields are the columns that a client writes, with the row's id.
+// What a noun has of its own are its queries and its hooks: what neither the contract nor the schema can express.
+type resource[Answer, Create, Replace, Update, Fields any] struct {
+	reader[Answer]
+	noun     string // in the audit
+	lock     func(q *db.Queries, ctx context.Context, row rowID) (Fields, error)
+	insert   func(*db.Queries, context.Context, Fields) error
+	update   func(*db.Queries, context.Context, Fields) error
+	remove   func(*db.Queries, context.Context, uuid.UUID) error
+	defaults Fields                   // what a new row has where its body states nothing
+	id       func(*Fields) *uuid.UUID // the id among the fields
+	hospital func(Fields) *uuid.UUID  // whose row it is, for the audit; nil for no hospital's
+	hooks[Fields]
+
+	fromCreate  mapping[Fields, Create]
+	fromReplace mapping[Fields, Replace]
+	fromUpdate  mapping[Fields, Update]
+}
+
+// Hooks of a noun, each optional, in the order in which they are called. stated are the fields that a body states, and
+// zero values elsewhere.
+type hooks[Fields any] struct {
+	// Locks that have to be taken before that of the row: see the lock order in package worker.
+	lockForCreate func(ctx context.Context, q *db.Queries, stated Fields) error
+	lockForUpdate func(ctx context.Context, q *db.Queries, id uuid.UUID, stated Fields) error
+	lockForDelete func(ctx context.Context, q *db.Queries, id uuid.UUID) error
+	// What must hold before the row is written. They may change it.
+	checkCreate, checkUpdate hook[Fields]
+	checkDelete              func(ctx context.Context, q *db.Queries, p auth.Principal, old Fields) error
+	// What follows from the row once it is written.
+	created, updated hook[Fields]
+}
+
+// A hook looks at a row on its way into the database.
+type hook[Fields any] func(ctx context.Context, q *db.Queries, w *write[Fields]) error
+
+// A write is a row on its way into the database.
+type write[Fields any] struct {
 	principal auth.Principal
 	id        uuid.UUID
-	old       *Fields // nil for a new row
-	row       *Fields // as it will be; rules may change it
+	old       Fields // in the hooks of an update: as it was
+	row       Fields // as it will be
+	stated    []string
 	changed   []string
-	body      any // what the client sent
 }
 
-// A page of a list, as the API answers it.
-type page[Row any] struct {
-	Count    int64   `json:"count"`
-	Next     *string `json:"next"`
-	Previous *string `json:"previous"`
-	Results  []Row   `json:"results"`
+// states tells whether the body has the field with this wire name, be it with the old value or with null.
+func (w *write[Fields]) states(name string) bool { return slices.Contains(w.stated, name) }
+
+// bind resolves how bodies become rows. except names fields of bodies that are no columns, by their Go names.
+func (r *resource[Answer, Create, Replace, Update, Fields]) bind(c *checks, except ...string) *resource[Answer, Create, Replace, Update, Fields] {
+	r.fromCreate = newMapping[Fields, Create](c, present[Create](except)...)
+	r.fromReplace = newMapping[Fields, Replace](c, present[Replace](except)...)
+	r.fromUpdate = newMapping[Fields, Update](c, present[Update](except)...)
+	return r
 }
 
-// scoped are the parameters that every list query has.
-type scoped struct {
-	Scope, Self          *uuid.UUID
-	ID                   *uuid.UUID
-	PageSize, PageOffset int32
+// Create writes a new row.
+func (r *resource[Answer, Create, Replace, Update, Fields]) Create(ctx context.Context, body Create) (Answer, error) {
+	return r.createWith(ctx, body, nil)
 }
 
-func (s *Server) scope(ctx context.Context) scoped {
-	p := requestOf(ctx).principal
-	return scoped{Scope: p.Scope(), Self: &p.UserID}
+// Replace writes what the body states into the row. It differs from Update in the contract alone, which asks for more.
+func (r *resource[Answer, Create, Replace, Update, Fields]) Replace(ctx context.Context, id uuid.UUID, body Replace) (Answer, error) {
+	return r.replaceWith(ctx, id, body, nil)
 }
 
-// listPage answers a list: the filters of params, within the caller's scope.
-func listPage[Row, Filter any](ctx context.Context, s *Server, c *collection[Row, Filter], params any) (page[Row], error) {
-	l := requestOf(ctx).listing
-	filter := fill[Filter](params)
-	scope := s.scope(ctx)
-	scope.PageSize, scope.PageOffset = int32(l.size), int32((l.page-1)*l.size)
-	assign(&filter, scope)
-
-	var count int64
-	var rows []Row
-	err := s.db.List(ctx, l.order, func(q *db.Queries) (err error) {
-		if err = s.checkFilters(ctx, q, l.references); err != nil {
-			return err
-		}
-		if count, err = c.count(q, ctx, filter); err != nil || int64(scope.PageOffset) >= count {
-			return err
-		}
-		rows, err = c.list(q, ctx, filter)
-		return err
-	})
-	switch {
-	case err != nil:
-		return page[Row]{}, err
-	case l.page > 1 && int64(scope.PageOffset) >= count:
-		return page[Row]{}, errInvalidPage
-	}
-	p := page[Row]{Count: count, Results: rows}
-	if rows == nil {
-		p.Results = []Row{}
-	}
-	base := s.publicURL + requestOf(ctx).path
-	if int64(scope.PageOffset)+int64(l.size) < count {
-		p.Next = l.link(base, l.page+1)
-	}
-	if l.page > 1 {
-		p.Previous = l.link(base, l.page-1)
-	}
-	return p, nil
+// Update writes what the body states into the row.
+func (r *resource[Answer, Create, Replace, Update, Fields]) Update(ctx context.Context, id uuid.UUID, body Update) (Answer, error) {
+	return r.updateWith(ctx, id, body, nil)
 }
 
-// retrieve answers one row, if it is in the caller's scope.
-func retrieve[Row, Filter any](ctx context.Context, s *Server, c *collection[Row, Filter], id uuid.UUID) (row Row, err error) {
-	err = s.db.Read(ctx, func(q *db.Queries) error {
-		row, err = c.one(ctx, q, s.scope(ctx), id)
-		return err
-	})
-	return row, err
-}
-
-// one reads a row by its id through the list's query, so that a row looks the same wherever it is
-// answered.
-func (c *collection[Row, Filter]) one(ctx context.Context, q *db.Queries, scope scoped, id uuid.UUID) (row Row, err error) {
-	scope.ID, scope.PageSize = &id, 1
-	rows, err := c.list(q, ctx, fill[Filter](scope))
-	switch {
-	case err != nil:
-		return row, err
-	case len(rows) == 0:
-		return row, errNotFound
-	}
-	return rows[0], nil
-}
-
-// create writes a new row from body.
-func create[Row, Filter, Fields any](ctx context.Context, s *Server, r *resource[Row, Filter, Fields], body any) (row Row, err error) {
-	err = s.change(ctx, func(q *db.Queries, record *audit) error {
-		if err := r.begin(ctx, q, uuid.Nil, body); err != nil {
-			return err
-		}
-		fields := r.fresh
-		w := &writing[Fields]{principal: requestOf(ctx).principal, id: newID(), row: &fields, body: body}
-		assign(&fields, struct{ ID uuid.UUID }{w.id})
-		w.changed = assign(&fields, body)
-		if err := save(ctx, s, q, r, w, r.insert); err != nil {
-			return err
-		}
-		record.object(r.noun, w.id, hospitalOf(r.noun, &fields, w.id), w.changed)
-		row, err = r.one(ctx, q, s.scope(ctx), w.id)
-		return err
-	})
-	return row, err
-}
-
-// update writes what body says into the row; replace and update differ in the contract alone, which
-// asks more of the body of a replace.
-func update[Row, Filter, Fields any](ctx context.Context, s *Server, r *resource[Row, Filter, Fields], id uuid.UUID, body any) (row Row, err error) {
-	err = s.change(ctx, func(q *db.Queries, record *audit) error {
-		if err := r.begin(ctx, q, id, body); err != nil {
-			return err
-		}
-		old, err := r.lock(q, ctx, id, s.scope(ctx).Scope)
-		if queries.NoRows(err) {
-			return errNotFound
-		}
-		if err != nil {
-			return err
-		}
-		fields := old
-		w := &writing[Fields]{principal: requestOf(ctx).principal, id: id, old: &old, row: &fields, body: body}
-		w.changed = assign(&fields, body)
-		if err := save(ctx, s, q, r, w, r.update); err != nil {
-			return err
-		}
-		record.object(r.noun, id, hospitalOf(r.noun, &fields, id), w.changed)
-		row, err = r.one(ctx, q, s.scope(ctx), id)
-		return err
-	})
-	return row, err
-}
-
-func (r *resource[Row, Filter, Fields]) begin(ctx context.Context, q *db.Queries, id uuid.UUID, body any) error {
-	if r.claim == nil {
-		return nil
-	}
-	return r.claim(ctx, q, id, body)
-}
-
-// save checks a row and writes it.
-func save[Row, Filter, Fields any](ctx context.Context, s *Server, q *db.Queries, r *resource[Row, Filter, Fields], w *writing[Fields], write func(*db.Queries, context.Context, Fields) error) error {
-	if err := s.checkReferences(ctx, q); err != nil {
-		return err
-	}
-	if r.check != nil {
-		if err := r.check(ctx, q, w); err != nil {
-			return err
-		}
-	}
-	if err := write(q, ctx, *w.row); err != nil {
-		return queries.Violation(err)
-	}
-	if r.written != nil {
-		return r.written(ctx, q, w)
-	}
-	return nil
-}
-
-// remove deletes a row that nothing refers to.
-func remove[Row, Filter, Fields any](ctx context.Context, s *Server, r *resource[Row, Filter, Fields], id uuid.UUID) error {
-	return s.change(ctx, func(q *db.Queries, record *audit) error {
-		if err := r.begin(ctx, q, id, nil); err != nil {
-			return err
-		}
-		row, err := r.lock(q, ctx, id, s.scope(ctx).Scope)
-		if queries.NoRows(err) {
-			return errNotFound
-		}
-		if err != nil {
-			return err
-		}
-		if r.removed != nil {
-			if err := r.removed(ctx, q, requestOf(ctx).principal, row); err != nil {
-				return err
+// createWith is Create with a hook of its own after the noun's.
+func (r *resource[Answer, Create, Replace, Update, Fields]) createWith(ctx context.Context, body Create, extra hook[Fields]) (answer Answer, err error) {
+	err = r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if r.lockForCreate != nil {
+			if err := r.lockForCreate(ctx, q, r.fromCreate.convert(body)); err != nil {
+				return auditEntry{}, err
 			}
 		}
-		record.object(r.noun, id, hospitalOf(r.noun, &row, id), nil)
-		return queries.Referenced(r.remove(q, ctx, id))
+		w := &write[Fields]{principal: requestOf(ctx).principal, id: newID(), row: r.defaults}
+		*r.id(&w.row) = w.id
+		w.stated, w.changed = r.fromCreate.copy(&w.row, body)
+		answer, err = r.save(ctx, q, w, r.insert, r.checkCreate, extra, r.created)
+		return auditEntry{r.noun, w.id, r.hospital(w.row), w.changed}, err
+	})
+	return answer, err
+}
+
+func (r *resource[Answer, Create, Replace, Update, Fields]) replaceWith(ctx context.Context, id uuid.UUID, body Replace, extra hook[Fields]) (Answer, error) {
+	return updateRow(ctx, r, r.fromReplace, id, body, extra)
+}
+
+func (r *resource[Answer, Create, Replace, Update, Fields]) updateWith(ctx context.Context, id uuid.UUID, body Update, extra hook[Fields]) (Answer, error) {
+	return updateRow(ctx, r, r.fromUpdate, id, body, extra)
+}
+
+func updateRow[Body, Answer, Create, Replace, Update, Fields any](
+	ctx context.Context, r *resource[Answer, Create, Replace, Update, Fields], from mapping[Fields, Body], id uuid.UUID, body Body, extra hook[Fields],
+) (answer Answer, err error) {
+	err = r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if r.lockForUpdate != nil {
+			if err := r.lockForUpdate(ctx, q, id, from.convert(body)); err != nil {
+				return auditEntry{}, err
+			}
+		}
+		old, err := r.locked(ctx, q, id)
+		if err != nil {
+			return auditEntry{}, err
+		}
+		w := &write[Fields]{principal: requestOf(ctx).principal, id: id, old: old, row: old}
+		w.stated, w.changed = from.copy(&w.row, body)
+		answer, err = r.save(ctx, q, w, r.update, r.checkUpdate, extra, r.updated)
+		return auditEntry{r.noun, id, r.hospital(w.row), w.changed}, err
+	})
+	return answer, err
+}
+
+// save checks a row, writes it, does what follows from it, and reads it as the API answers it.
+func (r *resource[Answer, Create, Replace, Update, Fields]) save(
+	ctx context.Context, q *db.Queries, w *write[Fields], store func(*db.Queries, context.Context, Fields) error, check, extra, after hook[Fields],
+) (answer Answer, err error) {
+	if err := checkBody(ctx, q); err != nil {
+		return answer, err
+	}
+	stored := func(ctx context.Context, q *db.Queries, w *write[Fields]) error { return store(q, ctx, w.row) }
+	for _, step := range []hook[Fields]{check, extra, stored, after} {
+		if step == nil {
+			continue
+		}
+		if err := step(ctx, q, w); err != nil {
+			return answer, err
+		}
+	}
+	return r.one(ctx, q, w.id)
+}
+
+// Delete deletes a row that nothing refers to.
+func (r *resource[Answer, Create, Replace, Update, Fields]) Delete(ctx context.Context, id uuid.UUID) error {
+	return r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if r.lockForDelete != nil {
+			if err := r.lockForDelete(ctx, q, id); err != nil {
+				return auditEntry{}, err
+			}
+		}
+		old, err := r.locked(ctx, q, id)
+		if err == nil && r.checkDelete != nil {
+			err = r.checkDelete(ctx, q, requestOf(ctx).principal, old)
+		}
+		if err != nil {
+			return auditEntry{}, err
+		}
+		return auditEntry{r.noun, id, r.hospital(old), nil}, queries.Deleted(r.remove(q, ctx, id))
 	})
 }
 
-// hospitalOf is the hospital that a row belongs to, for the audit.
-func hospitalOf(noun string, fields any, id uuid.UUID) *uuid.UUID {
-	if noun == "hospital" {
-		return &id
+// locked reads and locks the row, for a change to start from.
+func (r *resource[Answer, Create, Replace, Update, Fields]) locked(ctx context.Context, q *db.Queries, id uuid.UUID) (Fields, error) {
+	row, err := r.lock(q, ctx, rowID{id, requestOf(ctx).principal.Scope()})
+	if queries.NoRows(err) {
+		err = problem.NotFound
 	}
-	v := reflect.ValueOf(fields).Elem()
-	for _, name := range []string{"Hospital", "PrimaryHospital"} {
-		switch hospital := v.FieldByName(name); {
-		case !hospital.IsValid():
-		case hospital.Kind() == reflect.Pointer:
-			return hospital.Interface().(*uuid.UUID)
-		default:
-			id := hospital.Interface().(uuid.UUID)
-			return &id
-		}
-	}
-	return nil
+	return row, err
 }
 
-// each maps the rows of a query to what the API answers.
-func each[From, To any](rows []From, err error, convert func(From) To) ([]To, error) {
-	if err != nil {
-		return nil, err
-	}
-	to := make([]To, len(rows))
-	for i, row := range rows {
-		to[i] = convert(row)
-	}
-	return to, nil
-}
-
-// checkReferences asks, in one query, whether everything that the body refers to is there for the
-// caller. All that is missing is told at once.
-func (s *Server) checkReferences(ctx context.Context, q *db.Queries) error {
-	r := requestOf(ctx)
-	if r.reading == nil { // no body
-		return nil
-	}
-	missing, err := missingReferences(ctx, q, r.principal, r.reading.references)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	errs := fieldErrors{}
-	for _, i := range missing {
-		ref := r.reading.references[i]
-		errs.add(ref.field, messageNoObject(ref.text))
-	}
-	return invalid(errs)
-}
-
-// checkFilters does the same for the filters of a list.
-func (s *Server) checkFilters(ctx context.Context, q *db.Queries, references []reference) error {
-	missing, err := missingReferences(ctx, q, requestOf(ctx).principal, references)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	errs := fieldErrors{}
-	for _, i := range missing {
-		errs.add(references[i].field, "Select a valid choice. That choice is not one of the available choices.")
-	}
-	return invalid(errs)
-}
-
-func missingReferences(ctx context.Context, q *db.Queries, p auth.Principal, references []reference) ([]int32, error) {
+// missingReferences are the positions of those references that lead nowhere as far as the caller may see.
+func missingReferences(ctx context.Context, q *db.Queries, p auth.Principal, references []contract.Reference) ([]int32, error) {
 	if len(references) == 0 {
 		return nil, nil
 	}
 	arg := db.ReferenceMissingParams{Scope: p.Scope(), Self: &p.UserID}
 	for i, ref := range references {
 		arg.Positions = append(arg.Positions, int32(i))
-		arg.Nouns = append(arg.Nouns, ref.noun)
-		arg.Ids = append(arg.Ids, uuid.MustParse(ref.text))
+		arg.Nouns = append(arg.Nouns, ref.Noun)
+		arg.Ids = append(arg.Ids, ref.ID)
 	}
 	return q.ReferenceMissing(ctx, arg)
 }

@@ -1,23 +1,24 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
-	"reflect"
-	"regexp"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/labstack/echo/v4"
 
-	"github.com/px360/px360/gen/api"
+	"github.com/px360/px360/server/problem"
 )
 
-// encoding is how every answer is written: raw UTF-8, and times with six fraction digits or none, as
-// the clients of such APIs parse them (encoding/json would drop the zeros at the end).
+// encoding is how every answer is written: raw UTF-8, and times with six fraction digits or none, as Django REST
+// Framework writes them (encoding/json would drop the zeros at the end).
 var encoding = json.JoinOptions(
 	json.WithMarshalers(json.MarshalToFunc(func(out *jsontext.Encoder, t time.Time) error {
 		layout := "2006-01-02T15:04:05.000000Z"
@@ -30,23 +31,18 @@ var encoding = json.JoinOptions(
 	jsontext.AllowInvalidUTF8(true), // what Postgres holds is valid; nothing here is worth failing for
 )
 
-// respond writes what a handler returned. The generated code would do it one type at a time with
-// encoding/json; here all answers are written in one place and one format.
-func (s *Server) respond(next api.StrictHandlerFunc, _ string) api.StrictHandlerFunc {
-	return func(c echo.Context, request any) (any, error) {
-		response, err := next(c, request)
-		if err != nil && c.Request().Method != http.MethodGet { // HEAD is GET here
-			return nil, attempted{err}
-		}
-		if err != nil || response == nil {
-			return nil, err
-		}
-		return nil, s.write(c, statusOf(reflect.TypeOf(response)), response)
+// respond writes what an operation returned. Its status is the contract's.
+func (s *Server) respond(c echo.Context, status int, answer any, err error) error {
+	switch {
+	case err != nil && c.Request().Method != http.MethodGet: // HEAD is GET here
+		return problem.Writing(err)
+	case err != nil:
+		return err
 	}
+	return s.write(c, status, answer)
 }
 
-// write encodes body before anything is sent, so that a value that cannot be encoded is still a clean
-// error.
+// write encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
 func (s *Server) write(c echo.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		return c.NoContent(status)
@@ -65,21 +61,36 @@ func (s *Server) write(c echo.Context, status int, body any) error {
 	return err
 }
 
-var (
-	statuses      sync.Map // reflect.Type to int
-	statusPattern = regexp.MustCompile(`(\d{3})(?:JSON)?Response$`)
-)
+// writeError writes the answer to an error; it is echo's HTTPErrorHandler, so every error ends here.
+func (s *Server) writeError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	p := problem.Of(err)
+	ctx := c.Request().Context()
+	if p.Status >= http.StatusInternalServerError && !errors.Is(ctx.Err(), context.Canceled) {
+		s.log.ErrorContext(ctx, "request failed", "request_id", requestOf(ctx).id, "error", loggable(err))
+	}
+	for name, value := range p.Header {
+		c.Response().Header().Set(name, value)
+	}
+	if err := s.write(c, p.Status, p.Body); err != nil {
+		s.log.WarnContext(ctx, "answer not written", "request_id", requestOf(ctx).id, "error", err)
+	}
+}
 
-// statusOf is the status that a generated response type stands for: CreatePatient201JSONResponse.
-func statusOf(t reflect.Type) int {
-	if status, found := statuses.Load(t); found {
-		return status.(int)
+// logPanic writes the stack of a panic to the log. The answer is a 500 that says nothing of it.
+func (s *Server) logPanic(c echo.Context, err error, stack []byte) error {
+	s.log.ErrorContext(c.Request().Context(), "panic", "request_id", requestOf(c.Request().Context()).id, "error", err, "stack", string(stack))
+	return problem.ServerError
+}
+
+// loggable is an error as it may stand in a log: of the database's, the state and the constraint, but not the message,
+// which quotes values.
+func loggable(err error) slog.Value {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return slog.StringValue(fmt.Sprintf("SQLSTATE %s %s %s", pg.Code, pg.TableName, pg.ConstraintName))
 	}
-	match := statusPattern.FindStringSubmatch(t.Name())
-	if match == nil {
-		panic("server: a response type without a status: " + t.String())
-	}
-	status, _ := strconv.Atoi(match[1])
-	statuses.Store(t, status)
-	return status
+	return slog.StringValue(err.Error())
 }

@@ -7,23 +7,20 @@ import (
 	"github.com/px360/px360/gen/db"
 )
 
-var roles = &collection[api.Role, db.RoleListParams]{
-	noun: "role",
-	list: func(q *db.Queries, ctx context.Context, filter db.RoleListParams) ([]api.Role, error) {
-		rows, err := q.RoleList(ctx, filter)
-		return each(rows, err, func(row db.RoleListRow) api.Role { return api.Role(row) })
-	},
-	count: func(q *db.Queries, ctx context.Context, filter db.RoleListParams) (int64, error) {
-		return q.RoleCount(ctx, fill[db.RoleCountParams](filter))
-	},
-}
-
-func (s *Server) ListRoles(ctx context.Context, r api.ListRolesRequestObject) (api.ListRolesResponseObject, error) {
-	page, err := listPage(ctx, s, roles, r.Params)
-	return api.ListRoles200JSONResponse(page), err
-}
-
-func (s *Server) RetrieveRole(ctx context.Context, r api.RetrieveRoleRequestObject) (api.RetrieveRoleResponseObject, error) {
-	row, err := retrieve(ctx, s, roles, r.ID)
-	return api.RetrieveRole200JSONResponse(row), err
+func (s *Server) newRoles(c *checks) api.RoleResource {
+	return struct {
+		list[api.ListRolesParams, api.RoleList]
+		*reader[api.Role]
+	}{
+		newList[api.ListRolesParams](s, c, (*db.Queries).RoleList,
+			func(q *db.Queries, ctx context.Context, filter struct{ Search *string }) (int64, error) {
+				return q.RoleCount(ctx, filter.Search)
+			},
+			func(row db.RoleListRow) api.Role { return api.Role(row) },
+			func(p page[api.Role]) api.RoleList { return api.RoleList(p) }, "Scope", "Self"),
+		&reader[api.Role]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Role, error) {
+			found, err := q.RoleGet(ctx, row.ID)
+			return api.Role(found), err
+		}},
+	}
 }

@@ -1,8 +1,12 @@
 // Package server is PX360's HTTP API: the contract of package openapi, enforced and answered.
 //
-// A request passes, in this order, through spell, begin, logRequest and gate, all in request.go;
-// behind the gate the generated code binds it and calls the handler of its operation, in the file of
-// its noun. Handlers return plain errors; render, in errors.go, answers them.
+// The way of a request is in route, below, and in gate (admission.go). Behind the gate the generated code binds the
+// request and calls the method of its operation: the file of its noun says what is the noun's own, list.go and
+// resource.go have what is the same in every list, create, update and delete. Methods return plain errors; respond.go
+// writes every answer.
+//
+// The packages below know parts of it, and no noun: problem (what an error answer is), contract (reading a request
+// against the contract), limits (how much a caller may ask for), auth (tokens, keys, passwords, permissions).
 package server
 
 import (
@@ -13,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 
@@ -20,9 +25,13 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/px360/px360/gen/api"
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/limits"
+	"github.com/px360/px360/server/problem"
 )
 
 // Timeouts. A handler gives up after the database would have, so that there is a reason to tell.
@@ -33,90 +42,128 @@ const (
 	maxURLBytes     = 8 << 10
 )
 
-// A Server answers the API.
+// A Server answers the API. The operations that are plain reads and writes of a noun are those of api.Resources.
 type Server struct {
+	api.Resources
+	users         users
+	configs       configs
+	fromProfile   mapping[db.UserInsertParams, api.ProfileUpdate]
+	configCreated mapping[api.IntegrationConfigCreated, api.IntegrationConfig]
+
 	db            *queries.DB
 	log           *slog.Logger
 	publicURL     string
-	contract      *contract
+	rotateRefresh bool
+	contract      *contract.Contract
 	static        map[string]bool // paths outside the contract, such as /healthz/
 	tokens        *auth.Tokens
-	rotateRefresh bool
 	keys          *auth.KeyHasher
 	passwords     *auth.Passwords
-	logins        *logins
-	inFlight      *inFlight
-	metrics       *metrics
-	limiter       *limiter
-	waker         *waker
-	intake        *intake
+	rates         *limits.RateLimiter
+	refused       *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
+	inFlight      *limits.InFlight
+	logins        *limits.Logins
+	events        *batcher
+	notifier      *notifier
 	ready         *readiness
+	metrics       *metrics
 	echo          *echo.Echo
 }
 
-// New makes a server on an open database. It fails on options that make no sense, and on a contract
-// that it could not enforce in full.
+// New makes a server on an open database. It fails on a contract that it could not enforce in full, and on generated
+// code in which a filter, a field of a body or a resource has no counterpart.
 func New(database *queries.DB, o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
+	}
+	s := &Server{
+		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), rotateRefresh: o.RotateRefresh,
+		static: map[string]bool{}, passwords: auth.NewPasswords(),
+		refused: limits.NewCache[auth.Principal](limits.CacheSize), inFlight: limits.NewInFlight(o.MaxInFlight), logins: limits.NewLogins(),
+		events: &batcher{db: database}, notifier: newNotifier(database, o.Log),
+		ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
 	}
 	ring, err := auth.NewKeys([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.NewTokens(ring, auth.TokenConfig{AccessLifetime: o.AccessLifetime, RefreshLifetime: o.RefreshLifetime})
-	if err != nil {
+	if s.tokens, err = auth.NewTokens(ring, auth.TokenConfig{AccessLifetime: o.AccessLifetime, RefreshLifetime: o.RefreshLifetime}); err != nil {
 		return nil, err
 	}
-	keys, err := auth.NewKeyHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
-	if err != nil {
+	if s.keys, err = auth.NewKeyHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious)); err != nil {
+		return nil, err
+	}
+	if s.rates, err = limits.NewRateLimiter(database, limits.RateOptions{Mode: o.RateLimits, Limits: o.Limits, Log: o.Log, Registerer: o.Registerer}); err != nil {
 		return nil, err
 	}
 	doc, err := openapi.Load()
 	if err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
-	compiled, err := compile(doc)
-	if err != nil {
+	if s.contract, err = contract.Compile(doc, nouns); err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
-	limiter, err := newLimiter(database, o)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{
-		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), contract: compiled,
-		static: map[string]bool{}, tokens: tokens, rotateRefresh: o.RotateRefresh, keys: keys, passwords: auth.NewPasswords(),
-		logins: newLogins(), inFlight: newInFlight(o.MaxInFlight),
-		metrics: newMetrics(o.Registerer, database), limiter: limiter, waker: newWaker(database, o.Log), intake: &intake{db: database},
-		ready: newReadiness(database), echo: echo.New(),
+	if err := s.makeResources(); err != nil {
+		return nil, fmt.Errorf("the generated code: %w", err)
 	}
 	s.route(o.TrustedProxies)
 	return s, nil
 }
 
-// route sets up the way of a request.
+// nouns are what references in the contract may lead to: those that the query ReferenceMissing knows.
+var nouns = []string{
+	"hospital", "department", "user", "role", "physician", "patient", "survey_template", "journey_template", "stage_template",
+	"journey_instance", "stage_instance", "config",
+}
+
+// makeResources puts together what answers the operations of each noun.
+func (s *Server) makeResources() error {
+	c := &checks{}
+	s.users, s.configs = newUsers(s, c), newConfigs(s, c)
+	s.fromProfile = newMapping[db.UserInsertParams, api.ProfileUpdate](c)
+	s.configCreated = newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](c)
+	s.Resources = api.Resources{
+		AuditEntry: s.newAudit(c), Role: s.newRoles(c), User: s.users, Config: s.configs, Event: s.newEvents(c),
+		Hospital: s.newHospitals(c), Department: s.newDepartments(c), Physician: s.newPhysicians(c), Patient: s.newPatients(c),
+		SurveyTemplate: s.newSurveyTemplates(c), JourneyTemplate: s.newJourneyTemplates(c), StageTemplate: s.newStageTemplates(c),
+		JourneyInstance: s.newJourneys(c), StageInstance: s.newStages(c),
+	}
+	for field, value := range reflect.ValueOf(s.Resources).Fields() {
+		if value.IsNil() {
+			c.fail("the contract has the resource %s, and nothing answers it", field.Name)
+		}
+	}
+	return c.err()
+}
+
+// route sets up the way of a request, in this order: identify gives it an id and a deadline, logRequest writes its
+// line when it is over, a panic becomes a 500, limitInFlight refuses what is too much at once, and gate decides
+// whether its operation is called: see there.
 func (s *Server) route(proxies []netip.Prefix) {
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientIP(proxies)
-	e.HTTPErrorHandler = s.render
-	e.Use(s.begin, s.logRequest, middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic}), s.bound, s.gate)
-	api.RegisterHandlers(e, api.NewStrictHandler(s, []api.StrictMiddlewareFunc{s.respond}))
+	e.HTTPErrorHandler = s.writeError
+	recovered := middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic})
+	e.Use(s.identify, s.logRequest, recovered, s.limitInFlight, s.gate)
+	api.RegisterHandlers(e, api.NewStrictHandler(s, s.respond))
 	s.routeUndeclared()
 	s.routeDocs()
 	s.routeStatic(healthPath, s.healthz)
 	s.routeStatic(readyPath, s.readyz)
 }
 
-// routeUndeclared gives every declared path a route for the methods that it does not have. Otherwise
-// PATCH /users/me/ would go where PATCH /users/{id}/ goes.
+// routeUndeclared gives every declared path a route for the methods that it does not have. Otherwise PATCH /users/me/
+// would go where PATCH /users/{id}/ goes.
 func (s *Server) routeUndeclared() {
-	unreachable := func(echo.Context) error { return errNotFound } // the gate answers first
-	for path, item := range s.contract.paths {
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
-			http.MethodOptions, http.MethodTrace, http.MethodConnect} {
-			if _, declared := item.operations[method]; !declared {
+	unreachable := func(echo.Context) error { return problem.NotFound } // the gate answers first
+	methods := []string{
+		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions, http.MethodTrace, http.MethodConnect,
+	}
+	for path, item := range s.contract.Paths {
+		for _, method := range methods {
+			if _, declared := item.Operations[method]; !declared {
 				s.echo.Add(method, path, unreachable)
 			}
 		}
@@ -135,13 +182,8 @@ func clientIP(proxies []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-func (s *Server) logPanic(c echo.Context, err error, stack []byte) error {
-	s.log.ErrorContext(c.Request().Context(), "panic", "request_id", requestOf(c.Request().Context()).id, "error", err, "stack", string(stack))
-	return errServer
-}
-
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, spell(r)) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, normalize(r)) }
 
 // httpServer is what reads requests from connections, with a bound on each time that a client can take.
 func (s *Server) httpServer() *http.Server {
@@ -152,14 +194,13 @@ func (s *Server) httpServer() *http.Server {
 	}
 }
 
-// Serve answers requests on l until ctx ends. Then it takes no new ones, gives those in flight up to
-// 15 s, and returns nil if they finished.
+// Serve answers requests on l until ctx ends. Then it takes no new ones, gives those in flight up to 15 s, and returns
+// nil if they finished.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := s.httpServer()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	go s.waker.run(background)
-	go s.limiter.run(background)
+	go s.notifier.run(background)
 
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()

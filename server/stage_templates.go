@@ -8,73 +8,58 @@ import (
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/problem"
 )
 
-var stageTemplates = &resource[api.StageTemplate, db.StageTemplateListParams, db.StageTemplateInsertParams]{
-	collection: collection[api.StageTemplate, db.StageTemplateListParams]{
+type stageTemplateRows = resource[api.StageTemplate, api.StageTemplateCreate, api.StageTemplateCreate, api.StageTemplateUpdate, db.StageTemplateInsertParams]
+
+func (s *Server) newStageTemplates(c *checks) api.StageTemplateResource {
+	rows := &stageTemplateRows{
+		reader: reader[api.StageTemplate]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.StageTemplate, error) {
+			found, err := q.StageTemplateGet(ctx, db.StageTemplateGetParams(row))
+			return api.StageTemplate(found), err
+		}},
 		noun: "stage_template",
-		list: func(q *db.Queries, ctx context.Context, filter db.StageTemplateListParams) ([]api.StageTemplate, error) {
-			rows, err := q.StageTemplateList(ctx, filter)
-			return each(rows, err, func(row db.StageTemplateListRow) api.StageTemplate { return api.StageTemplate(row) })
+		lock: func(q *db.Queries, ctx context.Context, row rowID) (db.StageTemplateInsertParams, error) {
+			found, err := q.StageTemplateLock(ctx, db.StageTemplateLockParams(row))
+			return db.StageTemplateInsertParams(found), err
 		},
-		count: func(q *db.Queries, ctx context.Context, filter db.StageTemplateListParams) (int64, error) {
-			return q.StageTemplateCount(ctx, fill[db.StageTemplateCountParams](filter))
+		insert: (*db.Queries).StageTemplateInsert,
+		update: func(q *db.Queries, ctx context.Context, fields db.StageTemplateInsertParams) error {
+			return q.StageTemplateUpdate(ctx, db.StageTemplateUpdateParams(fields))
 		},
-	},
-	lock: func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (db.StageTemplateInsertParams, error) {
-		row, err := q.StageTemplateLock(ctx, db.StageTemplateLockParams{ID: id, Scope: scope})
-		return db.StageTemplateInsertParams(row), err
-	},
-	insert: (*db.Queries).StageTemplateInsert,
-	update: func(q *db.Queries, ctx context.Context, row db.StageTemplateInsertParams) error {
-		return q.StageTemplateUpdate(ctx, db.StageTemplateUpdateParams(row))
-	},
-	remove: (*db.Queries).StageTemplateDelete,
-	fresh:  db.StageTemplateInsertParams{IsActive: true},
-	check:  checkStageTemplate,
+		remove:   (*db.Queries).StageTemplateDelete,
+		defaults: db.StageTemplateInsertParams{IsActive: true},
+		id:       func(fields *db.StageTemplateInsertParams) *uuid.UUID { return &fields.ID },
+		hospital: func(fields db.StageTemplateInsertParams) *uuid.UUID { return &fields.Hospital },
+		hooks:    hooks[db.StageTemplateInsertParams]{checkCreate: checkStageTemplate, checkUpdate: checkStageTemplateUpdate},
+	}
+	return struct {
+		list[api.ListStageTemplatesParams, api.StageTemplateList]
+		*stageTemplateRows
+	}{
+		newList[api.ListStageTemplatesParams](s, c, (*db.Queries).StageTemplateList, (*db.Queries).StageTemplateCount,
+			func(row db.StageTemplateListRow) api.StageTemplate { return api.StageTemplate(row) },
+			func(p page[api.StageTemplate]) api.StageTemplateList { return api.StageTemplateList(p) }, "Self"),
+		rows.bind(c),
+	}
 }
 
-// checkStageTemplate takes the hospital from the journey template, which a stage never leaves.
-func checkStageTemplate(ctx context.Context, q *db.Queries, w *writing[db.StageTemplateInsertParams]) error {
-	if w.old != nil && w.old.JourneyTemplate != w.row.JourneyTemplate {
-		return invalidField("journey_template", messageFixed)
-	}
+// checkStageTemplate takes the hospital from the journey template.
+func checkStageTemplate(ctx context.Context, q *db.Queries, w *write[db.StageTemplateInsertParams]) error {
 	template, err := q.JourneyTemplateLock(ctx, db.JourneyTemplateLockParams{ID: w.row.JourneyTemplate})
 	if queries.NoRows(err) { // it was there a moment ago
-		return invalidField("journey_template", messageNoObject(w.row.JourneyTemplate.String()))
+		return problem.InvalidField("journey_template", contract.MessageNoObject(w.row.JourneyTemplate.String()))
 	}
 	w.row.Hospital = template.Hospital
 	return err
 }
 
-// messageFixed is about a field that is written once.
-const messageFixed = "This field cannot be changed."
-
-func (s *Server) ListStageTemplates(ctx context.Context, r api.ListStageTemplatesRequestObject) (api.ListStageTemplatesResponseObject, error) {
-	page, err := listPage(ctx, s, &stageTemplates.collection, r.Params)
-	return api.ListStageTemplates200JSONResponse(page), err
-}
-
-func (s *Server) CreateStageTemplate(ctx context.Context, r api.CreateStageTemplateRequestObject) (api.CreateStageTemplateResponseObject, error) {
-	row, err := create(ctx, s, stageTemplates, r.Body)
-	return api.CreateStageTemplate201JSONResponse(row), err
-}
-
-func (s *Server) RetrieveStageTemplate(ctx context.Context, r api.RetrieveStageTemplateRequestObject) (api.RetrieveStageTemplateResponseObject, error) {
-	row, err := retrieve(ctx, s, &stageTemplates.collection, r.ID)
-	return api.RetrieveStageTemplate200JSONResponse(row), err
-}
-
-func (s *Server) ReplaceStageTemplate(ctx context.Context, r api.ReplaceStageTemplateRequestObject) (api.ReplaceStageTemplateResponseObject, error) {
-	row, err := update(ctx, s, stageTemplates, r.ID, r.Body)
-	return api.ReplaceStageTemplate200JSONResponse(row), err
-}
-
-func (s *Server) UpdateStageTemplate(ctx context.Context, r api.UpdateStageTemplateRequestObject) (api.UpdateStageTemplateResponseObject, error) {
-	row, err := update(ctx, s, stageTemplates, r.ID, r.Body)
-	return api.UpdateStageTemplate200JSONResponse(row), err
-}
-
-func (s *Server) DeleteStageTemplate(ctx context.Context, r api.DeleteStageTemplateRequestObject) (api.DeleteStageTemplateResponseObject, error) {
-	return api.DeleteStageTemplate204Response{}, remove(ctx, s, stageTemplates, r.ID)
+// checkStageTemplateUpdate keeps a stage in its journey template.
+func checkStageTemplateUpdate(ctx context.Context, q *db.Queries, w *write[db.StageTemplateInsertParams]) error {
+	if w.old.JourneyTemplate != w.row.JourneyTemplate {
+		return problem.InvalidField("journey_template", contract.MessageFixed)
+	}
+	return checkStageTemplate(ctx, q, w)
 }

@@ -10,112 +10,149 @@ import (
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/contract"
+	"github.com/px360/px360/server/problem"
 )
 
-var stages = &resource[api.StageInstance, db.StageListParams, db.StageInsertParams]{
-	collection: collection[api.StageInstance, db.StageListParams]{
+type stageRows = resource[api.StageInstance, api.StageInstanceCreate, api.StageInstanceCreate, api.StageInstanceUpdate, db.StageInsertParams]
+
+func (s *Server) newStages(c *checks) api.StageInstanceResource {
+	rows := &stageRows{
+		reader: reader[api.StageInstance]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.StageInstance, error) {
+			found, err := q.StageGet(ctx, db.StageGetParams(row))
+			return api.StageInstance(found), err
+		}},
 		noun: "stage_instance",
-		list: func(q *db.Queries, ctx context.Context, filter db.StageListParams) ([]api.StageInstance, error) {
-			rows, err := q.StageList(ctx, filter)
-			return each(rows, err, func(row db.StageListRow) api.StageInstance { return api.StageInstance(row) })
+		lock: func(q *db.Queries, ctx context.Context, row rowID) (db.StageInsertParams, error) {
+			found, err := q.StageLock(ctx, db.StageLockParams(row))
+			return db.StageInsertParams(found), err
 		},
-		count: func(q *db.Queries, ctx context.Context, filter db.StageListParams) (int64, error) {
-			return q.StageCount(ctx, fill[db.StageCountParams](filter))
+		insert: addStage,
+		update: func(q *db.Queries, ctx context.Context, fields db.StageInsertParams) error {
+			return q.StageUpdate(ctx, db.StageUpdateParams(fields))
 		},
-	},
-	lock: func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (db.StageInsertParams, error) {
-		row, err := q.StageLock(ctx, db.StageLockParams{ID: id, Scope: scope})
-		return db.StageInsertParams(row), err
-	},
-	insert: addStage,
-	update: func(q *db.Queries, ctx context.Context, row db.StageInsertParams) error {
-		return q.StageUpdate(ctx, db.StageUpdateParams(row))
-	},
-	remove:  deleteStage,
-	fresh:   db.StageInsertParams{Status: "pending", Metadata: json.RawMessage("{}")},
-	claim:   claimJourney,
-	check:   checkStage,
-	written: completeStage,
-	removed: func(ctx context.Context, q *db.Queries, _ auth.Principal, row db.StageInsertParams) error {
-		kept, err := q.StageHasOutcome(ctx, row.ID)
-		if err == nil && kept {
-			return conflict("The survey of this stage was sent, so it cannot be deleted.")
-		}
-		return err
-	},
+		remove:   deleteStage,
+		defaults: db.StageInsertParams{Status: rules.StagePending, Metadata: json.RawMessage("{}")},
+		id:       func(fields *db.StageInsertParams) *uuid.UUID { return &fields.ID },
+		hospital: func(fields db.StageInsertParams) *uuid.UUID { return &fields.Hospital },
+		hooks: hooks[db.StageInsertParams]{
+			lockForCreate: lockStatedJourney,
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, _ db.StageInsertParams) error {
+				return lockJourneyOf(ctx, q, id)
+			},
+			lockForDelete: lockJourneyOf,
+			checkCreate:   checkJourneyActive,
+			checkUpdate:   checkStage,
+			checkDelete:   keepSentStage,
+			created:       finishNewStage,
+			updated:       finishStage,
+		},
+	}
+	return struct {
+		list[api.ListStageInstancesParams, api.StageInstanceList]
+		*stageRows
+	}{
+		newList[api.ListStageInstancesParams](s, c, (*db.Queries).StageList, (*db.Queries).StageCount,
+			func(row db.StageListRow) api.StageInstance { return api.StageInstance(row) },
+			func(p page[api.StageInstance]) api.StageInstanceList { return api.StageInstanceList(p) }, "Self"),
+		rows.bind(c),
+	}
 }
 
-// claimJourney locks the journey before its stage, as workers do. One outside the caller's scope is not
-// waited for: that would tell that it exists.
-func claimJourney(ctx context.Context, q *db.Queries, id uuid.UUID, body any) error {
-	if id == uuid.Nil {
-		id = fill[struct{ JourneyInstance uuid.UUID }](body).JourneyInstance
-	}
-	_, err := q.JourneyLockOf(ctx, db.JourneyLockOfParams{ID: id, Scope: requestOf(ctx).principal.Scope()})
+// lockStatedJourney locks the journey of a new stage. One outside the caller's scope is not waited for, because the
+// wait would tell that it exists; the check of the references refuses it.
+func lockStatedJourney(ctx context.Context, q *db.Queries, stated db.StageInsertParams) error {
+	_, err := q.JourneyLock(ctx, db.JourneyLockParams{ID: stated.JourneyInstance, Scope: requestOf(ctx).principal.Scope()})
 	if queries.NoRows(err) {
-		return nil // whoever reads the stage, or the reference to the journey, finds out
+		return nil
 	}
 	return err
 }
 
-// deleteStage deletes a stage. If it was the last one that had to be done, the journey is completed.
-func deleteStage(q *db.Queries, ctx context.Context, id uuid.UUID) error {
-	journey, err := q.StageDelete(ctx, id)
-	if err == nil {
-		_, err = q.JourneyComplete(ctx, []uuid.UUID{journey})
+// lockJourneyOf locks the journey of a stage before the stage, as workers do. Without one in the caller's scope there
+// is no such stage either, which the lock of the stage finds out.
+func lockJourneyOf(ctx context.Context, q *db.Queries, stage uuid.UUID) error {
+	_, err := q.JourneyLockOf(ctx, db.JourneyLockOfParams{Stage: stage, Scope: requestOf(ctx).principal.Scope()})
+	if queries.NoRows(err) {
+		return nil
 	}
 	return err
 }
 
 // addStage copies a stage template into the journey.
-func addStage(q *db.Queries, ctx context.Context, row db.StageInsertParams) error {
-	added, err := q.StageAdd(ctx, fill[db.StageAddParams](row))
+func addStage(q *db.Queries, ctx context.Context, fields db.StageInsertParams) error {
+	added, err := q.StageAdd(ctx, db.StageAddParams{
+		ID: fields.ID, JourneyInstance: fields.JourneyInstance, StageTemplate: fields.StageTemplate, Status: fields.Status,
+		Physician: fields.Physician, Department: fields.Department, Metadata: fields.Metadata,
+	})
 	if err == nil && added == 0 {
-		return invalidField("stage_template", "The stage is not of the journey's template.")
+		return problem.InvalidField("stage_template", "The stage is not of the journey's template.")
 	}
 	return err
 }
 
-// stageOrder is how far along each status is; a stage goes forward only, and the last two are final.
-var stageOrder = map[string]int{"pending": 0, "in_progress": 1, "completed": 2, "skipped": 2}
+// deleteStage deletes a stage. If it was the last one that had to be done, the journey is complete.
+func deleteStage(q *db.Queries, ctx context.Context, id uuid.UUID) error {
+	journey, err := q.StageDelete(ctx, id)
+	if err != nil {
+		return err
+	}
+	return completeJourney(ctx, q, journey)
+}
 
-func checkStage(ctx context.Context, q *db.Queries, w *writing[db.StageInsertParams]) error {
-	from := "pending"
-	if w.old != nil {
-		from = w.old.Status
-		if w.row.JourneyInstance != w.old.JourneyInstance {
-			return invalidField("journey_instance", messageFixed)
-		}
-		if w.row.StageTemplate != w.old.StageTemplate {
-			return invalidField("stage_template", messageFixed)
-		}
-	}
-	if w.old != nil && w.row.Status == from {
+func checkStage(ctx context.Context, q *db.Queries, w *write[db.StageInsertParams]) error {
+	switch {
+	case w.row.JourneyInstance != w.old.JourneyInstance:
+		return problem.InvalidField("journey_instance", contract.MessageFixed)
+	case w.row.StageTemplate != w.old.StageTemplate:
+		return problem.InvalidField("stage_template", contract.MessageFixed)
+	case w.row.Status == w.old.Status:
 		return nil
+	case !rules.MayBecome(w.old.Status, w.row.Status):
+		return problem.Conflict("A stage that is " + w.old.Status + " cannot become " + w.row.Status + ".")
 	}
-	if w.row.Status != from && stageOrder[w.row.Status] <= stageOrder[from] {
-		return conflict("A stage that is " + from + " cannot become " + w.row.Status + ".")
-	}
+	return checkJourneyActive(ctx, q, w)
+}
+
+// checkJourneyActive takes the hospital from the journey, which must be under way.
+func checkJourneyActive(ctx context.Context, q *db.Queries, w *write[db.StageInsertParams]) error {
 	journey, err := q.JourneyLock(ctx, db.JourneyLockParams{ID: w.row.JourneyInstance})
+	if err != nil {
+		return err
+	}
 	w.row.Hospital = journey.Hospital
-	if err == nil && journey.Status != "active" {
-		return conflict("The journey is " + journey.Status + ".")
+	if journey.Status != rules.JourneyActive {
+		return problem.Conflict("The journey is " + journey.Status + ".")
+	}
+	return nil
+}
+
+// keepSentStage refuses to delete a stage whose survey was sent: it is part of the record.
+func keepSentStage(ctx context.Context, q *db.Queries, _ auth.Principal, old db.StageInsertParams) error {
+	sent, err := q.StageHasOutcome(ctx, old.ID)
+	if err == nil && sent {
+		return problem.Conflict("The survey of this stage was sent, so it cannot be deleted.")
 	}
 	return err
 }
 
-// completeStage does for a stage completed by hand, at the time of the request, what an event does:
-// through the same queries.
-func completeStage(ctx context.Context, q *db.Queries, w *writing[db.StageInsertParams]) error {
-	before := "pending"
-	if w.old != nil {
-		before = w.old.Status
-	}
-	if w.row.Status == before || stageOrder[w.row.Status] < 2 {
+func finishNewStage(ctx context.Context, q *db.Queries, w *write[db.StageInsertParams]) error {
+	return finishFrom(ctx, q, w, rules.StagePending)
+}
+
+func finishStage(ctx context.Context, q *db.Queries, w *write[db.StageInsertParams]) error {
+	return finishFrom(ctx, q, w, w.old.Status)
+}
+
+// finishFrom does for a stage that is completed or skipped by hand what an event does, through the same queries. It
+// happened at the time of the request.
+func finishFrom(ctx context.Context, q *db.Queries, w *write[db.StageInsertParams], before string) error {
+	if w.row.Status == before || w.row.Status != rules.StageCompleted && w.row.Status != rules.StageSkipped {
 		return nil
 	}
-	if w.row.Status == "completed" {
+	if w.row.Status == rules.StageCompleted {
 		now, err := q.Now(ctx)
 		if err != nil {
 			return err
@@ -130,35 +167,22 @@ func completeStage(ctx context.Context, q *db.Queries, w *writing[db.StageInsert
 			return err
 		}
 	}
-	_, err := q.JourneyComplete(ctx, []uuid.UUID{w.row.JourneyInstance})
-	return err
+	return completeJourney(ctx, q, w.row.JourneyInstance)
 }
 
-func (s *Server) ListStageInstances(ctx context.Context, r api.ListStageInstancesRequestObject) (api.ListStageInstancesResponseObject, error) {
-	page, err := listPage(ctx, s, &stages.collection, r.Params)
-	return api.ListStageInstances200JSONResponse(page), err
-}
-
-func (s *Server) CreateStageInstance(ctx context.Context, r api.CreateStageInstanceRequestObject) (api.CreateStageInstanceResponseObject, error) {
-	row, err := create(ctx, s, stages, r.Body)
-	return api.CreateStageInstance201JSONResponse(row), err
-}
-
-func (s *Server) RetrieveStageInstance(ctx context.Context, r api.RetrieveStageInstanceRequestObject) (api.RetrieveStageInstanceResponseObject, error) {
-	row, err := retrieve(ctx, s, &stages.collection, r.ID)
-	return api.RetrieveStageInstance200JSONResponse(row), err
-}
-
-func (s *Server) ReplaceStageInstance(ctx context.Context, r api.ReplaceStageInstanceRequestObject) (api.ReplaceStageInstanceResponseObject, error) {
-	row, err := update(ctx, s, stages, r.ID, r.Body)
-	return api.ReplaceStageInstance200JSONResponse(row), err
-}
-
-func (s *Server) UpdateStageInstance(ctx context.Context, r api.UpdateStageInstanceRequestObject) (api.UpdateStageInstanceResponseObject, error) {
-	row, err := update(ctx, s, stages, r.ID, r.Body)
-	return api.UpdateStageInstance200JSONResponse(row), err
-}
-
-func (s *Server) DeleteStageInstance(ctx context.Context, r api.DeleteStageInstanceRequestObject) (api.DeleteStageInstanceResponseObject, error) {
-	return api.DeleteStageInstance204Response{}, remove(ctx, s, stages, r.ID)
+// completeJourney completes a journey that this transaction has locked, if its stages say so.
+func completeJourney(ctx context.Context, q *db.Queries, journey uuid.UUID) error {
+	rows, err := q.StageListOf(ctx, []uuid.UUID{journey})
+	if err != nil {
+		return err
+	}
+	stages := make([]rules.Stage, len(rows))
+	for i, row := range rows {
+		stages[i] = rules.Stage{Status: row.Status, IsOptional: row.IsOptional, CompletedAt: row.CompletedAt}
+	}
+	at, complete := rules.CompletedAt(stages)
+	if !complete {
+		return nil
+	}
+	return q.JourneyComplete(ctx, db.JourneyCompleteParams{Journeys: []uuid.UUID{journey}, CompletedAt: []time.Time{at}})
 }

@@ -9,54 +9,35 @@ import (
 	"github.com/px360/px360/gen/db"
 )
 
-var surveyTemplates = &resource[api.SurveyTemplate, db.SurveyTemplateListParams, db.SurveyTemplateInsertParams]{
-	collection: collection[api.SurveyTemplate, db.SurveyTemplateListParams]{
+type surveyTemplateRows = resource[api.SurveyTemplate, api.SurveyTemplateCreate, api.SurveyTemplateCreate, api.SurveyTemplateUpdate, db.SurveyTemplateInsertParams]
+
+func (s *Server) newSurveyTemplates(c *checks) api.SurveyTemplateResource {
+	rows := &surveyTemplateRows{
+		reader: reader[api.SurveyTemplate]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.SurveyTemplate, error) {
+			found, err := q.SurveyTemplateGet(ctx, db.SurveyTemplateGetParams(row))
+			return api.SurveyTemplate(found), err
+		}},
 		noun: "survey_template",
-		list: func(q *db.Queries, ctx context.Context, filter db.SurveyTemplateListParams) ([]api.SurveyTemplate, error) {
-			rows, err := q.SurveyTemplateList(ctx, filter)
-			return each(rows, err, func(row db.SurveyTemplateListRow) api.SurveyTemplate { return api.SurveyTemplate(row) })
+		lock: func(q *db.Queries, ctx context.Context, row rowID) (db.SurveyTemplateInsertParams, error) {
+			found, err := q.SurveyTemplateLock(ctx, db.SurveyTemplateLockParams(row))
+			return db.SurveyTemplateInsertParams(found), err
 		},
-		count: func(q *db.Queries, ctx context.Context, filter db.SurveyTemplateListParams) (int64, error) {
-			return q.SurveyTemplateCount(ctx, fill[db.SurveyTemplateCountParams](filter))
+		insert: (*db.Queries).SurveyTemplateInsert,
+		update: func(q *db.Queries, ctx context.Context, fields db.SurveyTemplateInsertParams) error {
+			return q.SurveyTemplateUpdate(ctx, db.SurveyTemplateUpdateParams(fields))
 		},
-	},
-	lock: func(q *db.Queries, ctx context.Context, id uuid.UUID, scope *uuid.UUID) (db.SurveyTemplateInsertParams, error) {
-		row, err := q.SurveyTemplateLock(ctx, db.SurveyTemplateLockParams{ID: id, Scope: scope})
-		return db.SurveyTemplateInsertParams(row), err
-	},
-	insert: (*db.Queries).SurveyTemplateInsert,
-	update: func(q *db.Queries, ctx context.Context, row db.SurveyTemplateInsertParams) error {
-		return q.SurveyTemplateUpdate(ctx, db.SurveyTemplateUpdateParams(row))
-	},
-	remove: (*db.Queries).SurveyTemplateDelete,
-	fresh:  db.SurveyTemplateInsertParams{IsActive: true},
-}
-
-func (s *Server) ListSurveyTemplates(ctx context.Context, r api.ListSurveyTemplatesRequestObject) (api.ListSurveyTemplatesResponseObject, error) {
-	page, err := listPage(ctx, s, &surveyTemplates.collection, r.Params)
-	return api.ListSurveyTemplates200JSONResponse(page), err
-}
-
-func (s *Server) CreateSurveyTemplate(ctx context.Context, r api.CreateSurveyTemplateRequestObject) (api.CreateSurveyTemplateResponseObject, error) {
-	row, err := create(ctx, s, surveyTemplates, r.Body)
-	return api.CreateSurveyTemplate201JSONResponse(row), err
-}
-
-func (s *Server) RetrieveSurveyTemplate(ctx context.Context, r api.RetrieveSurveyTemplateRequestObject) (api.RetrieveSurveyTemplateResponseObject, error) {
-	row, err := retrieve(ctx, s, &surveyTemplates.collection, r.ID)
-	return api.RetrieveSurveyTemplate200JSONResponse(row), err
-}
-
-func (s *Server) ReplaceSurveyTemplate(ctx context.Context, r api.ReplaceSurveyTemplateRequestObject) (api.ReplaceSurveyTemplateResponseObject, error) {
-	row, err := update(ctx, s, surveyTemplates, r.ID, r.Body)
-	return api.ReplaceSurveyTemplate200JSONResponse(row), err
-}
-
-func (s *Server) UpdateSurveyTemplate(ctx context.Context, r api.UpdateSurveyTemplateRequestObject) (api.UpdateSurveyTemplateResponseObject, error) {
-	row, err := update(ctx, s, surveyTemplates, r.ID, r.Body)
-	return api.UpdateSurveyTemplate200JSONResponse(row), err
-}
-
-func (s *Server) DeleteSurveyTemplate(ctx context.Context, r api.DeleteSurveyTemplateRequestObject) (api.DeleteSurveyTemplateResponseObject, error) {
-	return api.DeleteSurveyTemplate204Response{}, remove(ctx, s, surveyTemplates, r.ID)
+		remove:   (*db.Queries).SurveyTemplateDelete,
+		defaults: db.SurveyTemplateInsertParams{IsActive: true},
+		id:       func(fields *db.SurveyTemplateInsertParams) *uuid.UUID { return &fields.ID },
+		hospital: func(fields db.SurveyTemplateInsertParams) *uuid.UUID { return &fields.Hospital },
+	}
+	return struct {
+		list[api.ListSurveyTemplatesParams, api.SurveyTemplateList]
+		*surveyTemplateRows
+	}{
+		newList[api.ListSurveyTemplatesParams](s, c, (*db.Queries).SurveyTemplateList, (*db.Queries).SurveyTemplateCount,
+			func(row db.SurveyTemplateListRow) api.SurveyTemplate { return api.SurveyTemplate(row) },
+			func(p page[api.SurveyTemplate]) api.SurveyTemplateList { return api.SurveyTemplateList(p) }, "Self"),
+		rows.bind(c),
+	}
 }

@@ -10,81 +10,72 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/problem"
 )
 
 // errLogin is the same for a user who does not exist, is inactive, or gave another password.
-var errLogin = unauthorized(detail{Detail: "No active account found with the given credentials"})
+var errLogin = problem.Unauthorized(problem.Detail{Detail: "No active account found with the given credentials"})
 
-func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject) (api.CreateTokenResponseObject, error) {
+// errTokenUsed is what SimpleJWT says of a refresh token that rotation has used up.
+var errTokenUsed = problem.Unauthorized(problem.Detail{Detail: "Token is blacklisted", Code: codeNotValid})
+
+// CreateToken exchanges a username and a password for tokens.
+func (s *Server) CreateToken(ctx context.Context, body api.TokenRequest) (answer api.TokenPair, err error) {
 	var user db.UserForLoginRow
 	var rehash bool
-	ok, err := s.logins.attempt(ctx, r.Body.Username, func() (ok bool, err error) {
+	ok, err := s.logins.Attempt(ctx, body.Username, func() (ok bool, err error) {
 		err = s.db.Read(ctx, func(q *db.Queries) error {
-			user, err = q.UserForLogin(ctx, r.Body.Username)
+			user, err = q.UserForLogin(ctx, body.Username)
 			return err
 		})
 		if err != nil && !queries.NoRows(err) {
 			return false, err
 		}
 		// An unknown user's empty hash costs as much time as a real one.
-		ok, rehash, err = s.checkPassword(ctx, user.Password, r.Body.Password)
+		ok, rehash, err = s.checkPassword(ctx, user.Password, body.Password)
 		return ok && user.IsActive, err
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return answer, err
 	case !ok:
 		s.log.InfoContext(ctx, "login refused", "request_id", requestOf(ctx).id, "ip", requestOf(ctx).clientIP)
-		return nil, errLogin
+		return answer, errLogin
 	}
 	login := db.UserLoggedInParams{ID: user.ID, TokenVersion: user.TokenVersion}
 	if rehash {
-		hash, err := s.passwords.Hash(ctx, r.Body.Password)
+		hash, err := s.hashPassword(ctx, body.Password)
 		if err != nil {
-			return nil, err
+			return answer, err
 		}
 		login.Password = &hash
 	}
 	if err := s.db.Read(ctx, func(q *db.Queries) error { return q.UserLoggedIn(ctx, login) }); err != nil {
-		return nil, err
+		return answer, err
 	}
-	access, refresh, err := s.tokens.Issue(user.ID, int(user.TokenVersion))
-	return api.CreateToken200JSONResponse{Access: access, Refresh: refresh}, err
+	answer.Access, answer.Refresh, err = s.tokens.Issue(user.ID, int(user.TokenVersion))
+	return answer, err
 }
 
-// checkPassword compares a password with a stored hash. What is too long to be one, and a hash that
-// nobody can read, are no match.
-func (s *Server) checkPassword(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
-	ok, rehash, err = s.passwords.Check(ctx, stored, password)
-	switch err {
-	case auth.ErrMalformedHash:
-		s.log.WarnContext(ctx, "a stored password cannot be read", "request_id", requestOf(ctx).id)
-		return false, false, nil
-	case auth.ErrTooLong:
-		return false, false, nil
-	}
-	return ok, rehash, err
-}
-
-func (s *Server) RefreshToken(ctx context.Context, r api.RefreshTokenRequestObject) (api.RefreshTokenResponseObject, error) {
-	claims, err := s.current(ctx, r.Body.Refresh, auth.RefreshToken)
+// RefreshToken exchanges a refresh token for an access token and, where refresh tokens are rotated, for the next.
+func (s *Server) RefreshToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.AccessToken, err error) {
+	owner, claims, err := s.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
 	switch {
 	case err != nil:
-		return nil, err
+		return answer, err
 	case s.rotateRefresh:
-		return s.rotate(ctx, claims)
+		return s.rotate(ctx, owner, claims)
 	}
-	access, err := s.tokens.IssueAccess(claims.UserID, claims.Version)
-	return api.RefreshToken200JSONResponse{Access: access}, err
+	answer.Access, err = s.tokens.IssueAccess(claims.UserID, claims.Version)
+	return answer, err
 }
 
-// rotate uses a refresh token up and answers with the next. When one is used again, it and what followed from
-// it are in two hands, one of which stole it. Nobody can tell whose is whose, so all tokens of the user end
-// (RFC 9700, section 4.14.2).
-func (s *Server) rotate(ctx context.Context, claims auth.Claims) (api.RefreshTokenResponseObject, error) {
+// rotate uses a refresh token up and answers with the next. A second use means that the token was stolen, from one or
+// by the other. Nobody can tell which is which, so all tokens of the user are revoked (RFC 9700, section 4.14.2).
+func (s *Server) rotate(ctx context.Context, owner auth.Principal, claims auth.Claims) (answer api.AccessToken, err error) {
 	use := db.RefreshTokenUseParams{TokenID: claims.ID, UsedBy: newID(), ExpiresAt: claims.ExpiresAt}
 	var used uuid.UUID
-	err := again(ctx, func() error {
+	err = queries.RetryIdempotent(ctx, func() error {
 		return s.db.Read(ctx, func(q *db.Queries) (err error) {
 			used, err = q.RefreshTokenUse(ctx, use)
 			return err
@@ -92,25 +83,23 @@ func (s *Server) rotate(ctx context.Context, claims auth.Claims) (api.RefreshTok
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return answer, err
 	case used != use.UsedBy:
-		s.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", requestOf(ctx).caller(), "ip", requestOf(ctx).clientIP)
-		if err := s.endTokens(ctx, claims); err != nil {
-			return nil, err
+		s.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", owner.Username, "ip", requestOf(ctx).clientIP)
+		if err := s.endTokens(ctx, owner, claims); err != nil {
+			return answer, err
 		}
-		return nil, errTokenUsed
+		return answer, errTokenUsed
 	}
 	access, refresh, err := s.tokens.Issue(claims.UserID, claims.Version)
-	return api.RefreshToken200JSONResponse{Access: access, Refresh: &refresh}, err
+	return api.AccessToken{Access: access, Refresh: &refresh}, err
 }
 
-// errTokenUsed is what SimpleJWT says of a refresh token that rotation has used up.
-var errTokenUsed = unauthorized(detail{Detail: "Token is blacklisted", Code: codeNotValid})
-
-func (s *Server) VerifyToken(ctx context.Context, r api.VerifyTokenRequestObject) (api.VerifyTokenResponseObject, error) {
-	claims, err := s.current(ctx, r.Body.Token, auth.AnyToken)
+// VerifyToken tells whether a token is valid.
+func (s *Server) VerifyToken(ctx context.Context, body api.TokenVerifyRequest) (answer api.Empty, err error) {
+	_, claims, err := s.tokenOwner(ctx, body.Token, auth.AnyToken)
 	if err != nil || !s.rotateRefresh || claims.Type != auth.RefreshToken {
-		return api.VerifyToken200JSONResponse{}, err
+		return answer, err
 	}
 	var used bool
 	err = s.db.Read(ctx, func(q *db.Queries) (err error) {
@@ -120,58 +109,50 @@ func (s *Server) VerifyToken(ctx context.Context, r api.VerifyTokenRequestObject
 	if err == nil && used {
 		err = errTokenUsed
 	}
-	return api.VerifyToken200JSONResponse{}, err
+	return answer, err
 }
 
-func (s *Server) BlacklistToken(ctx context.Context, r api.BlacklistTokenRequestObject) (api.BlacklistTokenResponseObject, error) {
-	claims, err := s.current(ctx, r.Body.Refresh, auth.RefreshToken)
+// BlacklistToken logs out the user of a refresh token.
+func (s *Server) BlacklistToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.Empty, err error) {
+	owner, claims, err := s.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	return api.BlacklistToken200JSONResponse{}, s.endTokens(ctx, claims)
+	return answer, s.endTokens(ctx, owner, claims)
 }
 
-// errEnded keeps endTokens from writing an entry about nothing.
-var errEnded = errors.New("ended already")
+// errAlreadyEnded rolls endTokens back when it changed nothing, so that there is no audit entry.
+var errAlreadyEnded = errors.New("the tokens are revoked already")
 
-// endTokens ends the token, and every other that was issued to its user so far. When another request is doing
-// so at the same time, nothing is left to end.
-func (s *Server) endTokens(ctx context.Context, claims auth.Claims) error {
+// endTokens revokes the token and every other that was issued to its user so far. When another request does so at the
+// same time, nothing is left to revoke.
+func (s *Server) endTokens(ctx context.Context, owner auth.Principal, claims auth.Claims) error {
 	version := int32(claims.Version)
-	err := s.change(ctx, func(q *db.Queries, record *audit) error {
-		record.object("user", claims.UserID, requestOf(ctx).principal.Hospital, []string{"token_version"})
+	err := s.changeAs(ctx, owner, func(q *db.Queries) (auditEntry, error) {
 		ended, err := q.UserEndTokens(ctx, db.UserEndTokensParams{ID: claims.UserID, TokenVersion: &version})
 		if err == nil && ended == 0 {
-			err = errEnded
+			err = errAlreadyEnded
 		}
-		return err
+		return auditEntry{"user", claims.UserID, owner.Hospital, []string{"token_version"}}, err
 	})
-	if err == errEnded {
+	if errors.Is(err, errAlreadyEnded) {
 		return nil
 	}
 	return err
 }
 
-// current verifies a token from a body and asks whether its user still lets it count. That user is then who
-// makes the request.
-func (s *Server) current(ctx context.Context, token string, wanted auth.TokenType) (auth.Claims, error) {
+// tokenOwner verifies a token from a body and loads its user, in whose name the request then acts.
+func (s *Server) tokenOwner(ctx context.Context, token string, wanted auth.TokenType) (auth.Principal, auth.Claims, error) {
 	claims, err := s.tokens.Verify(token, wanted)
 	if err != nil {
-		return claims, unauthorized(detail{Detail: err.Error(), Code: codeNotValid})
+		return auth.Principal{}, claims, problem.Unauthorized(problem.Detail{Detail: err.Error(), Code: codeNotValid})
 	}
-	var user db.UserPrincipalRow
-	err = s.db.Read(ctx, func(q *db.Queries) error {
-		user, err = q.UserPrincipal(ctx, db.UserPrincipalParams{ID: claims.UserID})
-		return err
-	})
+	user, err := s.userPrincipal(ctx, db.UserPrincipalParams{ID: claims.UserID})
 	switch {
 	case queries.NoRows(err), err == nil && !user.IsActive:
-		return claims, unauthorized(detail{Detail: "No active account found for the given token."})
+		err = problem.Unauthorized(problem.Detail{Detail: "No active account found for the given token."})
 	case err == nil && int(user.TokenVersion) != claims.Version:
-		return claims, unauthorized(detail{Detail: auth.ErrTokenInvalid.Message, Code: codeNotValid})
+		err = problem.Unauthorized(problem.Detail{Detail: auth.ErrTokenInvalid.Message, Code: codeNotValid})
 	}
-	if err == nil {
-		requestOf(ctx).principal = principalOf(user)
-	}
-	return claims, err
+	return principalOf(user), claims, err
 }

@@ -32,9 +32,10 @@ var arrows = map[string][]string{
 	"schema":            {},
 	"schema/localpg":    {},
 	"queries":           {"gen/db"},
-	"server":            {"openapi", "gen/api", "queries", "gen/db", "schema", "server/auth"}, // schema: to be ready is to have the right one
+	"queries/rules":     {},
+	"server":            {"openapi", "gen/api", "queries", "queries/rules", "gen/db", "schema", "server/auth"}, // schema: to be ready is to have the right one
 	"server/auth":       {},
-	"worker":            {"queries", "gen/db"},
+	"worker":            {"queries", "queries/rules", "gen/db"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // the demo is part of the program
@@ -84,6 +85,20 @@ func roomOf(dir string) string {
 		dir = path.Dir(dir)
 	}
 	return "."
+}
+
+// The rules import nothing but UUIDs: no database, no HTTP.
+func TestRulesArePure(t *testing.T) {
+	t.Parallel()
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./queries/rules")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if got, want := strings.Fields(string(out)), []string{"github.com/google/uuid", module + "/queries/rules"}; !slices.Equal(got, want) {
+		t.Errorf("the rules depend on %v, want %v", got, want)
+	}
 }
 
 // A partner who imports the client gets neither the server's framework nor a database driver with it.

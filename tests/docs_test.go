@@ -29,7 +29,7 @@ import (
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/server/auth"
 
-	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 )
 
 func TestDocsSchemaIsWhatTheClientAccepts(t *testing.T) {
@@ -425,7 +425,7 @@ func (b *browser) done() {
 // TestDocsTellTheLimitsInForce: an operator's own limits stand in the documentation, not the defaults.
 func TestDocsTellTheLimitsInForce(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: perMinute(4321)}))
+	s := startServer(t, limited(limits.Limits{User: perMinute(4321)}))
 	schema := s.send("GET", "/api/schema/?format=json", "", nil)
 	if !strings.Contains(schema.body, "`user` (4321/m by user)") {
 		t.Error("the schema does not tell the limit by user that is set")

@@ -2,12 +2,19 @@ package tests
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 )
 
 // Making a plan takes longer than to read the row of an id by it. Which statements keep theirs is for
@@ -15,7 +22,7 @@ import (
 // make it plan at each call.
 func TestPlansAreKept(t *testing.T) {
 	t.Parallel()
-	c := startServer(t, limited(server.Limits{User: perHour(10_000), Events: perHour(10_000)})).clinic()
+	c := startServer(t, limited(limits.Limits{User: perHour(10_000), Events: perHour(10_000)})).clinic()
 	template := c.Template(nil)
 	visit := c.journey(template, "ENC-1")
 	configID, key := c.plainKey(c.px, "his")
@@ -57,4 +64,100 @@ func TestPlansAreKept(t *testing.T) {
 	if kept < 15 {
 		t.Errorf("only %d statements were used more than 8 times", kept)
 	}
+}
+
+// A search for what few patients have must not read all of them. The statements are those that the server
+// sends, and are explained with the arguments that it sends with them.
+func TestSearchOfManyPatientsUsesTheTrigramIndex(t *testing.T) {
+	t.Parallel()
+	ctx, s := context.Background(), startServer(t)
+	conn, err := pgx.Connect(ctx, s.dbURL) // without the server's limit on the time of a statement
+	must(t, err)
+	defer conn.Close(ctx)
+	index := value[string](s, "SELECT pg_get_indexdef('patients_search_idx'::regclass)")
+	for _, sql := range []string{
+		"DROP INDEX patients_search_idx", // it is faster made at once
+		`INSERT INTO patients (id, mrn, first_name, last_name)
+		SELECT gen_random_uuid(), 'MRN-' || i, (ARRAY['Ahmad', 'Sara', 'Omar', 'Layla', 'Yusuf', 'Huda'])[1 + i % 6], 'Family-' || i % 997
+		FROM generate_series(1, 100000) i`,
+		"UPDATE patients SET first_name = 'Quetzalcoatl' WHERE mrn = 'MRN-4711'",
+		index,
+		"ANALYZE patients",
+	} {
+		_, err = conn.Exec(ctx, sql)
+		must(t, err)
+	}
+	t.Cleanup(func() { s.exec("TRUNCATE patients CASCADE") }) // which is faster than to delete them
+	statements := &statementRecorder{}
+	handler, token := statements.server(s), s.token(adminName, adminPassword)
+	for _, query := range []string{"?search=quetzalcoatl", "?search=mrn,quetzalcoatl", "?search=QUETZALCOATL&ordering=-mrn"} {
+		statements.take() // forget what came before
+		request := httptest.NewRequest("GET", organizations+"patients/"+query, nil)
+		request.Header.Set("Authorization", "Bearer "+token)
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code != 200 || !strings.HasPrefix(response.Body.String(), `{"count":1,`) {
+			t.Fatalf("%s: %d %s", query, response.Code, response.Body)
+		}
+		explained := 0
+		for _, statement := range statements.take() {
+			if !strings.Contains(statement.SQL, "FROM patients") {
+				continue
+			}
+			rows, err := conn.Query(ctx, "EXPLAIN "+statement.SQL, statement.Args...)
+			must(t, err)
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			must(t, err)
+			if plan := strings.Join(lines, "\n"); !strings.Contains(plan, "patients_search_idx") || strings.Contains(plan, "Seq Scan on patients") {
+				t.Errorf("%s: %s\n%s", query, statement.SQL, plan)
+			}
+			explained++
+		}
+		if explained != 2 {
+			t.Errorf("%s: %d statements about patients, want the list and its count", query, explained)
+		}
+	}
+}
+
+// A statementRecorder keeps the statements that a pool sends, with their arguments.
+type statementRecorder struct {
+	mu   sync.Mutex
+	sent []pgx.TraceQueryStartData
+}
+
+func (r *statementRecorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = append(r.sent, data)
+	return ctx
+}
+
+// take returns what was kept so far, and begins anew.
+func (r *statementRecorder) take() []pgx.TraceQueryStartData {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sent := r.sent
+	r.sent = nil
+	return sent
+}
+
+func (r *statementRecorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// server is another server on the database of a system, whose statements are kept.
+func (r *statementRecorder) server(s *system) http.Handler {
+	s.t.Helper()
+	ctx := context.Background()
+	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
+	must(s.t, err)
+	config := database.Pool.Config()
+	config.ConnConfig.Tracer = r
+	database.Close()
+	database.Pool, err = pgxpool.NewWithConfig(ctx, config)
+	must(s.t, err)
+	s.t.Cleanup(database.Close)
+	o := server.DefaultOptions()
+	o.PublicURL, o.SecretKey, o.RateLimits = s.url, signingKey, limits.ModeOff
+	srv, err := server.New(database, o)
+	must(s.t, err)
+	return srv
 }

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/px360/px360/gen/db"
-	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 )
 
 func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{Events: perHour(3)})
+	limits := limited(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
@@ -70,7 +70,7 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 
 func TestASenderHasTenTimesASourcesLimit(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{Events: perHour(2)})
+	limits := limited(limits.Limits{Events: perHour(2)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
@@ -111,7 +111,7 @@ func TestASenderHasTenTimesASourcesLimit(t *testing.T) {
 // That a call was refused for what it costs says nothing of cheaper ones.
 func TestADearCallDoesNotShutOutCheapOnes(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{Events: perHour(2)}))
+	s := startServer(t, limited(limits.Limits{Events: perHour(2)}))
 	token := s.token(adminName, adminPassword)
 	var wide []string
 	for i := range 21 {
@@ -126,7 +126,7 @@ func TestADearCallDoesNotShutOutCheapOnes(t *testing.T) {
 // A large body is read when its sender is known to be welcome, and counts all the same.
 func TestLargeBodiesAreLimited(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{Events: perHour(3)})
+	limits := limited(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
@@ -154,7 +154,7 @@ func TestLargeBodiesAreLimited(t *testing.T) {
 // take from one limit what another refuses.
 func TestParallelBulksTakeAllOrNothing(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{Events: perHour(40)})
+	limits := limited(limits.Limits{Events: perHour(40)})
 	s := startServer(t, limits)
 	servers := []*system{s, s.another(limits)}
 	token := s.token(adminName, adminPassword)
@@ -203,7 +203,7 @@ func TestParallelBulksTakeAllOrNothing(t *testing.T) {
 // A flood of refused calls must not take from the database what the others need.
 func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: perHour(9), Auth: perHour(3), Events: perHour(3)}))
+	s := startServer(t, limited(limits.Limits{User: perHour(9), Auth: perHour(3), Events: perHour(3)}))
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin)) // logs in: the third time here
 	_, key := s.plainKey(admin, "lab")
@@ -249,7 +249,7 @@ func (s *system) quietPool() int64 {
 // only refuses.
 func TestARefusedSenderIsNotTrustedLonger(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{Events: perHour(1)}))
+	s := startServer(t, limited(limits.Limits{Events: perHour(1)}))
 	admin := s.token(adminName, adminPassword)
 	id, token := s.plainUser(admin, s.plainHospital(admin))
 	config, key := s.plainKey(admin, "lab")
@@ -271,7 +271,7 @@ func TestARefusedSenderIsNotTrustedLonger(t *testing.T) {
 	}{{oneEventPath, sourceEvent("pharmacy")}, {manyEventsPath, sourceBulk("pharmacy")}, {oneEventPath, "not JSON"}} {
 		s.gives(http.StatusUnauthorized, 1, "POST", call.path, token, call.body)
 		s.gives(http.StatusTooManyRequests, 1, "POST", call.path, "", call.body, "X-API-Key", key)
-		s.another(limited(server.Limits{Events: perHour(1)})).gives(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
+		s.another(limited(limits.Limits{Events: perHour(1)})).gives(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
 	}
 	if stored := s.eventRows(); stored != 3 {
 		t.Errorf("%d events stored, want 3", stored)
@@ -340,7 +340,7 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 // A clock that was wrong for a while must not keep anybody out once it is right.
 func TestAClockSetBackKeepsNobodyOut(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perHour(2)})
+	limits := limited(limits.Limits{User: perHour(2)})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
 	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)

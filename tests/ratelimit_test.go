@@ -18,8 +18,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/tests/dbtest"
 )
 
@@ -31,21 +33,21 @@ const (
 )
 
 // plenty is a limit that no test reaches.
-var plenty = server.Limit{Calls: 100_000, Window: time.Hour}
+var plenty = limits.Limit{Calls: 100_000, Window: time.Hour}
 
-func perMinute(calls int64) server.Limit { return server.Limit{Calls: calls, Window: time.Minute} }
-func perHour(calls int64) server.Limit   { return server.Limit{Calls: calls, Window: time.Hour} }
+func perMinute(calls int64) limits.Limit { return limits.Limit{Calls: calls, Window: time.Minute} }
+func perHour(calls int64) limits.Limit   { return limits.Limit{Calls: calls, Window: time.Hour} }
 
 // limited enforces the limits that are given, and plenty of the others.
-func limited(limits server.Limits) func(*server.Options) {
+func limited(given limits.Limits) func(*server.Options) {
 	return func(o *server.Options) {
-		limits := limits // servers that start at the same time each have theirs
-		for _, l := range []*server.Limit{&limits.Events, &limits.Auth, &limits.User} {
-			if *l == (server.Limit{}) {
+		set := given // servers that start at the same time each have theirs
+		for _, l := range []*limits.Limit{&set.Events, &set.Auth, &set.User} {
+			if *l == (limits.Limit{}) {
 				*l = plenty
 			}
 		}
-		o.RateLimits, o.Limits = "enforce", limits
+		o.RateLimits, o.Limits = limits.ModeEnforce, set
 	}
 }
 
@@ -183,7 +185,7 @@ func (s *system) plainKey(admin, source string) (string, string) {
 
 func TestThe101stCallOfAMinuteIsRefused(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: perMinute(100)}))
+	s := startServer(t, limited(limits.Limits{User: perMinute(100)}))
 	token := s.token(adminName, adminPassword)
 	for left := int64(99); left >= 0; left-- {
 		a := s.gives(http.StatusOK, 1, "GET", ownPath, token, nil)
@@ -204,7 +206,7 @@ func TestThe101stCallOfAMinuteIsRefused(t *testing.T) {
 
 func TestTheWindowSlides(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perHour(5)})
+	limits := limited(limits.Limits{User: perHour(5)})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
 	s.gives(http.StatusOK, 3, "GET", ownPath, token, nil)
@@ -232,7 +234,7 @@ func TestTheWindowSlides(t *testing.T) {
 
 func TestItWorksAgainInTheSameProcess(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: server.Limit{Calls: 1, Window: time.Second}}))
+	s := startServer(t, limited(limits.Limits{User: limits.Limit{Calls: 1, Window: time.Second}}))
 	token := s.token(adminName, adminPassword)
 	refused := func() bool { return s.send("GET", ownPath, token, nil).status == http.StatusTooManyRequests }
 	dbtest.Eventually(t, "a call is refused", refused)
@@ -241,7 +243,7 @@ func TestItWorksAgainInTheSameProcess(t *testing.T) {
 
 func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perHour(100), Events: perHour(70)})
+	limits := limited(limits.Limits{User: perHour(100), Events: perHour(70)})
 	s := startServer(t, limits)
 	servers := []*system{s, s.another(limits)}
 	token := s.token(adminName, adminPassword)
@@ -278,7 +280,7 @@ func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 
 func TestEveryUserHasALimitOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: perHour(4)}))
+	s := startServer(t, limited(limits.Limits{User: perHour(4)}))
 	admin := s.token(adminName, adminPassword)
 	hospital := s.plainHospital(admin)
 	_, one := s.plainUser(admin, hospital)
@@ -290,7 +292,7 @@ func TestEveryUserHasALimitOfTheirOwn(t *testing.T) {
 
 func TestRateLimitInTheOrderOfChecks(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perHour(5)})
+	limits := limited(limits.Limits{User: perHour(5)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
@@ -329,7 +331,7 @@ func TestRateLimitInTheOrderOfChecks(t *testing.T) {
 func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 	t.Parallel()
 	proxied := func(o *server.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-	limits := limited(server.Limits{Auth: perMinute(10)})
+	limits := limited(limits.Limits{Auth: perMinute(10)})
 	s := startServer(t, limits, proxied)
 	admin := s.token(adminName, adminPassword)
 	call := func(s *system, path string, from ...string) answer {
@@ -380,7 +382,7 @@ func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 func TestReportedLimitsRefuseNothing(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	s := startServer(t, limited(server.Limits{User: perHour(3), Events: perHour(2)}), func(o *server.Options) {
+	s := startServer(t, limited(limits.Limits{User: perHour(3), Events: perHour(2)}), func(o *server.Options) {
 		o.RateLimits, o.Registerer = "report", registry
 	})
 	token := s.token(adminName, adminPassword)
@@ -409,7 +411,7 @@ func TestReportedLimitsRefuseNothing(t *testing.T) {
 
 func TestLimitsThatAreOff(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(server.Limits{User: perHour(1), Auth: perHour(1), Events: perHour(1)}), func(o *server.Options) { o.RateLimits = "off" })
+	s := startServer(t, limited(limits.Limits{User: perHour(1), Auth: perHour(1), Events: perHour(1)}), func(o *server.Options) { o.RateLimits = "off" })
 	token := s.token(adminName, adminPassword)
 	for _, a := range []answer{s.gives(http.StatusOK, 3, "GET", ownPath, token, nil), s.gives(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))} {
 		if a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
@@ -418,9 +420,9 @@ func TestLimitsThatAreOff(t *testing.T) {
 	}
 }
 
-func TestIdleKeysAreForgotten(t *testing.T) {
+func TestIdleKeysAreDeleted(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{})
+	limits := limited(limits.Limits{})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
 	s.gives(http.StatusOK, 200, "GET", ownPath, token, nil)
@@ -440,15 +442,16 @@ func TestIdleKeysAreForgotten(t *testing.T) {
 	if got := rows("rate_limit_blocks"); !slices.Contains(got, "user") {
 		t.Fatalf("200 calls have no blocks: %v", got)
 	}
-	s.another(limits) // each process cleans up when it starts
-	dbtest.Eventually(t, "idle keys are removed, with their blocks", func() bool {
-		return slices.Equal(rows("rate_limits"), []string{"events", "sender"}) && len(rows("rate_limit_blocks")) == 0
-	})
+	_, err := db.New(s.db).RateLimitExpire(context.Background(), 100) // as workers do
+	must(t, err)
+	if !slices.Equal(rows("rate_limits"), []string{"events", "sender"}) || len(rows("rate_limit_blocks")) != 0 {
+		t.Errorf("%v with blocks %v are left", rows("rate_limits"), rows("rate_limit_blocks"))
+	}
 }
 
 func TestEmptiedTablesAreFreshWindows(t *testing.T) {
 	t.Parallel()
-	limits := limited(server.Limits{User: perHour(150)})
+	limits := limited(limits.Limits{User: perHour(150)})
 	for _, emptied := range []string{"rate_limits", "rate_limit_blocks", "rate_limits, rate_limit_blocks"} {
 		t.Run(emptied, func(t *testing.T) {
 			t.Parallel()

@@ -43,8 +43,8 @@ var (
 
 const (
 	countedPending = 10001
-	// scrapePatience keeps a scrape from waiting for a database in trouble: the two gauges are missing then.
-	scrapePatience = time.Second
+	// scrapeTimeout keeps a scrape from waiting for a database in trouble: the two gauges are missing then.
+	scrapeTimeout = time.Second
 )
 
 func (q queue) Describe(descriptions chan<- *prometheus.Desc) {
@@ -53,7 +53,7 @@ func (q queue) Describe(descriptions chan<- *prometheus.Desc) {
 }
 
 func (q queue) Collect(values chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var state db.EventQueueStateRow
 	err := q.database.Read(ctx, func(db *db.Queries) (err error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/tests/hospitalday"
 )
 
@@ -189,7 +190,7 @@ func (f *fixture) compare() {
 		if (g.message == "") != (g.reason == "") || g.attempts < 1 || g.tries != 0 || g.processedAt.Before(events[i].ReceivedAt) {
 			f.Errorf("event %d: message %q, %d attempts, %d tries, processed at %v", i, g.message, g.attempts, g.tries, g.processedAt)
 		}
-		if survey := stages.surveys[g.stage].id; g.status == statusProcessed && (g.survey != survey || stages.completedBy[g.stage] != ids[i]) {
+		if survey := stages.surveys[g.stage].id; g.status == rules.EventProcessed && (g.survey != survey || stages.completedBy[g.stage] != ids[i]) {
 			f.Errorf("event %d names survey %v, its stage has %v and was completed by %v", i, g.survey, survey, stages.completedBy[g.stage])
 		}
 	}

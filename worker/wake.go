@@ -7,21 +7,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/px360/px360/queries"
 )
 
-// probeInterval is how long a silent connection is believed to be alive.
-const probeInterval = 30 * time.Second
+// keepaliveInterval is how long a connection may be silent before it is pinged.
+const keepaliveInterval = 30 * time.Second
 
-// listen wakes a poller whenever somebody announces events, on a connection of its own.
+// listen wakes a poller at each NOTIFY px360_events, on a connection of its own.
 func (w *Worker) listen(ctx context.Context) {
-	var failures backoff
+	backoff := queries.Backoff()
 	for {
-		err := w.listenOnce(ctx, failures.reset)
+		err := w.listenOnce(ctx, backoff.Reset)
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.WarnContext(ctx, "not woken by new events for the moment, only polling", "error", err)
-		if !failures.wait(ctx) {
+		w.log.WarnContext(ctx, "not notified of new events for the moment, only polling", "error", err)
+		if !sleep(ctx, backoff.NextBackOff()) {
 			return
 		}
 	}
@@ -29,7 +31,7 @@ func (w *Worker) listen(ctx context.Context) {
 
 func (w *Worker) listenOnce(ctx context.Context, connected func()) error {
 	config := w.database.Pool.Config().ConnConfig
-	connecting, cancel := context.WithTimeout(ctx, probeInterval)
+	connecting, cancel := context.WithTimeout(ctx, keepaliveInterval)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(connecting, config)
 	if err != nil {
@@ -44,9 +46,9 @@ func (w *Worker) listenOnce(ctx context.Context, connected func()) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	connected()
-	w.signal() // for what was announced before
+	w.signal() // for notifications missed before
 	for {
-		waiting, cancel := context.WithTimeout(ctx, probeInterval)
+		waiting, cancel := context.WithTimeout(ctx, keepaliveInterval)
 		_, err := conn.WaitForNotification(waiting)
 		cancel()
 		switch {
@@ -55,7 +57,7 @@ func (w *Worker) listenOnce(ctx context.Context, connected func()) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case pgconn.Timeout(err):
-			if err := probe(ctx, conn); err != nil {
+			if err := ping(ctx, conn); err != nil {
 				return err
 			}
 		default:
@@ -64,8 +66,8 @@ func (w *Worker) listenOnce(ctx context.Context, connected func()) error {
 	}
 }
 
-// probe finds out whether there is still anybody at the other end.
-func probe(ctx context.Context, conn *pgx.Conn) error {
+// ping finds out whether the connection is still alive.
+func ping(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	return conn.Ping(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/tests/dbtest"
 	"github.com/px360/px360/tests/hospitalday"
 )
@@ -53,12 +54,12 @@ func TestJourneyMadeDuringDecision(t *testing.T) {
 	second := f.send("H", eventOf("E1", "B"))[0]
 	w := f.worker(func(o *Options) { o.Concurrency = 1 })
 	deciding, decided := make(chan struct{}), make(chan struct{})
-	w.decide = func(known *facts, e *event) outcome {
-		if e.ID == first && len(known.journeys) == 0 {
+	w.decide = func(facts *rules.Facts, e *event) rules.Outcome {
+		if e.ID == first && len(facts.Journeys) == 0 {
 			close(deciding)
 			<-decided
 		}
-		return known.decide(e)
+		return decide(facts, e)
 	}
 	f.run(w)
 	<-deciding
@@ -197,13 +198,13 @@ func TestStop(t *testing.T) {
 	f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
 	w := f.worker(func(o *Options) { o.Concurrency, o.Batch = 1, 8 })
 	deciding, told := make(chan struct{}, 1), make(chan struct{})
-	w.decide = func(known *facts, e *event) outcome {
+	w.decide = func(facts *rules.Facts, e *event) rules.Outcome {
 		select {
 		case deciding <- struct{}{}:
 			<-told
 		default:
 		}
-		return known.decide(e)
+		return decide(facts, e)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)

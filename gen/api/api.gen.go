@@ -4,7 +4,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -6597,5279 +6596,1380 @@ type UnexpectedJSONResponse Error
 
 type UnsupportedMediaTypeJSONResponse Error
 
-type ListAuditEntriesRequestObject struct {
-	Params ListAuditEntriesParams
-}
-
-type ListAuditEntriesResponseObject interface {
-	VisitListAuditEntriesResponse(w http.ResponseWriter) error
-}
-
-type ListAuditEntries200JSONResponse AuditEntryList
-
-func (response ListAuditEntries200JSONResponse) VisitListAuditEntriesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListRolesRequestObject struct {
-	Params ListRolesParams
-}
-
-type ListRolesResponseObject interface {
-	VisitListRolesResponse(w http.ResponseWriter) error
-}
-
-type ListRoles200JSONResponse RoleList
-
-func (response ListRoles200JSONResponse) VisitListRolesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RetrieveRoleRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveRoleResponseObject interface {
-	VisitRetrieveRoleResponse(w http.ResponseWriter) error
-}
-
-type RetrieveRole200JSONResponse Role
-
-func (response RetrieveRole200JSONResponse) VisitRetrieveRoleResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateTokenRequestObject struct {
-	Body *CreateTokenJSONRequestBody
-}
-
-type CreateTokenResponseObject interface {
-	VisitCreateTokenResponse(w http.ResponseWriter) error
-}
-
-type CreateToken200JSONResponse TokenPair
-
-func (response CreateToken200JSONResponse) VisitCreateTokenResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type BlacklistTokenRequestObject struct {
-	Body *BlacklistTokenJSONRequestBody
-}
-
-type BlacklistTokenResponseObject interface {
-	VisitBlacklistTokenResponse(w http.ResponseWriter) error
-}
-
-type BlacklistToken200JSONResponse Empty
-
-func (response BlacklistToken200JSONResponse) VisitBlacklistTokenResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RefreshTokenRequestObject struct {
-	Body *RefreshTokenJSONRequestBody
-}
-
-type RefreshTokenResponseObject interface {
-	VisitRefreshTokenResponse(w http.ResponseWriter) error
-}
-
-type RefreshToken200JSONResponse AccessToken
-
-func (response RefreshToken200JSONResponse) VisitRefreshTokenResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type VerifyTokenRequestObject struct {
-	Body *VerifyTokenJSONRequestBody
-}
-
-type VerifyTokenResponseObject interface {
-	VisitVerifyTokenResponse(w http.ResponseWriter) error
-}
-
-type VerifyToken200JSONResponse Empty
-
-func (response VerifyToken200JSONResponse) VisitVerifyTokenResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListUsersRequestObject struct {
-	Params ListUsersParams
-}
-
-type ListUsersResponseObject interface {
-	VisitListUsersResponse(w http.ResponseWriter) error
-}
-
-type ListUsers200JSONResponse UserList
-
-func (response ListUsers200JSONResponse) VisitListUsersResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateUserRequestObject struct {
-	Body *CreateUserJSONRequestBody
-}
-
-type CreateUserResponseObject interface {
-	VisitCreateUserResponse(w http.ResponseWriter) error
-}
-
-type CreateUser201JSONResponse User
-
-func (response CreateUser201JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ChangePasswordRequestObject struct {
-	Body *ChangePasswordJSONRequestBody
-}
-
-type ChangePasswordResponseObject interface {
-	VisitChangePasswordResponse(w http.ResponseWriter) error
-}
-
-type ChangePassword200JSONResponse Message
-
-func (response ChangePassword200JSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RetrieveMeRequestObject struct {
-}
-
-type RetrieveMeResponseObject interface {
-	VisitRetrieveMeResponse(w http.ResponseWriter) error
-}
-
-type RetrieveMe200JSONResponse User
-
-func (response RetrieveMe200JSONResponse) VisitRetrieveMeResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateProfileRequestObject struct {
-	Body *UpdateProfileJSONRequestBody
-}
-
-type UpdateProfileResponseObject interface {
-	VisitUpdateProfileResponse(w http.ResponseWriter) error
-}
-
-type UpdateProfile200JSONResponse User
-
-func (response UpdateProfile200JSONResponse) VisitUpdateProfileResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceProfileRequestObject struct {
-	Body *ReplaceProfileJSONRequestBody
-}
-
-type ReplaceProfileResponseObject interface {
-	VisitReplaceProfileResponse(w http.ResponseWriter) error
-}
-
-type ReplaceProfile200JSONResponse User
-
-func (response ReplaceProfile200JSONResponse) VisitReplaceProfileResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteUserRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteUserResponseObject interface {
-	VisitDeleteUserResponse(w http.ResponseWriter) error
-}
-
-type DeleteUser204Response struct {
-}
-
-func (response DeleteUser204Response) VisitDeleteUserResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveUserRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveUserResponseObject interface {
-	VisitRetrieveUserResponse(w http.ResponseWriter) error
-}
-
-type RetrieveUser200JSONResponse User
-
-func (response RetrieveUser200JSONResponse) VisitRetrieveUserResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateUserRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateUserJSONRequestBody
-}
-
-type UpdateUserResponseObject interface {
-	VisitUpdateUserResponse(w http.ResponseWriter) error
-}
-
-type UpdateUser200JSONResponse User
-
-func (response UpdateUser200JSONResponse) VisitUpdateUserResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceUserRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceUserJSONRequestBody
-}
-
-type ReplaceUserResponseObject interface {
-	VisitReplaceUserResponse(w http.ResponseWriter) error
-}
-
-type ReplaceUser200JSONResponse User
-
-func (response ReplaceUser200JSONResponse) VisitReplaceUserResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type AssignRoleRequestObject struct {
-	ID   ID `json:"id"`
-	Body *AssignRoleJSONRequestBody
-}
-
-type AssignRoleResponseObject interface {
-	VisitAssignRoleResponse(w http.ResponseWriter) error
-}
-
-type AssignRole200JSONResponse User
-
-func (response AssignRole200JSONResponse) VisitAssignRoleResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RemoveRoleRequestObject struct {
-	ID   ID `json:"id"`
-	Body *RemoveRoleJSONRequestBody
-}
-
-type RemoveRoleResponseObject interface {
-	VisitRemoveRoleResponse(w http.ResponseWriter) error
-}
-
-type RemoveRole200JSONResponse User
-
-func (response RemoveRole200JSONResponse) VisitRemoveRoleResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListIntegrationConfigsRequestObject struct {
-	Params ListIntegrationConfigsParams
-}
-
-type ListIntegrationConfigsResponseObject interface {
-	VisitListIntegrationConfigsResponse(w http.ResponseWriter) error
-}
-
-type ListIntegrationConfigs200JSONResponse IntegrationConfigList
-
-func (response ListIntegrationConfigs200JSONResponse) VisitListIntegrationConfigsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateIntegrationConfigRequestObject struct {
-	Body *CreateIntegrationConfigJSONRequestBody
-}
-
-type CreateIntegrationConfigResponseObject interface {
-	VisitCreateIntegrationConfigResponse(w http.ResponseWriter) error
-}
-
-type CreateIntegrationConfig201JSONResponse IntegrationConfigCreated
-
-func (response CreateIntegrationConfig201JSONResponse) VisitCreateIntegrationConfigResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteIntegrationConfigRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteIntegrationConfigResponseObject interface {
-	VisitDeleteIntegrationConfigResponse(w http.ResponseWriter) error
-}
-
-type DeleteIntegrationConfig204Response struct {
-}
-
-func (response DeleteIntegrationConfig204Response) VisitDeleteIntegrationConfigResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveIntegrationConfigRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveIntegrationConfigResponseObject interface {
-	VisitRetrieveIntegrationConfigResponse(w http.ResponseWriter) error
-}
-
-type RetrieveIntegrationConfig200JSONResponse IntegrationConfig
-
-func (response RetrieveIntegrationConfig200JSONResponse) VisitRetrieveIntegrationConfigResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateIntegrationConfigRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateIntegrationConfigJSONRequestBody
-}
-
-type UpdateIntegrationConfigResponseObject interface {
-	VisitUpdateIntegrationConfigResponse(w http.ResponseWriter) error
-}
-
-type UpdateIntegrationConfig200JSONResponse IntegrationConfig
-
-func (response UpdateIntegrationConfig200JSONResponse) VisitUpdateIntegrationConfigResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceIntegrationConfigRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceIntegrationConfigJSONRequestBody
-}
-
-type ReplaceIntegrationConfigResponseObject interface {
-	VisitReplaceIntegrationConfigResponse(w http.ResponseWriter) error
-}
-
-type ReplaceIntegrationConfig200JSONResponse IntegrationConfig
-
-func (response ReplaceIntegrationConfig200JSONResponse) VisitReplaceIntegrationConfigResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RotateIntegrationConfigKeyRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RotateIntegrationConfigKeyResponseObject interface {
-	VisitRotateIntegrationConfigKeyResponse(w http.ResponseWriter) error
-}
-
-type RotateIntegrationConfigKey200JSONResponse RotatedKey
-
-func (response RotateIntegrationConfigKey200JSONResponse) VisitRotateIntegrationConfigKeyResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListEventsRequestObject struct {
-	Params ListEventsParams
-}
-
-type ListEventsResponseObject interface {
-	VisitListEventsResponse(w http.ResponseWriter) error
-}
-
-type ListEvents200JSONResponse EventList
-
-func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateEventRequestObject struct {
-	Params CreateEventParams
-	Body   *CreateEventJSONRequestBody
-}
-
-type CreateEventResponseObject interface {
-	VisitCreateEventResponse(w http.ResponseWriter) error
-}
-
-type CreateEvent200JSONResponse EventReceipt
-
-func (response CreateEvent200JSONResponse) VisitCreateEventResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateEvent201JSONResponse EventReceipt
-
-func (response CreateEvent201JSONResponse) VisitCreateEventResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type BulkCreateEventsRequestObject struct {
-	Params BulkCreateEventsParams
-	Body   *BulkCreateEventsJSONRequestBody
-}
-
-type BulkCreateEventsResponseObject interface {
-	VisitBulkCreateEventsResponse(w http.ResponseWriter) error
-}
-
-type BulkCreateEvents200JSONResponse EventBulkResult
-
-func (response BulkCreateEvents200JSONResponse) VisitBulkCreateEventsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type BulkCreateEvents201JSONResponse EventBulkResult
-
-func (response BulkCreateEvents201JSONResponse) VisitBulkCreateEventsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RetrieveEventRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveEventResponseObject interface {
-	VisitRetrieveEventResponse(w http.ResponseWriter) error
-}
-
-type RetrieveEvent200JSONResponse Event
-
-func (response RetrieveEvent200JSONResponse) VisitRetrieveEventResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReprocessEventRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type ReprocessEventResponseObject interface {
-	VisitReprocessEventResponse(w http.ResponseWriter) error
-}
-
-type ReprocessEvent200JSONResponse Event
-
-func (response ReprocessEvent200JSONResponse) VisitReprocessEventResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListJourneyInstancesRequestObject struct {
-	Params ListJourneyInstancesParams
-}
-
-type ListJourneyInstancesResponseObject interface {
-	VisitListJourneyInstancesResponse(w http.ResponseWriter) error
-}
-
-type ListJourneyInstances200JSONResponse JourneyInstanceList
-
-func (response ListJourneyInstances200JSONResponse) VisitListJourneyInstancesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateJourneyInstanceRequestObject struct {
-	Body *CreateJourneyInstanceJSONRequestBody
-}
-
-type CreateJourneyInstanceResponseObject interface {
-	VisitCreateJourneyInstanceResponse(w http.ResponseWriter) error
-}
-
-type CreateJourneyInstance201JSONResponse JourneyInstanceDetail
-
-func (response CreateJourneyInstance201JSONResponse) VisitCreateJourneyInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteJourneyInstanceRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteJourneyInstanceResponseObject interface {
-	VisitDeleteJourneyInstanceResponse(w http.ResponseWriter) error
-}
-
-type DeleteJourneyInstance204Response struct {
-}
-
-func (response DeleteJourneyInstance204Response) VisitDeleteJourneyInstanceResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveJourneyInstanceRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveJourneyInstanceResponseObject interface {
-	VisitRetrieveJourneyInstanceResponse(w http.ResponseWriter) error
-}
-
-type RetrieveJourneyInstance200JSONResponse JourneyInstanceDetail
-
-func (response RetrieveJourneyInstance200JSONResponse) VisitRetrieveJourneyInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateJourneyInstanceRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateJourneyInstanceJSONRequestBody
-}
-
-type UpdateJourneyInstanceResponseObject interface {
-	VisitUpdateJourneyInstanceResponse(w http.ResponseWriter) error
-}
-
-type UpdateJourneyInstance200JSONResponse JourneyInstanceDetail
-
-func (response UpdateJourneyInstance200JSONResponse) VisitUpdateJourneyInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceJourneyInstanceRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceJourneyInstanceJSONRequestBody
-}
-
-type ReplaceJourneyInstanceResponseObject interface {
-	VisitReplaceJourneyInstanceResponse(w http.ResponseWriter) error
-}
-
-type ReplaceJourneyInstance200JSONResponse JourneyInstanceDetail
-
-func (response ReplaceJourneyInstance200JSONResponse) VisitReplaceJourneyInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RetrieveJourneyProgressRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveJourneyProgressResponseObject interface {
-	VisitRetrieveJourneyProgressResponse(w http.ResponseWriter) error
-}
-
-type RetrieveJourneyProgress200JSONResponse JourneyProgress
-
-func (response RetrieveJourneyProgress200JSONResponse) VisitRetrieveJourneyProgressResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListStageInstancesRequestObject struct {
-	Params ListStageInstancesParams
-}
-
-type ListStageInstancesResponseObject interface {
-	VisitListStageInstancesResponse(w http.ResponseWriter) error
-}
-
-type ListStageInstances200JSONResponse StageInstanceList
-
-func (response ListStageInstances200JSONResponse) VisitListStageInstancesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateStageInstanceRequestObject struct {
-	Body *CreateStageInstanceJSONRequestBody
-}
-
-type CreateStageInstanceResponseObject interface {
-	VisitCreateStageInstanceResponse(w http.ResponseWriter) error
-}
-
-type CreateStageInstance201JSONResponse StageInstance
-
-func (response CreateStageInstance201JSONResponse) VisitCreateStageInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteStageInstanceRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteStageInstanceResponseObject interface {
-	VisitDeleteStageInstanceResponse(w http.ResponseWriter) error
-}
-
-type DeleteStageInstance204Response struct {
-}
-
-func (response DeleteStageInstance204Response) VisitDeleteStageInstanceResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveStageInstanceRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveStageInstanceResponseObject interface {
-	VisitRetrieveStageInstanceResponse(w http.ResponseWriter) error
-}
-
-type RetrieveStageInstance200JSONResponse StageInstance
-
-func (response RetrieveStageInstance200JSONResponse) VisitRetrieveStageInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateStageInstanceRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateStageInstanceJSONRequestBody
-}
-
-type UpdateStageInstanceResponseObject interface {
-	VisitUpdateStageInstanceResponse(w http.ResponseWriter) error
-}
-
-type UpdateStageInstance200JSONResponse StageInstance
-
-func (response UpdateStageInstance200JSONResponse) VisitUpdateStageInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceStageInstanceRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceStageInstanceJSONRequestBody
-}
-
-type ReplaceStageInstanceResponseObject interface {
-	VisitReplaceStageInstanceResponse(w http.ResponseWriter) error
-}
-
-type ReplaceStageInstance200JSONResponse StageInstance
-
-func (response ReplaceStageInstance200JSONResponse) VisitReplaceStageInstanceResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListStageTemplatesRequestObject struct {
-	Params ListStageTemplatesParams
-}
-
-type ListStageTemplatesResponseObject interface {
-	VisitListStageTemplatesResponse(w http.ResponseWriter) error
-}
-
-type ListStageTemplates200JSONResponse StageTemplateList
-
-func (response ListStageTemplates200JSONResponse) VisitListStageTemplatesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateStageTemplateRequestObject struct {
-	Body *CreateStageTemplateJSONRequestBody
-}
-
-type CreateStageTemplateResponseObject interface {
-	VisitCreateStageTemplateResponse(w http.ResponseWriter) error
-}
-
-type CreateStageTemplate201JSONResponse StageTemplate
-
-func (response CreateStageTemplate201JSONResponse) VisitCreateStageTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteStageTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteStageTemplateResponseObject interface {
-	VisitDeleteStageTemplateResponse(w http.ResponseWriter) error
-}
-
-type DeleteStageTemplate204Response struct {
-}
-
-func (response DeleteStageTemplate204Response) VisitDeleteStageTemplateResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveStageTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveStageTemplateResponseObject interface {
-	VisitRetrieveStageTemplateResponse(w http.ResponseWriter) error
-}
-
-type RetrieveStageTemplate200JSONResponse StageTemplate
-
-func (response RetrieveStageTemplate200JSONResponse) VisitRetrieveStageTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateStageTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateStageTemplateJSONRequestBody
-}
-
-type UpdateStageTemplateResponseObject interface {
-	VisitUpdateStageTemplateResponse(w http.ResponseWriter) error
-}
-
-type UpdateStageTemplate200JSONResponse StageTemplate
-
-func (response UpdateStageTemplate200JSONResponse) VisitUpdateStageTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceStageTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceStageTemplateJSONRequestBody
-}
-
-type ReplaceStageTemplateResponseObject interface {
-	VisitReplaceStageTemplateResponse(w http.ResponseWriter) error
-}
-
-type ReplaceStageTemplate200JSONResponse StageTemplate
-
-func (response ReplaceStageTemplate200JSONResponse) VisitReplaceStageTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListJourneyTemplatesRequestObject struct {
-	Params ListJourneyTemplatesParams
-}
-
-type ListJourneyTemplatesResponseObject interface {
-	VisitListJourneyTemplatesResponse(w http.ResponseWriter) error
-}
-
-type ListJourneyTemplates200JSONResponse JourneyTemplateList
-
-func (response ListJourneyTemplates200JSONResponse) VisitListJourneyTemplatesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateJourneyTemplateRequestObject struct {
-	Body *CreateJourneyTemplateJSONRequestBody
-}
-
-type CreateJourneyTemplateResponseObject interface {
-	VisitCreateJourneyTemplateResponse(w http.ResponseWriter) error
-}
-
-type CreateJourneyTemplate201JSONResponse JourneyTemplateDetail
-
-func (response CreateJourneyTemplate201JSONResponse) VisitCreateJourneyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteJourneyTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteJourneyTemplateResponseObject interface {
-	VisitDeleteJourneyTemplateResponse(w http.ResponseWriter) error
-}
-
-type DeleteJourneyTemplate204Response struct {
-}
-
-func (response DeleteJourneyTemplate204Response) VisitDeleteJourneyTemplateResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveJourneyTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveJourneyTemplateResponseObject interface {
-	VisitRetrieveJourneyTemplateResponse(w http.ResponseWriter) error
-}
-
-type RetrieveJourneyTemplate200JSONResponse JourneyTemplateDetail
-
-func (response RetrieveJourneyTemplate200JSONResponse) VisitRetrieveJourneyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateJourneyTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateJourneyTemplateJSONRequestBody
-}
-
-type UpdateJourneyTemplateResponseObject interface {
-	VisitUpdateJourneyTemplateResponse(w http.ResponseWriter) error
-}
-
-type UpdateJourneyTemplate200JSONResponse JourneyTemplateDetail
-
-func (response UpdateJourneyTemplate200JSONResponse) VisitUpdateJourneyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceJourneyTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceJourneyTemplateJSONRequestBody
-}
-
-type ReplaceJourneyTemplateResponseObject interface {
-	VisitReplaceJourneyTemplateResponse(w http.ResponseWriter) error
-}
-
-type ReplaceJourneyTemplate200JSONResponse JourneyTemplateDetail
-
-func (response ReplaceJourneyTemplate200JSONResponse) VisitReplaceJourneyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListDepartmentsRequestObject struct {
-	Params ListDepartmentsParams
-}
-
-type ListDepartmentsResponseObject interface {
-	VisitListDepartmentsResponse(w http.ResponseWriter) error
-}
-
-type ListDepartments200JSONResponse DepartmentList
-
-func (response ListDepartments200JSONResponse) VisitListDepartmentsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateDepartmentRequestObject struct {
-	Body *CreateDepartmentJSONRequestBody
-}
-
-type CreateDepartmentResponseObject interface {
-	VisitCreateDepartmentResponse(w http.ResponseWriter) error
-}
-
-type CreateDepartment201JSONResponse Department
-
-func (response CreateDepartment201JSONResponse) VisitCreateDepartmentResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteDepartmentRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteDepartmentResponseObject interface {
-	VisitDeleteDepartmentResponse(w http.ResponseWriter) error
-}
-
-type DeleteDepartment204Response struct {
-}
-
-func (response DeleteDepartment204Response) VisitDeleteDepartmentResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveDepartmentRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveDepartmentResponseObject interface {
-	VisitRetrieveDepartmentResponse(w http.ResponseWriter) error
-}
-
-type RetrieveDepartment200JSONResponse Department
-
-func (response RetrieveDepartment200JSONResponse) VisitRetrieveDepartmentResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateDepartmentRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateDepartmentJSONRequestBody
-}
-
-type UpdateDepartmentResponseObject interface {
-	VisitUpdateDepartmentResponse(w http.ResponseWriter) error
-}
-
-type UpdateDepartment200JSONResponse Department
-
-func (response UpdateDepartment200JSONResponse) VisitUpdateDepartmentResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceDepartmentRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceDepartmentJSONRequestBody
-}
-
-type ReplaceDepartmentResponseObject interface {
-	VisitReplaceDepartmentResponse(w http.ResponseWriter) error
-}
-
-type ReplaceDepartment200JSONResponse Department
-
-func (response ReplaceDepartment200JSONResponse) VisitReplaceDepartmentResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListHospitalsRequestObject struct {
-	Params ListHospitalsParams
-}
-
-type ListHospitalsResponseObject interface {
-	VisitListHospitalsResponse(w http.ResponseWriter) error
-}
-
-type ListHospitals200JSONResponse HospitalList
-
-func (response ListHospitals200JSONResponse) VisitListHospitalsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateHospitalRequestObject struct {
-	Body *CreateHospitalJSONRequestBody
-}
-
-type CreateHospitalResponseObject interface {
-	VisitCreateHospitalResponse(w http.ResponseWriter) error
-}
-
-type CreateHospital201JSONResponse Hospital
-
-func (response CreateHospital201JSONResponse) VisitCreateHospitalResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteHospitalRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteHospitalResponseObject interface {
-	VisitDeleteHospitalResponse(w http.ResponseWriter) error
-}
-
-type DeleteHospital204Response struct {
-}
-
-func (response DeleteHospital204Response) VisitDeleteHospitalResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveHospitalRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveHospitalResponseObject interface {
-	VisitRetrieveHospitalResponse(w http.ResponseWriter) error
-}
-
-type RetrieveHospital200JSONResponse Hospital
-
-func (response RetrieveHospital200JSONResponse) VisitRetrieveHospitalResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateHospitalRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateHospitalJSONRequestBody
-}
-
-type UpdateHospitalResponseObject interface {
-	VisitUpdateHospitalResponse(w http.ResponseWriter) error
-}
-
-type UpdateHospital200JSONResponse Hospital
-
-func (response UpdateHospital200JSONResponse) VisitUpdateHospitalResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceHospitalRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceHospitalJSONRequestBody
-}
-
-type ReplaceHospitalResponseObject interface {
-	VisitReplaceHospitalResponse(w http.ResponseWriter) error
-}
-
-type ReplaceHospital200JSONResponse Hospital
-
-func (response ReplaceHospital200JSONResponse) VisitReplaceHospitalResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListPatientsRequestObject struct {
-	Params ListPatientsParams
-}
-
-type ListPatientsResponseObject interface {
-	VisitListPatientsResponse(w http.ResponseWriter) error
-}
-
-type ListPatients200JSONResponse PatientList
-
-func (response ListPatients200JSONResponse) VisitListPatientsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreatePatientRequestObject struct {
-	Body *CreatePatientJSONRequestBody
-}
-
-type CreatePatientResponseObject interface {
-	VisitCreatePatientResponse(w http.ResponseWriter) error
-}
-
-type CreatePatient201JSONResponse Patient
-
-func (response CreatePatient201JSONResponse) VisitCreatePatientResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeletePatientRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeletePatientResponseObject interface {
-	VisitDeletePatientResponse(w http.ResponseWriter) error
-}
-
-type DeletePatient204Response struct {
-}
-
-func (response DeletePatient204Response) VisitDeletePatientResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrievePatientRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrievePatientResponseObject interface {
-	VisitRetrievePatientResponse(w http.ResponseWriter) error
-}
-
-type RetrievePatient200JSONResponse Patient
-
-func (response RetrievePatient200JSONResponse) VisitRetrievePatientResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdatePatientRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdatePatientJSONRequestBody
-}
-
-type UpdatePatientResponseObject interface {
-	VisitUpdatePatientResponse(w http.ResponseWriter) error
-}
-
-type UpdatePatient200JSONResponse Patient
-
-func (response UpdatePatient200JSONResponse) VisitUpdatePatientResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplacePatientRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplacePatientJSONRequestBody
-}
-
-type ReplacePatientResponseObject interface {
-	VisitReplacePatientResponse(w http.ResponseWriter) error
-}
-
-type ReplacePatient200JSONResponse Patient
-
-func (response ReplacePatient200JSONResponse) VisitReplacePatientResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListPhysiciansRequestObject struct {
-	Params ListPhysiciansParams
-}
-
-type ListPhysiciansResponseObject interface {
-	VisitListPhysiciansResponse(w http.ResponseWriter) error
-}
-
-type ListPhysicians200JSONResponse PhysicianList
-
-func (response ListPhysicians200JSONResponse) VisitListPhysiciansResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreatePhysicianRequestObject struct {
-	Body *CreatePhysicianJSONRequestBody
-}
-
-type CreatePhysicianResponseObject interface {
-	VisitCreatePhysicianResponse(w http.ResponseWriter) error
-}
-
-type CreatePhysician201JSONResponse Physician
-
-func (response CreatePhysician201JSONResponse) VisitCreatePhysicianResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeletePhysicianRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeletePhysicianResponseObject interface {
-	VisitDeletePhysicianResponse(w http.ResponseWriter) error
-}
-
-type DeletePhysician204Response struct {
-}
-
-func (response DeletePhysician204Response) VisitDeletePhysicianResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrievePhysicianRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrievePhysicianResponseObject interface {
-	VisitRetrievePhysicianResponse(w http.ResponseWriter) error
-}
-
-type RetrievePhysician200JSONResponse Physician
-
-func (response RetrievePhysician200JSONResponse) VisitRetrievePhysicianResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdatePhysicianRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdatePhysicianJSONRequestBody
-}
-
-type UpdatePhysicianResponseObject interface {
-	VisitUpdatePhysicianResponse(w http.ResponseWriter) error
-}
-
-type UpdatePhysician200JSONResponse Physician
-
-func (response UpdatePhysician200JSONResponse) VisitUpdatePhysicianResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplacePhysicianRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplacePhysicianJSONRequestBody
-}
-
-type ReplacePhysicianResponseObject interface {
-	VisitReplacePhysicianResponse(w http.ResponseWriter) error
-}
-
-type ReplacePhysician200JSONResponse Physician
-
-func (response ReplacePhysician200JSONResponse) VisitReplacePhysicianResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListSurveyTemplatesRequestObject struct {
-	Params ListSurveyTemplatesParams
-}
-
-type ListSurveyTemplatesResponseObject interface {
-	VisitListSurveyTemplatesResponse(w http.ResponseWriter) error
-}
-
-type ListSurveyTemplates200JSONResponse SurveyTemplateList
-
-func (response ListSurveyTemplates200JSONResponse) VisitListSurveyTemplatesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CreateSurveyTemplateRequestObject struct {
-	Body *CreateSurveyTemplateJSONRequestBody
-}
-
-type CreateSurveyTemplateResponseObject interface {
-	VisitCreateSurveyTemplateResponse(w http.ResponseWriter) error
-}
-
-type CreateSurveyTemplate201JSONResponse SurveyTemplate
-
-func (response CreateSurveyTemplate201JSONResponse) VisitCreateSurveyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(201)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type DeleteSurveyTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type DeleteSurveyTemplateResponseObject interface {
-	VisitDeleteSurveyTemplateResponse(w http.ResponseWriter) error
-}
-
-type DeleteSurveyTemplate204Response struct {
-}
-
-func (response DeleteSurveyTemplate204Response) VisitDeleteSurveyTemplateResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
-}
-
-type RetrieveSurveyTemplateRequestObject struct {
-	ID ID `json:"id"`
-}
-
-type RetrieveSurveyTemplateResponseObject interface {
-	VisitRetrieveSurveyTemplateResponse(w http.ResponseWriter) error
-}
-
-type RetrieveSurveyTemplate200JSONResponse SurveyTemplate
-
-func (response RetrieveSurveyTemplate200JSONResponse) VisitRetrieveSurveyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type UpdateSurveyTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *UpdateSurveyTemplateJSONRequestBody
-}
-
-type UpdateSurveyTemplateResponseObject interface {
-	VisitUpdateSurveyTemplateResponse(w http.ResponseWriter) error
-}
-
-type UpdateSurveyTemplate200JSONResponse SurveyTemplate
-
-func (response UpdateSurveyTemplate200JSONResponse) VisitUpdateSurveyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ReplaceSurveyTemplateRequestObject struct {
-	ID   ID `json:"id"`
-	Body *ReplaceSurveyTemplateJSONRequestBody
-}
-
-type ReplaceSurveyTemplateResponseObject interface {
-	VisitReplaceSurveyTemplateResponse(w http.ResponseWriter) error
-}
-
-type ReplaceSurveyTemplate200JSONResponse SurveyTemplate
-
-func (response ReplaceSurveyTemplate200JSONResponse) VisitReplaceSurveyTemplateResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-// StrictServerInterface represents all server handlers.
+// StrictServerInterface has a method for each operation of the contract.
 type StrictServerInterface interface {
 	// ListAuditEntries List what was changed
 	// (GET /api/audit/)
-	ListAuditEntries(ctx context.Context, request ListAuditEntriesRequestObject) (ListAuditEntriesResponseObject, error)
+	ListAuditEntries(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error)
 	// ListRoles List roles
 	// (GET /api/auth/roles/)
-	ListRoles(ctx context.Context, request ListRolesRequestObject) (ListRolesResponseObject, error)
+	ListRoles(ctx context.Context, params ListRolesParams) (answer RoleList, err error)
 	// RetrieveRole Retrieve a role
 	// (GET /api/auth/roles/{id}/)
-	RetrieveRole(ctx context.Context, request RetrieveRoleRequestObject) (RetrieveRoleResponseObject, error)
+	RetrieveRole(ctx context.Context, id ID) (answer Role, err error)
 	// CreateToken Get tokens
 	// (POST /api/auth/token/)
-	CreateToken(ctx context.Context, request CreateTokenRequestObject) (CreateTokenResponseObject, error)
+	CreateToken(ctx context.Context, body CreateTokenJSONRequestBody) (answer TokenPair, err error)
 	// BlacklistToken Log out
 	// (POST /api/auth/token/blacklist/)
-	BlacklistToken(ctx context.Context, request BlacklistTokenRequestObject) (BlacklistTokenResponseObject, error)
+	BlacklistToken(ctx context.Context, body BlacklistTokenJSONRequestBody) (answer Empty, err error)
 	// RefreshToken Refresh the access token
 	// (POST /api/auth/token/refresh/)
-	RefreshToken(ctx context.Context, request RefreshTokenRequestObject) (RefreshTokenResponseObject, error)
+	RefreshToken(ctx context.Context, body RefreshTokenJSONRequestBody) (answer AccessToken, err error)
 	// VerifyToken Verify a token
 	// (POST /api/auth/token/verify/)
-	VerifyToken(ctx context.Context, request VerifyTokenRequestObject) (VerifyTokenResponseObject, error)
+	VerifyToken(ctx context.Context, body VerifyTokenJSONRequestBody) (answer Empty, err error)
 	// ListUsers List users
 	// (GET /api/auth/users/)
-	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
+	ListUsers(ctx context.Context, params ListUsersParams) (answer UserList, err error)
 	// CreateUser Create a user
 	// (POST /api/auth/users/)
-	CreateUser(ctx context.Context, request CreateUserRequestObject) (CreateUserResponseObject, error)
+	CreateUser(ctx context.Context, body CreateUserJSONRequestBody) (answer User, err error)
 	// ChangePassword Change my password
 	// (POST /api/auth/users/change_password/)
-	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody) (answer Message, err error)
 	// RetrieveMe Who am I
 	// (GET /api/auth/users/me/)
-	RetrieveMe(ctx context.Context, request RetrieveMeRequestObject) (RetrieveMeResponseObject, error)
+	RetrieveMe(ctx context.Context) (answer User, err error)
 	// UpdateProfile Update my profile
 	// (PATCH /api/auth/users/update_profile/)
-	UpdateProfile(ctx context.Context, request UpdateProfileRequestObject) (UpdateProfileResponseObject, error)
+	UpdateProfile(ctx context.Context, body UpdateProfileJSONRequestBody) (answer User, err error)
 	// ReplaceProfile Update my profile
 	// (PUT /api/auth/users/update_profile/)
-	ReplaceProfile(ctx context.Context, request ReplaceProfileRequestObject) (ReplaceProfileResponseObject, error)
+	ReplaceProfile(ctx context.Context, body ReplaceProfileJSONRequestBody) (answer User, err error)
 	// DeleteUser Delete a user
 	// (DELETE /api/auth/users/{id}/)
-	DeleteUser(ctx context.Context, request DeleteUserRequestObject) (DeleteUserResponseObject, error)
+	DeleteUser(ctx context.Context, id ID) (err error)
 	// RetrieveUser Retrieve a user
 	// (GET /api/auth/users/{id}/)
-	RetrieveUser(ctx context.Context, request RetrieveUserRequestObject) (RetrieveUserResponseObject, error)
+	RetrieveUser(ctx context.Context, id ID) (answer User, err error)
 	// UpdateUser Update a user
 	// (PATCH /api/auth/users/{id}/)
-	UpdateUser(ctx context.Context, request UpdateUserRequestObject) (UpdateUserResponseObject, error)
+	UpdateUser(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error)
 	// ReplaceUser Replace a user
 	// (PUT /api/auth/users/{id}/)
-	ReplaceUser(ctx context.Context, request ReplaceUserRequestObject) (ReplaceUserResponseObject, error)
+	ReplaceUser(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error)
 	// AssignRole Assign a role
 	// (POST /api/auth/users/{id}/assign_role/)
-	AssignRole(ctx context.Context, request AssignRoleRequestObject) (AssignRoleResponseObject, error)
+	AssignRole(ctx context.Context, id ID, body AssignRoleJSONRequestBody) (answer User, err error)
 	// RemoveRole Remove a role
 	// (POST /api/auth/users/{id}/remove_role/)
-	RemoveRole(ctx context.Context, request RemoveRoleRequestObject) (RemoveRoleResponseObject, error)
+	RemoveRole(ctx context.Context, id ID, body RemoveRoleJSONRequestBody) (answer User, err error)
 	// ListIntegrationConfigs List integration configs
 	// (GET /api/integrations/configs/)
-	ListIntegrationConfigs(ctx context.Context, request ListIntegrationConfigsRequestObject) (ListIntegrationConfigsResponseObject, error)
+	ListIntegrationConfigs(ctx context.Context, params ListIntegrationConfigsParams) (answer IntegrationConfigList, err error)
 	// CreateIntegrationConfig Create an integration config
 	// (POST /api/integrations/configs/)
-	CreateIntegrationConfig(ctx context.Context, request CreateIntegrationConfigRequestObject) (CreateIntegrationConfigResponseObject, error)
+	CreateIntegrationConfig(ctx context.Context, body CreateIntegrationConfigJSONRequestBody) (answer IntegrationConfigCreated, err error)
 	// DeleteIntegrationConfig Delete an integration config
 	// (DELETE /api/integrations/configs/{id}/)
-	DeleteIntegrationConfig(ctx context.Context, request DeleteIntegrationConfigRequestObject) (DeleteIntegrationConfigResponseObject, error)
+	DeleteIntegrationConfig(ctx context.Context, id ID) (err error)
 	// RetrieveIntegrationConfig Retrieve an integration config
 	// (GET /api/integrations/configs/{id}/)
-	RetrieveIntegrationConfig(ctx context.Context, request RetrieveIntegrationConfigRequestObject) (RetrieveIntegrationConfigResponseObject, error)
+	RetrieveIntegrationConfig(ctx context.Context, id ID) (answer IntegrationConfig, err error)
 	// UpdateIntegrationConfig Update an integration config
 	// (PATCH /api/integrations/configs/{id}/)
-	UpdateIntegrationConfig(ctx context.Context, request UpdateIntegrationConfigRequestObject) (UpdateIntegrationConfigResponseObject, error)
+	UpdateIntegrationConfig(ctx context.Context, id ID, body UpdateIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
 	// ReplaceIntegrationConfig Replace an integration config
 	// (PUT /api/integrations/configs/{id}/)
-	ReplaceIntegrationConfig(ctx context.Context, request ReplaceIntegrationConfigRequestObject) (ReplaceIntegrationConfigResponseObject, error)
+	ReplaceIntegrationConfig(ctx context.Context, id ID, body ReplaceIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
 	// RotateIntegrationConfigKey Make a new API key
 	// (POST /api/integrations/configs/{id}/rotate_key/)
-	RotateIntegrationConfigKey(ctx context.Context, request RotateIntegrationConfigKeyRequestObject) (RotateIntegrationConfigKeyResponseObject, error)
+	RotateIntegrationConfigKey(ctx context.Context, id ID) (answer RotatedKey, err error)
 	// ListEvents List events
 	// (GET /api/integrations/events/)
-	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
+	ListEvents(ctx context.Context, params ListEventsParams) (answer EventList, err error)
 	// CreateEvent Send an event
 	// (POST /api/integrations/events/)
-	CreateEvent(ctx context.Context, request CreateEventRequestObject) (CreateEventResponseObject, error)
+	CreateEvent(ctx context.Context, params CreateEventParams, body CreateEventJSONRequestBody) (status int, answer EventReceipt, err error)
 	// BulkCreateEvents Send many events
 	// (POST /api/integrations/events/bulk_create/)
-	BulkCreateEvents(ctx context.Context, request BulkCreateEventsRequestObject) (BulkCreateEventsResponseObject, error)
+	BulkCreateEvents(ctx context.Context, params BulkCreateEventsParams, body BulkCreateEventsJSONRequestBody) (status int, answer EventBulkResult, err error)
 	// RetrieveEvent Retrieve an event
 	// (GET /api/integrations/events/{id}/)
-	RetrieveEvent(ctx context.Context, request RetrieveEventRequestObject) (RetrieveEventResponseObject, error)
+	RetrieveEvent(ctx context.Context, id ID) (answer Event, err error)
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
-	ReprocessEvent(ctx context.Context, request ReprocessEventRequestObject) (ReprocessEventResponseObject, error)
+	ReprocessEvent(ctx context.Context, id ID) (answer Event, err error)
 	// ListJourneyInstances List journey instances
 	// (GET /api/journeys/instances/)
-	ListJourneyInstances(ctx context.Context, request ListJourneyInstancesRequestObject) (ListJourneyInstancesResponseObject, error)
+	ListJourneyInstances(ctx context.Context, params ListJourneyInstancesParams) (answer JourneyInstanceList, err error)
 	// CreateJourneyInstance Create a journey instance
 	// (POST /api/journeys/instances/)
-	CreateJourneyInstance(ctx context.Context, request CreateJourneyInstanceRequestObject) (CreateJourneyInstanceResponseObject, error)
+	CreateJourneyInstance(ctx context.Context, body CreateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// DeleteJourneyInstance Delete a journey instance
 	// (DELETE /api/journeys/instances/{id}/)
-	DeleteJourneyInstance(ctx context.Context, request DeleteJourneyInstanceRequestObject) (DeleteJourneyInstanceResponseObject, error)
+	DeleteJourneyInstance(ctx context.Context, id ID) (err error)
 	// RetrieveJourneyInstance Retrieve a journey instance
 	// (GET /api/journeys/instances/{id}/)
-	RetrieveJourneyInstance(ctx context.Context, request RetrieveJourneyInstanceRequestObject) (RetrieveJourneyInstanceResponseObject, error)
+	RetrieveJourneyInstance(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error)
 	// UpdateJourneyInstance Update a journey instance
 	// (PATCH /api/journeys/instances/{id}/)
-	UpdateJourneyInstance(ctx context.Context, request UpdateJourneyInstanceRequestObject) (UpdateJourneyInstanceResponseObject, error)
+	UpdateJourneyInstance(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// ReplaceJourneyInstance Replace a journey instance
 	// (PUT /api/journeys/instances/{id}/)
-	ReplaceJourneyInstance(ctx context.Context, request ReplaceJourneyInstanceRequestObject) (ReplaceJourneyInstanceResponseObject, error)
+	ReplaceJourneyInstance(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// RetrieveJourneyProgress How far a journey has come
 	// (GET /api/journeys/instances/{id}/progress/)
-	RetrieveJourneyProgress(ctx context.Context, request RetrieveJourneyProgressRequestObject) (RetrieveJourneyProgressResponseObject, error)
+	RetrieveJourneyProgress(ctx context.Context, id ID) (answer JourneyProgress, err error)
 	// ListStageInstances List stage instances
 	// (GET /api/journeys/stage-instances/)
-	ListStageInstances(ctx context.Context, request ListStageInstancesRequestObject) (ListStageInstancesResponseObject, error)
+	ListStageInstances(ctx context.Context, params ListStageInstancesParams) (answer StageInstanceList, err error)
 	// CreateStageInstance Create a stage instance
 	// (POST /api/journeys/stage-instances/)
-	CreateStageInstance(ctx context.Context, request CreateStageInstanceRequestObject) (CreateStageInstanceResponseObject, error)
+	CreateStageInstance(ctx context.Context, body CreateStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// DeleteStageInstance Delete a stage instance
 	// (DELETE /api/journeys/stage-instances/{id}/)
-	DeleteStageInstance(ctx context.Context, request DeleteStageInstanceRequestObject) (DeleteStageInstanceResponseObject, error)
+	DeleteStageInstance(ctx context.Context, id ID) (err error)
 	// RetrieveStageInstance Retrieve a stage instance
 	// (GET /api/journeys/stage-instances/{id}/)
-	RetrieveStageInstance(ctx context.Context, request RetrieveStageInstanceRequestObject) (RetrieveStageInstanceResponseObject, error)
+	RetrieveStageInstance(ctx context.Context, id ID) (answer StageInstance, err error)
 	// UpdateStageInstance Update a stage instance
 	// (PATCH /api/journeys/stage-instances/{id}/)
-	UpdateStageInstance(ctx context.Context, request UpdateStageInstanceRequestObject) (UpdateStageInstanceResponseObject, error)
+	UpdateStageInstance(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// ReplaceStageInstance Replace a stage instance
 	// (PUT /api/journeys/stage-instances/{id}/)
-	ReplaceStageInstance(ctx context.Context, request ReplaceStageInstanceRequestObject) (ReplaceStageInstanceResponseObject, error)
+	ReplaceStageInstance(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// ListStageTemplates List stage templates
 	// (GET /api/journeys/stage-templates/)
-	ListStageTemplates(ctx context.Context, request ListStageTemplatesRequestObject) (ListStageTemplatesResponseObject, error)
+	ListStageTemplates(ctx context.Context, params ListStageTemplatesParams) (answer StageTemplateList, err error)
 	// CreateStageTemplate Create a stage template
 	// (POST /api/journeys/stage-templates/)
-	CreateStageTemplate(ctx context.Context, request CreateStageTemplateRequestObject) (CreateStageTemplateResponseObject, error)
+	CreateStageTemplate(ctx context.Context, body CreateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// DeleteStageTemplate Delete a stage template
 	// (DELETE /api/journeys/stage-templates/{id}/)
-	DeleteStageTemplate(ctx context.Context, request DeleteStageTemplateRequestObject) (DeleteStageTemplateResponseObject, error)
+	DeleteStageTemplate(ctx context.Context, id ID) (err error)
 	// RetrieveStageTemplate Retrieve a stage template
 	// (GET /api/journeys/stage-templates/{id}/)
-	RetrieveStageTemplate(ctx context.Context, request RetrieveStageTemplateRequestObject) (RetrieveStageTemplateResponseObject, error)
+	RetrieveStageTemplate(ctx context.Context, id ID) (answer StageTemplate, err error)
 	// UpdateStageTemplate Update a stage template
 	// (PATCH /api/journeys/stage-templates/{id}/)
-	UpdateStageTemplate(ctx context.Context, request UpdateStageTemplateRequestObject) (UpdateStageTemplateResponseObject, error)
+	UpdateStageTemplate(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// ReplaceStageTemplate Replace a stage template
 	// (PUT /api/journeys/stage-templates/{id}/)
-	ReplaceStageTemplate(ctx context.Context, request ReplaceStageTemplateRequestObject) (ReplaceStageTemplateResponseObject, error)
+	ReplaceStageTemplate(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// ListJourneyTemplates List journey templates
 	// (GET /api/journeys/templates/)
-	ListJourneyTemplates(ctx context.Context, request ListJourneyTemplatesRequestObject) (ListJourneyTemplatesResponseObject, error)
+	ListJourneyTemplates(ctx context.Context, params ListJourneyTemplatesParams) (answer JourneyTemplateList, err error)
 	// CreateJourneyTemplate Create a journey template
 	// (POST /api/journeys/templates/)
-	CreateJourneyTemplate(ctx context.Context, request CreateJourneyTemplateRequestObject) (CreateJourneyTemplateResponseObject, error)
+	CreateJourneyTemplate(ctx context.Context, body CreateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// DeleteJourneyTemplate Delete a journey template
 	// (DELETE /api/journeys/templates/{id}/)
-	DeleteJourneyTemplate(ctx context.Context, request DeleteJourneyTemplateRequestObject) (DeleteJourneyTemplateResponseObject, error)
+	DeleteJourneyTemplate(ctx context.Context, id ID) (err error)
 	// RetrieveJourneyTemplate Retrieve a journey template
 	// (GET /api/journeys/templates/{id}/)
-	RetrieveJourneyTemplate(ctx context.Context, request RetrieveJourneyTemplateRequestObject) (RetrieveJourneyTemplateResponseObject, error)
+	RetrieveJourneyTemplate(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error)
 	// UpdateJourneyTemplate Update a journey template
 	// (PATCH /api/journeys/templates/{id}/)
-	UpdateJourneyTemplate(ctx context.Context, request UpdateJourneyTemplateRequestObject) (UpdateJourneyTemplateResponseObject, error)
+	UpdateJourneyTemplate(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// ReplaceJourneyTemplate Replace a journey template
 	// (PUT /api/journeys/templates/{id}/)
-	ReplaceJourneyTemplate(ctx context.Context, request ReplaceJourneyTemplateRequestObject) (ReplaceJourneyTemplateResponseObject, error)
+	ReplaceJourneyTemplate(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// ListDepartments List departments
 	// (GET /api/organizations/departments/)
-	ListDepartments(ctx context.Context, request ListDepartmentsRequestObject) (ListDepartmentsResponseObject, error)
+	ListDepartments(ctx context.Context, params ListDepartmentsParams) (answer DepartmentList, err error)
 	// CreateDepartment Create a department
 	// (POST /api/organizations/departments/)
-	CreateDepartment(ctx context.Context, request CreateDepartmentRequestObject) (CreateDepartmentResponseObject, error)
+	CreateDepartment(ctx context.Context, body CreateDepartmentJSONRequestBody) (answer Department, err error)
 	// DeleteDepartment Delete a department
 	// (DELETE /api/organizations/departments/{id}/)
-	DeleteDepartment(ctx context.Context, request DeleteDepartmentRequestObject) (DeleteDepartmentResponseObject, error)
+	DeleteDepartment(ctx context.Context, id ID) (err error)
 	// RetrieveDepartment Retrieve a department
 	// (GET /api/organizations/departments/{id}/)
-	RetrieveDepartment(ctx context.Context, request RetrieveDepartmentRequestObject) (RetrieveDepartmentResponseObject, error)
+	RetrieveDepartment(ctx context.Context, id ID) (answer Department, err error)
 	// UpdateDepartment Update a department
 	// (PATCH /api/organizations/departments/{id}/)
-	UpdateDepartment(ctx context.Context, request UpdateDepartmentRequestObject) (UpdateDepartmentResponseObject, error)
+	UpdateDepartment(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
 	// ReplaceDepartment Replace a department
 	// (PUT /api/organizations/departments/{id}/)
-	ReplaceDepartment(ctx context.Context, request ReplaceDepartmentRequestObject) (ReplaceDepartmentResponseObject, error)
+	ReplaceDepartment(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
 	// ListHospitals List hospitals
 	// (GET /api/organizations/hospitals/)
-	ListHospitals(ctx context.Context, request ListHospitalsRequestObject) (ListHospitalsResponseObject, error)
+	ListHospitals(ctx context.Context, params ListHospitalsParams) (answer HospitalList, err error)
 	// CreateHospital Create a hospital
 	// (POST /api/organizations/hospitals/)
-	CreateHospital(ctx context.Context, request CreateHospitalRequestObject) (CreateHospitalResponseObject, error)
+	CreateHospital(ctx context.Context, body CreateHospitalJSONRequestBody) (answer Hospital, err error)
 	// DeleteHospital Delete a hospital
 	// (DELETE /api/organizations/hospitals/{id}/)
-	DeleteHospital(ctx context.Context, request DeleteHospitalRequestObject) (DeleteHospitalResponseObject, error)
+	DeleteHospital(ctx context.Context, id ID) (err error)
 	// RetrieveHospital Retrieve a hospital
 	// (GET /api/organizations/hospitals/{id}/)
-	RetrieveHospital(ctx context.Context, request RetrieveHospitalRequestObject) (RetrieveHospitalResponseObject, error)
+	RetrieveHospital(ctx context.Context, id ID) (answer Hospital, err error)
 	// UpdateHospital Update a hospital
 	// (PATCH /api/organizations/hospitals/{id}/)
-	UpdateHospital(ctx context.Context, request UpdateHospitalRequestObject) (UpdateHospitalResponseObject, error)
+	UpdateHospital(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
 	// ReplaceHospital Replace a hospital
 	// (PUT /api/organizations/hospitals/{id}/)
-	ReplaceHospital(ctx context.Context, request ReplaceHospitalRequestObject) (ReplaceHospitalResponseObject, error)
+	ReplaceHospital(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
 	// ListPatients List patients
 	// (GET /api/organizations/patients/)
-	ListPatients(ctx context.Context, request ListPatientsRequestObject) (ListPatientsResponseObject, error)
+	ListPatients(ctx context.Context, params ListPatientsParams) (answer PatientList, err error)
 	// CreatePatient Create a patient
 	// (POST /api/organizations/patients/)
-	CreatePatient(ctx context.Context, request CreatePatientRequestObject) (CreatePatientResponseObject, error)
+	CreatePatient(ctx context.Context, body CreatePatientJSONRequestBody) (answer Patient, err error)
 	// DeletePatient Delete a patient
 	// (DELETE /api/organizations/patients/{id}/)
-	DeletePatient(ctx context.Context, request DeletePatientRequestObject) (DeletePatientResponseObject, error)
+	DeletePatient(ctx context.Context, id ID) (err error)
 	// RetrievePatient Retrieve a patient
 	// (GET /api/organizations/patients/{id}/)
-	RetrievePatient(ctx context.Context, request RetrievePatientRequestObject) (RetrievePatientResponseObject, error)
+	RetrievePatient(ctx context.Context, id ID) (answer Patient, err error)
 	// UpdatePatient Update a patient
 	// (PATCH /api/organizations/patients/{id}/)
-	UpdatePatient(ctx context.Context, request UpdatePatientRequestObject) (UpdatePatientResponseObject, error)
+	UpdatePatient(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
 	// ReplacePatient Replace a patient
 	// (PUT /api/organizations/patients/{id}/)
-	ReplacePatient(ctx context.Context, request ReplacePatientRequestObject) (ReplacePatientResponseObject, error)
+	ReplacePatient(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
 	// ListPhysicians List physicians
 	// (GET /api/organizations/physicians/)
-	ListPhysicians(ctx context.Context, request ListPhysiciansRequestObject) (ListPhysiciansResponseObject, error)
+	ListPhysicians(ctx context.Context, params ListPhysiciansParams) (answer PhysicianList, err error)
 	// CreatePhysician Create a physician
 	// (POST /api/organizations/physicians/)
-	CreatePhysician(ctx context.Context, request CreatePhysicianRequestObject) (CreatePhysicianResponseObject, error)
+	CreatePhysician(ctx context.Context, body CreatePhysicianJSONRequestBody) (answer Physician, err error)
 	// DeletePhysician Delete a physician
 	// (DELETE /api/organizations/physicians/{id}/)
-	DeletePhysician(ctx context.Context, request DeletePhysicianRequestObject) (DeletePhysicianResponseObject, error)
+	DeletePhysician(ctx context.Context, id ID) (err error)
 	// RetrievePhysician Retrieve a physician
 	// (GET /api/organizations/physicians/{id}/)
-	RetrievePhysician(ctx context.Context, request RetrievePhysicianRequestObject) (RetrievePhysicianResponseObject, error)
+	RetrievePhysician(ctx context.Context, id ID) (answer Physician, err error)
 	// UpdatePhysician Update a physician
 	// (PATCH /api/organizations/physicians/{id}/)
-	UpdatePhysician(ctx context.Context, request UpdatePhysicianRequestObject) (UpdatePhysicianResponseObject, error)
+	UpdatePhysician(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
 	// ReplacePhysician Replace a physician
 	// (PUT /api/organizations/physicians/{id}/)
-	ReplacePhysician(ctx context.Context, request ReplacePhysicianRequestObject) (ReplacePhysicianResponseObject, error)
+	ReplacePhysician(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
 	// ListSurveyTemplates List survey templates
 	// (GET /api/surveys/templates/)
-	ListSurveyTemplates(ctx context.Context, request ListSurveyTemplatesRequestObject) (ListSurveyTemplatesResponseObject, error)
+	ListSurveyTemplates(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
 	// CreateSurveyTemplate Create a survey template
 	// (POST /api/surveys/templates/)
-	CreateSurveyTemplate(ctx context.Context, request CreateSurveyTemplateRequestObject) (CreateSurveyTemplateResponseObject, error)
+	CreateSurveyTemplate(ctx context.Context, body CreateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 	// DeleteSurveyTemplate Delete a survey template
 	// (DELETE /api/surveys/templates/{id}/)
-	DeleteSurveyTemplate(ctx context.Context, request DeleteSurveyTemplateRequestObject) (DeleteSurveyTemplateResponseObject, error)
+	DeleteSurveyTemplate(ctx context.Context, id ID) (err error)
 	// RetrieveSurveyTemplate Retrieve a survey template
 	// (GET /api/surveys/templates/{id}/)
-	RetrieveSurveyTemplate(ctx context.Context, request RetrieveSurveyTemplateRequestObject) (RetrieveSurveyTemplateResponseObject, error)
+	RetrieveSurveyTemplate(ctx context.Context, id ID) (answer SurveyTemplate, err error)
 	// UpdateSurveyTemplate Update a survey template
 	// (PATCH /api/surveys/templates/{id}/)
-	UpdateSurveyTemplate(ctx context.Context, request UpdateSurveyTemplateRequestObject) (UpdateSurveyTemplateResponseObject, error)
+	UpdateSurveyTemplate(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 	// ReplaceSurveyTemplate Replace a survey template
 	// (PUT /api/surveys/templates/{id}/)
-	ReplaceSurveyTemplate(ctx context.Context, request ReplaceSurveyTemplateRequestObject) (ReplaceSurveyTemplateResponseObject, error)
+	ReplaceSurveyTemplate(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 }
 
-type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
-type StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
+// AuditEntryResource answers the operations that declare x-px360-resource: audit_entry.
+type AuditEntryResource interface {
+	List(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error)
+}
 
-func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareFunc) ServerInterface {
-	return &strictHandler{ssi: ssi, middlewares: middlewares}
+// RoleResource answers the operations that declare x-px360-resource: role.
+type RoleResource interface {
+	List(ctx context.Context, params ListRolesParams) (answer RoleList, err error)
+	Retrieve(ctx context.Context, id ID) (answer Role, err error)
+}
+
+// UserResource answers the operations that declare x-px360-resource: user.
+type UserResource interface {
+	List(ctx context.Context, params ListUsersParams) (answer UserList, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer User, err error)
+	Update(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error)
+	Replace(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error)
+}
+
+// ConfigResource answers the operations that declare x-px360-resource: config.
+type ConfigResource interface {
+	List(ctx context.Context, params ListIntegrationConfigsParams) (answer IntegrationConfigList, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer IntegrationConfig, err error)
+}
+
+// EventResource answers the operations that declare x-px360-resource: event.
+type EventResource interface {
+	List(ctx context.Context, params ListEventsParams) (answer EventList, err error)
+	Retrieve(ctx context.Context, id ID) (answer Event, err error)
+}
+
+// JourneyInstanceResource answers the operations that declare x-px360-resource: journey_instance.
+type JourneyInstanceResource interface {
+	List(ctx context.Context, params ListJourneyInstancesParams) (answer JourneyInstanceList, err error)
+	Create(ctx context.Context, body CreateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error)
+	Update(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	Replace(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+}
+
+// StageInstanceResource answers the operations that declare x-px360-resource: stage_instance.
+type StageInstanceResource interface {
+	List(ctx context.Context, params ListStageInstancesParams) (answer StageInstanceList, err error)
+	Create(ctx context.Context, body CreateStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer StageInstance, err error)
+	Update(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	Replace(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
+}
+
+// StageTemplateResource answers the operations that declare x-px360-resource: stage_template.
+type StageTemplateResource interface {
+	List(ctx context.Context, params ListStageTemplatesParams) (answer StageTemplateList, err error)
+	Create(ctx context.Context, body CreateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer StageTemplate, err error)
+	Update(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	Replace(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+}
+
+// JourneyTemplateResource answers the operations that declare x-px360-resource: journey_template.
+type JourneyTemplateResource interface {
+	List(ctx context.Context, params ListJourneyTemplatesParams) (answer JourneyTemplateList, err error)
+	Create(ctx context.Context, body CreateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error)
+	Update(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	Replace(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+}
+
+// DepartmentResource answers the operations that declare x-px360-resource: department.
+type DepartmentResource interface {
+	List(ctx context.Context, params ListDepartmentsParams) (answer DepartmentList, err error)
+	Create(ctx context.Context, body CreateDepartmentJSONRequestBody) (answer Department, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer Department, err error)
+	Update(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
+	Replace(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
+}
+
+// HospitalResource answers the operations that declare x-px360-resource: hospital.
+type HospitalResource interface {
+	List(ctx context.Context, params ListHospitalsParams) (answer HospitalList, err error)
+	Create(ctx context.Context, body CreateHospitalJSONRequestBody) (answer Hospital, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer Hospital, err error)
+	Update(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
+	Replace(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
+}
+
+// PatientResource answers the operations that declare x-px360-resource: patient.
+type PatientResource interface {
+	List(ctx context.Context, params ListPatientsParams) (answer PatientList, err error)
+	Create(ctx context.Context, body CreatePatientJSONRequestBody) (answer Patient, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer Patient, err error)
+	Update(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
+	Replace(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
+}
+
+// PhysicianResource answers the operations that declare x-px360-resource: physician.
+type PhysicianResource interface {
+	List(ctx context.Context, params ListPhysiciansParams) (answer PhysicianList, err error)
+	Create(ctx context.Context, body CreatePhysicianJSONRequestBody) (answer Physician, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer Physician, err error)
+	Update(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
+	Replace(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
+}
+
+// SurveyTemplateResource answers the operations that declare x-px360-resource: survey_template.
+type SurveyTemplateResource interface {
+	List(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
+	Create(ctx context.Context, body CreateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	Delete(ctx context.Context, id ID) (err error)
+	Retrieve(ctx context.Context, id ID) (answer SurveyTemplate, err error)
+	Update(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	Replace(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+}
+
+// Resources has the operations that declare x-px360-resource. Embedded in a server, it provides those methods of
+// StrictServerInterface.
+type Resources struct {
+	AuditEntry      AuditEntryResource
+	Role            RoleResource
+	User            UserResource
+	Config          ConfigResource
+	Event           EventResource
+	JourneyInstance JourneyInstanceResource
+	StageInstance   StageInstanceResource
+	StageTemplate   StageTemplateResource
+	JourneyTemplate JourneyTemplateResource
+	Department      DepartmentResource
+	Hospital        HospitalResource
+	Patient         PatientResource
+	Physician       PhysicianResource
+	SurveyTemplate  SurveyTemplateResource
+}
+
+func (r Resources) ListAuditEntries(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error) {
+	return r.AuditEntry.List(ctx, params)
+}
+
+func (r Resources) ListRoles(ctx context.Context, params ListRolesParams) (answer RoleList, err error) {
+	return r.Role.List(ctx, params)
+}
+
+func (r Resources) RetrieveRole(ctx context.Context, id ID) (answer Role, err error) {
+	return r.Role.Retrieve(ctx, id)
+}
+
+func (r Resources) ListUsers(ctx context.Context, params ListUsersParams) (answer UserList, err error) {
+	return r.User.List(ctx, params)
+}
+
+func (r Resources) DeleteUser(ctx context.Context, id ID) (err error) {
+	return r.User.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveUser(ctx context.Context, id ID) (answer User, err error) {
+	return r.User.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateUser(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error) {
+	return r.User.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceUser(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error) {
+	return r.User.Replace(ctx, id, body)
+}
+
+func (r Resources) ListIntegrationConfigs(ctx context.Context, params ListIntegrationConfigsParams) (answer IntegrationConfigList, err error) {
+	return r.Config.List(ctx, params)
+}
+
+func (r Resources) DeleteIntegrationConfig(ctx context.Context, id ID) (err error) {
+	return r.Config.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveIntegrationConfig(ctx context.Context, id ID) (answer IntegrationConfig, err error) {
+	return r.Config.Retrieve(ctx, id)
+}
+
+func (r Resources) ListEvents(ctx context.Context, params ListEventsParams) (answer EventList, err error) {
+	return r.Event.List(ctx, params)
+}
+
+func (r Resources) RetrieveEvent(ctx context.Context, id ID) (answer Event, err error) {
+	return r.Event.Retrieve(ctx, id)
+}
+
+func (r Resources) ListJourneyInstances(ctx context.Context, params ListJourneyInstancesParams) (answer JourneyInstanceList, err error) {
+	return r.JourneyInstance.List(ctx, params)
+}
+
+func (r Resources) CreateJourneyInstance(ctx context.Context, body CreateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
+	return r.JourneyInstance.Create(ctx, body)
+}
+
+func (r Resources) DeleteJourneyInstance(ctx context.Context, id ID) (err error) {
+	return r.JourneyInstance.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveJourneyInstance(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error) {
+	return r.JourneyInstance.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateJourneyInstance(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
+	return r.JourneyInstance.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceJourneyInstance(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
+	return r.JourneyInstance.Replace(ctx, id, body)
+}
+
+func (r Resources) ListStageInstances(ctx context.Context, params ListStageInstancesParams) (answer StageInstanceList, err error) {
+	return r.StageInstance.List(ctx, params)
+}
+
+func (r Resources) CreateStageInstance(ctx context.Context, body CreateStageInstanceJSONRequestBody) (answer StageInstance, err error) {
+	return r.StageInstance.Create(ctx, body)
+}
+
+func (r Resources) DeleteStageInstance(ctx context.Context, id ID) (err error) {
+	return r.StageInstance.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveStageInstance(ctx context.Context, id ID) (answer StageInstance, err error) {
+	return r.StageInstance.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateStageInstance(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error) {
+	return r.StageInstance.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceStageInstance(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error) {
+	return r.StageInstance.Replace(ctx, id, body)
+}
+
+func (r Resources) ListStageTemplates(ctx context.Context, params ListStageTemplatesParams) (answer StageTemplateList, err error) {
+	return r.StageTemplate.List(ctx, params)
+}
+
+func (r Resources) CreateStageTemplate(ctx context.Context, body CreateStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
+	return r.StageTemplate.Create(ctx, body)
+}
+
+func (r Resources) DeleteStageTemplate(ctx context.Context, id ID) (err error) {
+	return r.StageTemplate.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveStageTemplate(ctx context.Context, id ID) (answer StageTemplate, err error) {
+	return r.StageTemplate.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateStageTemplate(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
+	return r.StageTemplate.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceStageTemplate(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
+	return r.StageTemplate.Replace(ctx, id, body)
+}
+
+func (r Resources) ListJourneyTemplates(ctx context.Context, params ListJourneyTemplatesParams) (answer JourneyTemplateList, err error) {
+	return r.JourneyTemplate.List(ctx, params)
+}
+
+func (r Resources) CreateJourneyTemplate(ctx context.Context, body CreateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
+	return r.JourneyTemplate.Create(ctx, body)
+}
+
+func (r Resources) DeleteJourneyTemplate(ctx context.Context, id ID) (err error) {
+	return r.JourneyTemplate.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveJourneyTemplate(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error) {
+	return r.JourneyTemplate.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateJourneyTemplate(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
+	return r.JourneyTemplate.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceJourneyTemplate(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
+	return r.JourneyTemplate.Replace(ctx, id, body)
+}
+
+func (r Resources) ListDepartments(ctx context.Context, params ListDepartmentsParams) (answer DepartmentList, err error) {
+	return r.Department.List(ctx, params)
+}
+
+func (r Resources) CreateDepartment(ctx context.Context, body CreateDepartmentJSONRequestBody) (answer Department, err error) {
+	return r.Department.Create(ctx, body)
+}
+
+func (r Resources) DeleteDepartment(ctx context.Context, id ID) (err error) {
+	return r.Department.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveDepartment(ctx context.Context, id ID) (answer Department, err error) {
+	return r.Department.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateDepartment(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error) {
+	return r.Department.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceDepartment(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error) {
+	return r.Department.Replace(ctx, id, body)
+}
+
+func (r Resources) ListHospitals(ctx context.Context, params ListHospitalsParams) (answer HospitalList, err error) {
+	return r.Hospital.List(ctx, params)
+}
+
+func (r Resources) CreateHospital(ctx context.Context, body CreateHospitalJSONRequestBody) (answer Hospital, err error) {
+	return r.Hospital.Create(ctx, body)
+}
+
+func (r Resources) DeleteHospital(ctx context.Context, id ID) (err error) {
+	return r.Hospital.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveHospital(ctx context.Context, id ID) (answer Hospital, err error) {
+	return r.Hospital.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateHospital(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error) {
+	return r.Hospital.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceHospital(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error) {
+	return r.Hospital.Replace(ctx, id, body)
+}
+
+func (r Resources) ListPatients(ctx context.Context, params ListPatientsParams) (answer PatientList, err error) {
+	return r.Patient.List(ctx, params)
+}
+
+func (r Resources) CreatePatient(ctx context.Context, body CreatePatientJSONRequestBody) (answer Patient, err error) {
+	return r.Patient.Create(ctx, body)
+}
+
+func (r Resources) DeletePatient(ctx context.Context, id ID) (err error) {
+	return r.Patient.Delete(ctx, id)
+}
+
+func (r Resources) RetrievePatient(ctx context.Context, id ID) (answer Patient, err error) {
+	return r.Patient.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdatePatient(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error) {
+	return r.Patient.Update(ctx, id, body)
+}
+
+func (r Resources) ReplacePatient(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error) {
+	return r.Patient.Replace(ctx, id, body)
+}
+
+func (r Resources) ListPhysicians(ctx context.Context, params ListPhysiciansParams) (answer PhysicianList, err error) {
+	return r.Physician.List(ctx, params)
+}
+
+func (r Resources) CreatePhysician(ctx context.Context, body CreatePhysicianJSONRequestBody) (answer Physician, err error) {
+	return r.Physician.Create(ctx, body)
+}
+
+func (r Resources) DeletePhysician(ctx context.Context, id ID) (err error) {
+	return r.Physician.Delete(ctx, id)
+}
+
+func (r Resources) RetrievePhysician(ctx context.Context, id ID) (answer Physician, err error) {
+	return r.Physician.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdatePhysician(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error) {
+	return r.Physician.Update(ctx, id, body)
+}
+
+func (r Resources) ReplacePhysician(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error) {
+	return r.Physician.Replace(ctx, id, body)
+}
+
+func (r Resources) ListSurveyTemplates(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error) {
+	return r.SurveyTemplate.List(ctx, params)
+}
+
+func (r Resources) CreateSurveyTemplate(ctx context.Context, body CreateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
+	return r.SurveyTemplate.Create(ctx, body)
+}
+
+func (r Resources) DeleteSurveyTemplate(ctx context.Context, id ID) (err error) {
+	return r.SurveyTemplate.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveSurveyTemplate(ctx context.Context, id ID) (answer SurveyTemplate, err error) {
+	return r.SurveyTemplate.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateSurveyTemplate(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
+	return r.SurveyTemplate.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceSurveyTemplate(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
+	return r.SurveyTemplate.Replace(ctx, id, body)
+}
+
+// A Responder writes what an operation returned: the status that the contract has for it and the body, nil for none, or
+// an answer to the error.
+type Responder func(ctx echo.Context, status int, answer any, err error) error
+
+// NewStrictHandler binds requests for the operations of ssi. Bodies must have been checked against the contract.
+func NewStrictHandler(ssi StrictServerInterface, respond Responder) ServerInterface {
+	return &strictHandler{ssi: ssi, respond: respond}
 }
 
 type strictHandler struct {
-	ssi         StrictServerInterface
-	middlewares []StrictMiddlewareFunc
+	ssi     StrictServerInterface
+	respond Responder
 }
 
-// ListAuditEntries operation middleware
+// ListAuditEntries binds the request of the operation.
 func (sh *strictHandler) ListAuditEntries(ctx echo.Context, params ListAuditEntriesParams) error {
-	var request ListAuditEntriesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListAuditEntries(ctx.Request().Context(), request.(ListAuditEntriesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListAuditEntries")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListAuditEntriesResponseObject); ok {
-		return validResponse.VisitListAuditEntriesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListAuditEntries(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListRoles operation middleware
+// ListRoles binds the request of the operation.
 func (sh *strictHandler) ListRoles(ctx echo.Context, params ListRolesParams) error {
-	var request ListRolesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListRoles(ctx.Request().Context(), request.(ListRolesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListRoles")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListRolesResponseObject); ok {
-		return validResponse.VisitListRolesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListRoles(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RetrieveRole operation middleware
+// RetrieveRole binds the request of the operation.
 func (sh *strictHandler) RetrieveRole(ctx echo.Context, id ID) error {
-	var request RetrieveRoleRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveRole(ctx.Request().Context(), request.(RetrieveRoleRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveRole")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveRoleResponseObject); ok {
-		return validResponse.VisitRetrieveRoleResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveRole(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateToken operation middleware
+// CreateToken binds the request of the operation.
 func (sh *strictHandler) CreateToken(ctx echo.Context) error {
-	var request CreateTokenRequestObject
-
 	var body CreateTokenJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateToken(ctx.Request().Context(), request.(CreateTokenRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateToken")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateTokenResponseObject); ok {
-		return validResponse.VisitCreateTokenResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateToken(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// BlacklistToken operation middleware
+// BlacklistToken binds the request of the operation.
 func (sh *strictHandler) BlacklistToken(ctx echo.Context) error {
-	var request BlacklistTokenRequestObject
-
 	var body BlacklistTokenJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.BlacklistToken(ctx.Request().Context(), request.(BlacklistTokenRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "BlacklistToken")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(BlacklistTokenResponseObject); ok {
-		return validResponse.VisitBlacklistTokenResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.BlacklistToken(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RefreshToken operation middleware
+// RefreshToken binds the request of the operation.
 func (sh *strictHandler) RefreshToken(ctx echo.Context) error {
-	var request RefreshTokenRequestObject
-
 	var body RefreshTokenJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RefreshToken(ctx.Request().Context(), request.(RefreshTokenRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RefreshToken")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RefreshTokenResponseObject); ok {
-		return validResponse.VisitRefreshTokenResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RefreshToken(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// VerifyToken operation middleware
+// VerifyToken binds the request of the operation.
 func (sh *strictHandler) VerifyToken(ctx echo.Context) error {
-	var request VerifyTokenRequestObject
-
 	var body VerifyTokenJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.VerifyToken(ctx.Request().Context(), request.(VerifyTokenRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "VerifyToken")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(VerifyTokenResponseObject); ok {
-		return validResponse.VisitVerifyTokenResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.VerifyToken(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListUsers operation middleware
+// ListUsers binds the request of the operation.
 func (sh *strictHandler) ListUsers(ctx echo.Context, params ListUsersParams) error {
-	var request ListUsersRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListUsers(ctx.Request().Context(), request.(ListUsersRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListUsers")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListUsersResponseObject); ok {
-		return validResponse.VisitListUsersResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListUsers(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateUser operation middleware
+// CreateUser binds the request of the operation.
 func (sh *strictHandler) CreateUser(ctx echo.Context) error {
-	var request CreateUserRequestObject
-
 	var body CreateUserJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateUser(ctx.Request().Context(), request.(CreateUserRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateUser")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateUserResponseObject); ok {
-		return validResponse.VisitCreateUserResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateUser(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// ChangePassword operation middleware
+// ChangePassword binds the request of the operation.
 func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
-	var request ChangePasswordRequestObject
-
 	var body ChangePasswordJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ChangePassword(ctx.Request().Context(), request.(ChangePasswordRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ChangePassword")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ChangePasswordResponseObject); ok {
-		return validResponse.VisitChangePasswordResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ChangePassword(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RetrieveMe operation middleware
+// RetrieveMe binds the request of the operation.
 func (sh *strictHandler) RetrieveMe(ctx echo.Context) error {
-	var request RetrieveMeRequestObject
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveMe(ctx.Request().Context(), request.(RetrieveMeRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveMe")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveMeResponseObject); ok {
-		return validResponse.VisitRetrieveMeResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveMe(ctx.Request().Context())
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateProfile operation middleware
+// UpdateProfile binds the request of the operation.
 func (sh *strictHandler) UpdateProfile(ctx echo.Context) error {
-	var request UpdateProfileRequestObject
-
 	var body UpdateProfileJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateProfile(ctx.Request().Context(), request.(UpdateProfileRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateProfile")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateProfileResponseObject); ok {
-		return validResponse.VisitUpdateProfileResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateProfile(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceProfile operation middleware
+// ReplaceProfile binds the request of the operation.
 func (sh *strictHandler) ReplaceProfile(ctx echo.Context) error {
-	var request ReplaceProfileRequestObject
-
 	var body ReplaceProfileJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceProfile(ctx.Request().Context(), request.(ReplaceProfileRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceProfile")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceProfileResponseObject); ok {
-		return validResponse.VisitReplaceProfileResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceProfile(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// DeleteUser operation middleware
+// DeleteUser binds the request of the operation.
 func (sh *strictHandler) DeleteUser(ctx echo.Context, id ID) error {
-	var request DeleteUserRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteUser(ctx.Request().Context(), request.(DeleteUserRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteUser")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteUserResponseObject); ok {
-		return validResponse.VisitDeleteUserResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteUser(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveUser operation middleware
+// RetrieveUser binds the request of the operation.
 func (sh *strictHandler) RetrieveUser(ctx echo.Context, id ID) error {
-	var request RetrieveUserRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveUser(ctx.Request().Context(), request.(RetrieveUserRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveUser")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveUserResponseObject); ok {
-		return validResponse.VisitRetrieveUserResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveUser(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateUser operation middleware
+// UpdateUser binds the request of the operation.
 func (sh *strictHandler) UpdateUser(ctx echo.Context, id ID) error {
-	var request UpdateUserRequestObject
-
-	request.ID = id
-
 	var body UpdateUserJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateUser(ctx.Request().Context(), request.(UpdateUserRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateUser")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateUserResponseObject); ok {
-		return validResponse.VisitUpdateUserResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateUser(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceUser operation middleware
+// ReplaceUser binds the request of the operation.
 func (sh *strictHandler) ReplaceUser(ctx echo.Context, id ID) error {
-	var request ReplaceUserRequestObject
-
-	request.ID = id
-
 	var body ReplaceUserJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceUser(ctx.Request().Context(), request.(ReplaceUserRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceUser")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceUserResponseObject); ok {
-		return validResponse.VisitReplaceUserResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceUser(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// AssignRole operation middleware
+// AssignRole binds the request of the operation.
 func (sh *strictHandler) AssignRole(ctx echo.Context, id ID) error {
-	var request AssignRoleRequestObject
-
-	request.ID = id
-
 	var body AssignRoleJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.AssignRole(ctx.Request().Context(), request.(AssignRoleRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "AssignRole")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(AssignRoleResponseObject); ok {
-		return validResponse.VisitAssignRoleResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.AssignRole(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RemoveRole operation middleware
+// RemoveRole binds the request of the operation.
 func (sh *strictHandler) RemoveRole(ctx echo.Context, id ID) error {
-	var request RemoveRoleRequestObject
-
-	request.ID = id
-
 	var body RemoveRoleJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RemoveRole(ctx.Request().Context(), request.(RemoveRoleRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RemoveRole")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RemoveRoleResponseObject); ok {
-		return validResponse.VisitRemoveRoleResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RemoveRole(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListIntegrationConfigs operation middleware
+// ListIntegrationConfigs binds the request of the operation.
 func (sh *strictHandler) ListIntegrationConfigs(ctx echo.Context, params ListIntegrationConfigsParams) error {
-	var request ListIntegrationConfigsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListIntegrationConfigs(ctx.Request().Context(), request.(ListIntegrationConfigsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListIntegrationConfigs")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListIntegrationConfigsResponseObject); ok {
-		return validResponse.VisitListIntegrationConfigsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListIntegrationConfigs(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateIntegrationConfig operation middleware
+// CreateIntegrationConfig binds the request of the operation.
 func (sh *strictHandler) CreateIntegrationConfig(ctx echo.Context) error {
-	var request CreateIntegrationConfigRequestObject
-
 	var body CreateIntegrationConfigJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateIntegrationConfig(ctx.Request().Context(), request.(CreateIntegrationConfigRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateIntegrationConfig")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateIntegrationConfigResponseObject); ok {
-		return validResponse.VisitCreateIntegrationConfigResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateIntegrationConfig(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteIntegrationConfig operation middleware
+// DeleteIntegrationConfig binds the request of the operation.
 func (sh *strictHandler) DeleteIntegrationConfig(ctx echo.Context, id ID) error {
-	var request DeleteIntegrationConfigRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteIntegrationConfig(ctx.Request().Context(), request.(DeleteIntegrationConfigRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteIntegrationConfig")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteIntegrationConfigResponseObject); ok {
-		return validResponse.VisitDeleteIntegrationConfigResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteIntegrationConfig(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveIntegrationConfig operation middleware
+// RetrieveIntegrationConfig binds the request of the operation.
 func (sh *strictHandler) RetrieveIntegrationConfig(ctx echo.Context, id ID) error {
-	var request RetrieveIntegrationConfigRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveIntegrationConfig(ctx.Request().Context(), request.(RetrieveIntegrationConfigRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveIntegrationConfig")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveIntegrationConfigResponseObject); ok {
-		return validResponse.VisitRetrieveIntegrationConfigResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveIntegrationConfig(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateIntegrationConfig operation middleware
+// UpdateIntegrationConfig binds the request of the operation.
 func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id ID) error {
-	var request UpdateIntegrationConfigRequestObject
-
-	request.ID = id
-
 	var body UpdateIntegrationConfigJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateIntegrationConfig(ctx.Request().Context(), request.(UpdateIntegrationConfigRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateIntegrationConfig")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateIntegrationConfigResponseObject); ok {
-		return validResponse.VisitUpdateIntegrationConfigResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateIntegrationConfig(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceIntegrationConfig operation middleware
+// ReplaceIntegrationConfig binds the request of the operation.
 func (sh *strictHandler) ReplaceIntegrationConfig(ctx echo.Context, id ID) error {
-	var request ReplaceIntegrationConfigRequestObject
-
-	request.ID = id
-
 	var body ReplaceIntegrationConfigJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceIntegrationConfig(ctx.Request().Context(), request.(ReplaceIntegrationConfigRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceIntegrationConfig")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceIntegrationConfigResponseObject); ok {
-		return validResponse.VisitReplaceIntegrationConfigResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceIntegrationConfig(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RotateIntegrationConfigKey operation middleware
+// RotateIntegrationConfigKey binds the request of the operation.
 func (sh *strictHandler) RotateIntegrationConfigKey(ctx echo.Context, id ID) error {
-	var request RotateIntegrationConfigKeyRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RotateIntegrationConfigKey(ctx.Request().Context(), request.(RotateIntegrationConfigKeyRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RotateIntegrationConfigKey")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RotateIntegrationConfigKeyResponseObject); ok {
-		return validResponse.VisitRotateIntegrationConfigKeyResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RotateIntegrationConfigKey(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListEvents operation middleware
+// ListEvents binds the request of the operation.
 func (sh *strictHandler) ListEvents(ctx echo.Context, params ListEventsParams) error {
-	var request ListEventsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListEvents(ctx.Request().Context(), request.(ListEventsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListEvents")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
-		return validResponse.VisitListEventsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListEvents(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateEvent operation middleware
+// CreateEvent binds the request of the operation.
 func (sh *strictHandler) CreateEvent(ctx echo.Context, params CreateEventParams) error {
-	var request CreateEventRequestObject
-
-	request.Params = params
-
 	var body CreateEventJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateEvent(ctx.Request().Context(), request.(CreateEventRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateEvent")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateEventResponseObject); ok {
-		return validResponse.VisitCreateEventResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	status, answer, err := sh.ssi.CreateEvent(ctx.Request().Context(), params, body)
+	return sh.respond(ctx, status, answer, err)
 }
 
-// BulkCreateEvents operation middleware
+// BulkCreateEvents binds the request of the operation.
 func (sh *strictHandler) BulkCreateEvents(ctx echo.Context, params BulkCreateEventsParams) error {
-	var request BulkCreateEventsRequestObject
-
-	request.Params = params
-
 	var body BulkCreateEventsJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.BulkCreateEvents(ctx.Request().Context(), request.(BulkCreateEventsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "BulkCreateEvents")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(BulkCreateEventsResponseObject); ok {
-		return validResponse.VisitBulkCreateEventsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	status, answer, err := sh.ssi.BulkCreateEvents(ctx.Request().Context(), params, body)
+	return sh.respond(ctx, status, answer, err)
 }
 
-// RetrieveEvent operation middleware
+// RetrieveEvent binds the request of the operation.
 func (sh *strictHandler) RetrieveEvent(ctx echo.Context, id ID) error {
-	var request RetrieveEventRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveEvent(ctx.Request().Context(), request.(RetrieveEventRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveEvent")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveEventResponseObject); ok {
-		return validResponse.VisitRetrieveEventResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveEvent(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReprocessEvent operation middleware
+// ReprocessEvent binds the request of the operation.
 func (sh *strictHandler) ReprocessEvent(ctx echo.Context, id ID) error {
-	var request ReprocessEventRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReprocessEvent(ctx.Request().Context(), request.(ReprocessEventRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReprocessEvent")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReprocessEventResponseObject); ok {
-		return validResponse.VisitReprocessEventResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReprocessEvent(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListJourneyInstances operation middleware
+// ListJourneyInstances binds the request of the operation.
 func (sh *strictHandler) ListJourneyInstances(ctx echo.Context, params ListJourneyInstancesParams) error {
-	var request ListJourneyInstancesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListJourneyInstances(ctx.Request().Context(), request.(ListJourneyInstancesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListJourneyInstances")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListJourneyInstancesResponseObject); ok {
-		return validResponse.VisitListJourneyInstancesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListJourneyInstances(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateJourneyInstance operation middleware
+// CreateJourneyInstance binds the request of the operation.
 func (sh *strictHandler) CreateJourneyInstance(ctx echo.Context) error {
-	var request CreateJourneyInstanceRequestObject
-
 	var body CreateJourneyInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateJourneyInstance(ctx.Request().Context(), request.(CreateJourneyInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateJourneyInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateJourneyInstanceResponseObject); ok {
-		return validResponse.VisitCreateJourneyInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateJourneyInstance(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteJourneyInstance operation middleware
+// DeleteJourneyInstance binds the request of the operation.
 func (sh *strictHandler) DeleteJourneyInstance(ctx echo.Context, id ID) error {
-	var request DeleteJourneyInstanceRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteJourneyInstance(ctx.Request().Context(), request.(DeleteJourneyInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteJourneyInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteJourneyInstanceResponseObject); ok {
-		return validResponse.VisitDeleteJourneyInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteJourneyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveJourneyInstance operation middleware
+// RetrieveJourneyInstance binds the request of the operation.
 func (sh *strictHandler) RetrieveJourneyInstance(ctx echo.Context, id ID) error {
-	var request RetrieveJourneyInstanceRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveJourneyInstance(ctx.Request().Context(), request.(RetrieveJourneyInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveJourneyInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveJourneyInstanceResponseObject); ok {
-		return validResponse.VisitRetrieveJourneyInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveJourneyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateJourneyInstance operation middleware
+// UpdateJourneyInstance binds the request of the operation.
 func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id ID) error {
-	var request UpdateJourneyInstanceRequestObject
-
-	request.ID = id
-
 	var body UpdateJourneyInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateJourneyInstance(ctx.Request().Context(), request.(UpdateJourneyInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateJourneyInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateJourneyInstanceResponseObject); ok {
-		return validResponse.VisitUpdateJourneyInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateJourneyInstance(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceJourneyInstance operation middleware
+// ReplaceJourneyInstance binds the request of the operation.
 func (sh *strictHandler) ReplaceJourneyInstance(ctx echo.Context, id ID) error {
-	var request ReplaceJourneyInstanceRequestObject
-
-	request.ID = id
-
 	var body ReplaceJourneyInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceJourneyInstance(ctx.Request().Context(), request.(ReplaceJourneyInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceJourneyInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceJourneyInstanceResponseObject); ok {
-		return validResponse.VisitReplaceJourneyInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceJourneyInstance(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// RetrieveJourneyProgress operation middleware
+// RetrieveJourneyProgress binds the request of the operation.
 func (sh *strictHandler) RetrieveJourneyProgress(ctx echo.Context, id ID) error {
-	var request RetrieveJourneyProgressRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveJourneyProgress(ctx.Request().Context(), request.(RetrieveJourneyProgressRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveJourneyProgress")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveJourneyProgressResponseObject); ok {
-		return validResponse.VisitRetrieveJourneyProgressResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveJourneyProgress(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListStageInstances operation middleware
+// ListStageInstances binds the request of the operation.
 func (sh *strictHandler) ListStageInstances(ctx echo.Context, params ListStageInstancesParams) error {
-	var request ListStageInstancesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListStageInstances(ctx.Request().Context(), request.(ListStageInstancesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListStageInstances")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListStageInstancesResponseObject); ok {
-		return validResponse.VisitListStageInstancesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListStageInstances(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateStageInstance operation middleware
+// CreateStageInstance binds the request of the operation.
 func (sh *strictHandler) CreateStageInstance(ctx echo.Context) error {
-	var request CreateStageInstanceRequestObject
-
 	var body CreateStageInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateStageInstance(ctx.Request().Context(), request.(CreateStageInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateStageInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateStageInstanceResponseObject); ok {
-		return validResponse.VisitCreateStageInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateStageInstance(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteStageInstance operation middleware
+// DeleteStageInstance binds the request of the operation.
 func (sh *strictHandler) DeleteStageInstance(ctx echo.Context, id ID) error {
-	var request DeleteStageInstanceRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteStageInstance(ctx.Request().Context(), request.(DeleteStageInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteStageInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteStageInstanceResponseObject); ok {
-		return validResponse.VisitDeleteStageInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteStageInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveStageInstance operation middleware
+// RetrieveStageInstance binds the request of the operation.
 func (sh *strictHandler) RetrieveStageInstance(ctx echo.Context, id ID) error {
-	var request RetrieveStageInstanceRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveStageInstance(ctx.Request().Context(), request.(RetrieveStageInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveStageInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveStageInstanceResponseObject); ok {
-		return validResponse.VisitRetrieveStageInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveStageInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateStageInstance operation middleware
+// UpdateStageInstance binds the request of the operation.
 func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id ID) error {
-	var request UpdateStageInstanceRequestObject
-
-	request.ID = id
-
 	var body UpdateStageInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateStageInstance(ctx.Request().Context(), request.(UpdateStageInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateStageInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateStageInstanceResponseObject); ok {
-		return validResponse.VisitUpdateStageInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateStageInstance(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceStageInstance operation middleware
+// ReplaceStageInstance binds the request of the operation.
 func (sh *strictHandler) ReplaceStageInstance(ctx echo.Context, id ID) error {
-	var request ReplaceStageInstanceRequestObject
-
-	request.ID = id
-
 	var body ReplaceStageInstanceJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceStageInstance(ctx.Request().Context(), request.(ReplaceStageInstanceRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceStageInstance")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceStageInstanceResponseObject); ok {
-		return validResponse.VisitReplaceStageInstanceResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceStageInstance(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListStageTemplates operation middleware
+// ListStageTemplates binds the request of the operation.
 func (sh *strictHandler) ListStageTemplates(ctx echo.Context, params ListStageTemplatesParams) error {
-	var request ListStageTemplatesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListStageTemplates(ctx.Request().Context(), request.(ListStageTemplatesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListStageTemplates")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListStageTemplatesResponseObject); ok {
-		return validResponse.VisitListStageTemplatesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListStageTemplates(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateStageTemplate operation middleware
+// CreateStageTemplate binds the request of the operation.
 func (sh *strictHandler) CreateStageTemplate(ctx echo.Context) error {
-	var request CreateStageTemplateRequestObject
-
 	var body CreateStageTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateStageTemplate(ctx.Request().Context(), request.(CreateStageTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateStageTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateStageTemplateResponseObject); ok {
-		return validResponse.VisitCreateStageTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateStageTemplate(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteStageTemplate operation middleware
+// DeleteStageTemplate binds the request of the operation.
 func (sh *strictHandler) DeleteStageTemplate(ctx echo.Context, id ID) error {
-	var request DeleteStageTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteStageTemplate(ctx.Request().Context(), request.(DeleteStageTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteStageTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteStageTemplateResponseObject); ok {
-		return validResponse.VisitDeleteStageTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteStageTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveStageTemplate operation middleware
+// RetrieveStageTemplate binds the request of the operation.
 func (sh *strictHandler) RetrieveStageTemplate(ctx echo.Context, id ID) error {
-	var request RetrieveStageTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveStageTemplate(ctx.Request().Context(), request.(RetrieveStageTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveStageTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveStageTemplateResponseObject); ok {
-		return validResponse.VisitRetrieveStageTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveStageTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateStageTemplate operation middleware
+// UpdateStageTemplate binds the request of the operation.
 func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id ID) error {
-	var request UpdateStageTemplateRequestObject
-
-	request.ID = id
-
 	var body UpdateStageTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateStageTemplate(ctx.Request().Context(), request.(UpdateStageTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateStageTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateStageTemplateResponseObject); ok {
-		return validResponse.VisitUpdateStageTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateStageTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceStageTemplate operation middleware
+// ReplaceStageTemplate binds the request of the operation.
 func (sh *strictHandler) ReplaceStageTemplate(ctx echo.Context, id ID) error {
-	var request ReplaceStageTemplateRequestObject
-
-	request.ID = id
-
 	var body ReplaceStageTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceStageTemplate(ctx.Request().Context(), request.(ReplaceStageTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceStageTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceStageTemplateResponseObject); ok {
-		return validResponse.VisitReplaceStageTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceStageTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListJourneyTemplates operation middleware
+// ListJourneyTemplates binds the request of the operation.
 func (sh *strictHandler) ListJourneyTemplates(ctx echo.Context, params ListJourneyTemplatesParams) error {
-	var request ListJourneyTemplatesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListJourneyTemplates(ctx.Request().Context(), request.(ListJourneyTemplatesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListJourneyTemplates")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListJourneyTemplatesResponseObject); ok {
-		return validResponse.VisitListJourneyTemplatesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListJourneyTemplates(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateJourneyTemplate operation middleware
+// CreateJourneyTemplate binds the request of the operation.
 func (sh *strictHandler) CreateJourneyTemplate(ctx echo.Context) error {
-	var request CreateJourneyTemplateRequestObject
-
 	var body CreateJourneyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateJourneyTemplate(ctx.Request().Context(), request.(CreateJourneyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateJourneyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateJourneyTemplateResponseObject); ok {
-		return validResponse.VisitCreateJourneyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateJourneyTemplate(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteJourneyTemplate operation middleware
+// DeleteJourneyTemplate binds the request of the operation.
 func (sh *strictHandler) DeleteJourneyTemplate(ctx echo.Context, id ID) error {
-	var request DeleteJourneyTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteJourneyTemplate(ctx.Request().Context(), request.(DeleteJourneyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteJourneyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteJourneyTemplateResponseObject); ok {
-		return validResponse.VisitDeleteJourneyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteJourneyTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveJourneyTemplate operation middleware
+// RetrieveJourneyTemplate binds the request of the operation.
 func (sh *strictHandler) RetrieveJourneyTemplate(ctx echo.Context, id ID) error {
-	var request RetrieveJourneyTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveJourneyTemplate(ctx.Request().Context(), request.(RetrieveJourneyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveJourneyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveJourneyTemplateResponseObject); ok {
-		return validResponse.VisitRetrieveJourneyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveJourneyTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateJourneyTemplate operation middleware
+// UpdateJourneyTemplate binds the request of the operation.
 func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id ID) error {
-	var request UpdateJourneyTemplateRequestObject
-
-	request.ID = id
-
 	var body UpdateJourneyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateJourneyTemplate(ctx.Request().Context(), request.(UpdateJourneyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateJourneyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateJourneyTemplateResponseObject); ok {
-		return validResponse.VisitUpdateJourneyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateJourneyTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceJourneyTemplate operation middleware
+// ReplaceJourneyTemplate binds the request of the operation.
 func (sh *strictHandler) ReplaceJourneyTemplate(ctx echo.Context, id ID) error {
-	var request ReplaceJourneyTemplateRequestObject
-
-	request.ID = id
-
 	var body ReplaceJourneyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceJourneyTemplate(ctx.Request().Context(), request.(ReplaceJourneyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceJourneyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceJourneyTemplateResponseObject); ok {
-		return validResponse.VisitReplaceJourneyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceJourneyTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListDepartments operation middleware
+// ListDepartments binds the request of the operation.
 func (sh *strictHandler) ListDepartments(ctx echo.Context, params ListDepartmentsParams) error {
-	var request ListDepartmentsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListDepartments(ctx.Request().Context(), request.(ListDepartmentsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListDepartments")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListDepartmentsResponseObject); ok {
-		return validResponse.VisitListDepartmentsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListDepartments(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateDepartment operation middleware
+// CreateDepartment binds the request of the operation.
 func (sh *strictHandler) CreateDepartment(ctx echo.Context) error {
-	var request CreateDepartmentRequestObject
-
 	var body CreateDepartmentJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateDepartment(ctx.Request().Context(), request.(CreateDepartmentRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateDepartment")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateDepartmentResponseObject); ok {
-		return validResponse.VisitCreateDepartmentResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateDepartment(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteDepartment operation middleware
+// DeleteDepartment binds the request of the operation.
 func (sh *strictHandler) DeleteDepartment(ctx echo.Context, id ID) error {
-	var request DeleteDepartmentRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteDepartment(ctx.Request().Context(), request.(DeleteDepartmentRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteDepartment")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteDepartmentResponseObject); ok {
-		return validResponse.VisitDeleteDepartmentResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteDepartment(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveDepartment operation middleware
+// RetrieveDepartment binds the request of the operation.
 func (sh *strictHandler) RetrieveDepartment(ctx echo.Context, id ID) error {
-	var request RetrieveDepartmentRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveDepartment(ctx.Request().Context(), request.(RetrieveDepartmentRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveDepartment")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveDepartmentResponseObject); ok {
-		return validResponse.VisitRetrieveDepartmentResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveDepartment(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateDepartment operation middleware
+// UpdateDepartment binds the request of the operation.
 func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id ID) error {
-	var request UpdateDepartmentRequestObject
-
-	request.ID = id
-
 	var body UpdateDepartmentJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateDepartment(ctx.Request().Context(), request.(UpdateDepartmentRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateDepartment")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateDepartmentResponseObject); ok {
-		return validResponse.VisitUpdateDepartmentResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateDepartment(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceDepartment operation middleware
+// ReplaceDepartment binds the request of the operation.
 func (sh *strictHandler) ReplaceDepartment(ctx echo.Context, id ID) error {
-	var request ReplaceDepartmentRequestObject
-
-	request.ID = id
-
 	var body ReplaceDepartmentJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceDepartment(ctx.Request().Context(), request.(ReplaceDepartmentRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceDepartment")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceDepartmentResponseObject); ok {
-		return validResponse.VisitReplaceDepartmentResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceDepartment(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListHospitals operation middleware
+// ListHospitals binds the request of the operation.
 func (sh *strictHandler) ListHospitals(ctx echo.Context, params ListHospitalsParams) error {
-	var request ListHospitalsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListHospitals(ctx.Request().Context(), request.(ListHospitalsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListHospitals")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListHospitalsResponseObject); ok {
-		return validResponse.VisitListHospitalsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListHospitals(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateHospital operation middleware
+// CreateHospital binds the request of the operation.
 func (sh *strictHandler) CreateHospital(ctx echo.Context) error {
-	var request CreateHospitalRequestObject
-
 	var body CreateHospitalJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateHospital(ctx.Request().Context(), request.(CreateHospitalRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateHospital")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateHospitalResponseObject); ok {
-		return validResponse.VisitCreateHospitalResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateHospital(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteHospital operation middleware
+// DeleteHospital binds the request of the operation.
 func (sh *strictHandler) DeleteHospital(ctx echo.Context, id ID) error {
-	var request DeleteHospitalRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteHospital(ctx.Request().Context(), request.(DeleteHospitalRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteHospital")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteHospitalResponseObject); ok {
-		return validResponse.VisitDeleteHospitalResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteHospital(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveHospital operation middleware
+// RetrieveHospital binds the request of the operation.
 func (sh *strictHandler) RetrieveHospital(ctx echo.Context, id ID) error {
-	var request RetrieveHospitalRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveHospital(ctx.Request().Context(), request.(RetrieveHospitalRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveHospital")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveHospitalResponseObject); ok {
-		return validResponse.VisitRetrieveHospitalResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveHospital(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateHospital operation middleware
+// UpdateHospital binds the request of the operation.
 func (sh *strictHandler) UpdateHospital(ctx echo.Context, id ID) error {
-	var request UpdateHospitalRequestObject
-
-	request.ID = id
-
 	var body UpdateHospitalJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateHospital(ctx.Request().Context(), request.(UpdateHospitalRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateHospital")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateHospitalResponseObject); ok {
-		return validResponse.VisitUpdateHospitalResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateHospital(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceHospital operation middleware
+// ReplaceHospital binds the request of the operation.
 func (sh *strictHandler) ReplaceHospital(ctx echo.Context, id ID) error {
-	var request ReplaceHospitalRequestObject
-
-	request.ID = id
-
 	var body ReplaceHospitalJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceHospital(ctx.Request().Context(), request.(ReplaceHospitalRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceHospital")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceHospitalResponseObject); ok {
-		return validResponse.VisitReplaceHospitalResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceHospital(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListPatients operation middleware
+// ListPatients binds the request of the operation.
 func (sh *strictHandler) ListPatients(ctx echo.Context, params ListPatientsParams) error {
-	var request ListPatientsRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListPatients(ctx.Request().Context(), request.(ListPatientsRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListPatients")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListPatientsResponseObject); ok {
-		return validResponse.VisitListPatientsResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListPatients(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreatePatient operation middleware
+// CreatePatient binds the request of the operation.
 func (sh *strictHandler) CreatePatient(ctx echo.Context) error {
-	var request CreatePatientRequestObject
-
 	var body CreatePatientJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreatePatient(ctx.Request().Context(), request.(CreatePatientRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreatePatient")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreatePatientResponseObject); ok {
-		return validResponse.VisitCreatePatientResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreatePatient(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeletePatient operation middleware
+// DeletePatient binds the request of the operation.
 func (sh *strictHandler) DeletePatient(ctx echo.Context, id ID) error {
-	var request DeletePatientRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeletePatient(ctx.Request().Context(), request.(DeletePatientRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeletePatient")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeletePatientResponseObject); ok {
-		return validResponse.VisitDeletePatientResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeletePatient(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrievePatient operation middleware
+// RetrievePatient binds the request of the operation.
 func (sh *strictHandler) RetrievePatient(ctx echo.Context, id ID) error {
-	var request RetrievePatientRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrievePatient(ctx.Request().Context(), request.(RetrievePatientRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrievePatient")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrievePatientResponseObject); ok {
-		return validResponse.VisitRetrievePatientResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrievePatient(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdatePatient operation middleware
+// UpdatePatient binds the request of the operation.
 func (sh *strictHandler) UpdatePatient(ctx echo.Context, id ID) error {
-	var request UpdatePatientRequestObject
-
-	request.ID = id
-
 	var body UpdatePatientJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdatePatient(ctx.Request().Context(), request.(UpdatePatientRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdatePatient")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdatePatientResponseObject); ok {
-		return validResponse.VisitUpdatePatientResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdatePatient(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplacePatient operation middleware
+// ReplacePatient binds the request of the operation.
 func (sh *strictHandler) ReplacePatient(ctx echo.Context, id ID) error {
-	var request ReplacePatientRequestObject
-
-	request.ID = id
-
 	var body ReplacePatientJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplacePatient(ctx.Request().Context(), request.(ReplacePatientRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplacePatient")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplacePatientResponseObject); ok {
-		return validResponse.VisitReplacePatientResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplacePatient(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListPhysicians operation middleware
+// ListPhysicians binds the request of the operation.
 func (sh *strictHandler) ListPhysicians(ctx echo.Context, params ListPhysiciansParams) error {
-	var request ListPhysiciansRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListPhysicians(ctx.Request().Context(), request.(ListPhysiciansRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListPhysicians")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListPhysiciansResponseObject); ok {
-		return validResponse.VisitListPhysiciansResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListPhysicians(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreatePhysician operation middleware
+// CreatePhysician binds the request of the operation.
 func (sh *strictHandler) CreatePhysician(ctx echo.Context) error {
-	var request CreatePhysicianRequestObject
-
 	var body CreatePhysicianJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreatePhysician(ctx.Request().Context(), request.(CreatePhysicianRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreatePhysician")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreatePhysicianResponseObject); ok {
-		return validResponse.VisitCreatePhysicianResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreatePhysician(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeletePhysician operation middleware
+// DeletePhysician binds the request of the operation.
 func (sh *strictHandler) DeletePhysician(ctx echo.Context, id ID) error {
-	var request DeletePhysicianRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeletePhysician(ctx.Request().Context(), request.(DeletePhysicianRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeletePhysician")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeletePhysicianResponseObject); ok {
-		return validResponse.VisitDeletePhysicianResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeletePhysician(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrievePhysician operation middleware
+// RetrievePhysician binds the request of the operation.
 func (sh *strictHandler) RetrievePhysician(ctx echo.Context, id ID) error {
-	var request RetrievePhysicianRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrievePhysician(ctx.Request().Context(), request.(RetrievePhysicianRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrievePhysician")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrievePhysicianResponseObject); ok {
-		return validResponse.VisitRetrievePhysicianResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrievePhysician(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdatePhysician operation middleware
+// UpdatePhysician binds the request of the operation.
 func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id ID) error {
-	var request UpdatePhysicianRequestObject
-
-	request.ID = id
-
 	var body UpdatePhysicianJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdatePhysician(ctx.Request().Context(), request.(UpdatePhysicianRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdatePhysician")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdatePhysicianResponseObject); ok {
-		return validResponse.VisitUpdatePhysicianResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdatePhysician(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplacePhysician operation middleware
+// ReplacePhysician binds the request of the operation.
 func (sh *strictHandler) ReplacePhysician(ctx echo.Context, id ID) error {
-	var request ReplacePhysicianRequestObject
-
-	request.ID = id
-
 	var body ReplacePhysicianJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplacePhysician(ctx.Request().Context(), request.(ReplacePhysicianRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplacePhysician")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplacePhysicianResponseObject); ok {
-		return validResponse.VisitReplacePhysicianResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplacePhysician(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ListSurveyTemplates operation middleware
+// ListSurveyTemplates binds the request of the operation.
 func (sh *strictHandler) ListSurveyTemplates(ctx echo.Context, params ListSurveyTemplatesParams) error {
-	var request ListSurveyTemplatesRequestObject
-
-	request.Params = params
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListSurveyTemplates(ctx.Request().Context(), request.(ListSurveyTemplatesRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListSurveyTemplates")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ListSurveyTemplatesResponseObject); ok {
-		return validResponse.VisitListSurveyTemplatesResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ListSurveyTemplates(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// CreateSurveyTemplate operation middleware
+// CreateSurveyTemplate binds the request of the operation.
 func (sh *strictHandler) CreateSurveyTemplate(ctx echo.Context) error {
-	var request CreateSurveyTemplateRequestObject
-
 	var body CreateSurveyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.CreateSurveyTemplate(ctx.Request().Context(), request.(CreateSurveyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "CreateSurveyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(CreateSurveyTemplateResponseObject); ok {
-		return validResponse.VisitCreateSurveyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.CreateSurveyTemplate(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
 }
 
-// DeleteSurveyTemplate operation middleware
+// DeleteSurveyTemplate binds the request of the operation.
 func (sh *strictHandler) DeleteSurveyTemplate(ctx echo.Context, id ID) error {
-	var request DeleteSurveyTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.DeleteSurveyTemplate(ctx.Request().Context(), request.(DeleteSurveyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "DeleteSurveyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(DeleteSurveyTemplateResponseObject); ok {
-		return validResponse.VisitDeleteSurveyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	err := sh.ssi.DeleteSurveyTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
 }
 
-// RetrieveSurveyTemplate operation middleware
+// RetrieveSurveyTemplate binds the request of the operation.
 func (sh *strictHandler) RetrieveSurveyTemplate(ctx echo.Context, id ID) error {
-	var request RetrieveSurveyTemplateRequestObject
-
-	request.ID = id
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.RetrieveSurveyTemplate(ctx.Request().Context(), request.(RetrieveSurveyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "RetrieveSurveyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(RetrieveSurveyTemplateResponseObject); ok {
-		return validResponse.VisitRetrieveSurveyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.RetrieveSurveyTemplate(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// UpdateSurveyTemplate operation middleware
+// UpdateSurveyTemplate binds the request of the operation.
 func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id ID) error {
-	var request UpdateSurveyTemplateRequestObject
-
-	request.ID = id
-
 	var body UpdateSurveyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.UpdateSurveyTemplate(ctx.Request().Context(), request.(UpdateSurveyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "UpdateSurveyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(UpdateSurveyTemplateResponseObject); ok {
-		return validResponse.VisitUpdateSurveyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.UpdateSurveyTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }
 
-// ReplaceSurveyTemplate operation middleware
+// ReplaceSurveyTemplate binds the request of the operation.
 func (sh *strictHandler) ReplaceSurveyTemplate(ctx echo.Context, id ID) error {
-	var request ReplaceSurveyTemplateRequestObject
-
-	request.ID = id
-
 	var body ReplaceSurveyTemplateJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
-		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
-	}
-	if err != nil {
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return err
 	}
-	request.Body = &body
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ReplaceSurveyTemplate(ctx.Request().Context(), request.(ReplaceSurveyTemplateRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ReplaceSurveyTemplate")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(ReplaceSurveyTemplateResponseObject); ok {
-		return validResponse.VisitReplaceSurveyTemplateResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
+	answer, err := sh.ssi.ReplaceSurveyTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
 }

@@ -89,7 +89,7 @@ func (q *Queries) AuditInsert(ctx context.Context, arg AuditInsertParams) error 
 
 const auditList = `-- name: AuditList :many
 SELECT
-    a.id, a.actor_id AS actor, a.actor_kind, a.actor_name, a.at, a.changed_fields, a.client_ip, a.hospital_id AS hospital, 
+    a.id, a.actor_id AS actor, a.actor_kind, a.actor_name, a.at, a.changed_fields, a.client_ip, a.hospital_id AS hospital,
     a.object_id, a.object_type, a.operation, a.request_id
 FROM audit_log a
 WHERE ($1::uuid IS NULL OR a.hospital_id = $1)

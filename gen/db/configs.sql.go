@@ -17,16 +17,14 @@ const configCount = `-- name: ConfigCount :one
 SELECT count(*)
 FROM integration_configs c
 WHERE ($1::uuid IS NULL OR c.hospital_id = $1)
-  AND ($2::uuid IS NULL OR c.id = $2)
-  AND ($3::text IS NULL OR c.source_system = $3)
-  AND ($4::uuid IS NULL OR c.hospital_id = $4)
-  AND ($5::boolean IS NULL OR c.is_active = $5)
-  AND ($6::text IS NULL OR c.search LIKE ALL (search_patterns($6)))
+  AND ($2::text IS NULL OR c.source_system = $2)
+  AND ($3::uuid IS NULL OR c.hospital_id = $3)
+  AND ($4::boolean IS NULL OR c.is_active = $4)
+  AND ($5::text IS NULL OR search_matches(c.search, $5))
 `
 
 type ConfigCountParams struct {
 	Scope        *uuid.UUID
-	ID           *uuid.UUID
 	SourceSystem *string
 	Hospital     *uuid.UUID
 	IsActive     *bool
@@ -36,7 +34,6 @@ type ConfigCountParams struct {
 func (q *Queries) ConfigCount(ctx context.Context, arg ConfigCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, configCount,
 		arg.Scope,
-		arg.ID,
 		arg.SourceSystem,
 		arg.Hospital,
 		arg.IsActive,
@@ -54,6 +51,53 @@ DELETE FROM integration_configs WHERE id = $1
 func (q *Queries) ConfigDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, configDelete, id)
 	return err
+}
+
+const configGet = `-- name: ConfigGet :one
+SELECT
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    c.is_active, c.name, c.source_system, c.updated_at
+FROM integration_configs c
+LEFT JOIN hospitals h ON h.id = c.hospital_id
+WHERE c.id = $1 AND ($2::uuid IS NULL OR c.hospital_id = $2)
+`
+
+type ConfigGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type ConfigGetRow struct {
+	ID           uuid.UUID
+	APIURL       string
+	ConfigJSON   json.RawMessage
+	CreatedAt    time.Time
+	Description  string
+	Hospital     *uuid.UUID
+	HospitalName *string
+	IsActive     bool
+	Name         string
+	SourceSystem string
+	UpdatedAt    time.Time
+}
+
+func (q *Queries) ConfigGet(ctx context.Context, arg ConfigGetParams) (ConfigGetRow, error) {
+	row := q.db.QueryRow(ctx, configGet, arg.ID, arg.Scope)
+	var i ConfigGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.APIURL,
+		&i.ConfigJSON,
+		&i.CreatedAt,
+		&i.Description,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.IsActive,
+		&i.Name,
+		&i.SourceSystem,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const configHasKey = `-- name: ConfigHasKey :one
@@ -110,23 +154,21 @@ func (q *Queries) ConfigInsert(ctx context.Context, arg ConfigInsertParams) erro
 
 const configList = `-- name: ConfigList :many
 SELECT
-    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name, 
+    c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
 WHERE ($1::uuid IS NULL OR c.hospital_id = $1)
-  AND ($2::uuid IS NULL OR c.id = $2)
-  AND ($3::text IS NULL OR c.source_system = $3)
-  AND ($4::uuid IS NULL OR c.hospital_id = $4)
-  AND ($5::boolean IS NULL OR c.is_active = $5)
-  AND ($6::text IS NULL OR c.search LIKE ALL (search_patterns($6)))
+  AND ($2::text IS NULL OR c.source_system = $2)
+  AND ($3::uuid IS NULL OR c.hospital_id = $3)
+  AND ($4::boolean IS NULL OR c.is_active = $4)
+  AND ($5::text IS NULL OR search_matches(c.search, $5))
 ORDER BY /* ordering */ c.id DESC
-LIMIT $8 OFFSET $7
+LIMIT $7 OFFSET $6
 `
 
 type ConfigListParams struct {
 	Scope        *uuid.UUID
-	ID           *uuid.UUID
 	SourceSystem *string
 	Hospital     *uuid.UUID
 	IsActive     *bool
@@ -152,7 +194,6 @@ type ConfigListRow struct {
 func (q *Queries) ConfigList(ctx context.Context, arg ConfigListParams) ([]ConfigListRow, error) {
 	rows, err := q.db.Query(ctx, configList,
 		arg.Scope,
-		arg.ID,
 		arg.SourceSystem,
 		arg.Hospital,
 		arg.IsActive,

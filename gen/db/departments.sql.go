@@ -54,16 +54,14 @@ const departmentCount = `-- name: DepartmentCount :one
 SELECT count(*)
 FROM departments d
 WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
-  AND ($2::uuid IS NULL OR d.id = $2)
-  AND ($3::uuid IS NULL OR d.hospital_id = $3)
-  AND ($4::uuid IS NULL OR d.parent_id = $4)
-  AND ($5::text IS NULL OR d.status = $5)
-  AND ($6::text IS NULL OR d.search LIKE ALL (search_patterns($6)))
+  AND ($2::uuid IS NULL OR d.hospital_id = $2)
+  AND ($3::uuid IS NULL OR d.parent_id = $3)
+  AND ($4::text IS NULL OR d.status = $4)
+  AND ($5::text IS NULL OR search_matches(d.search, $5))
 `
 
 type DepartmentCountParams struct {
 	Scope    *uuid.UUID
-	ID       *uuid.UUID
 	Hospital *uuid.UUID
 	Parent   *uuid.UUID
 	Status   *string
@@ -73,7 +71,6 @@ type DepartmentCountParams struct {
 func (q *Queries) DepartmentCount(ctx context.Context, arg DepartmentCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, departmentCount,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.Parent,
 		arg.Status,
@@ -91,6 +88,64 @@ DELETE FROM departments WHERE id = $1
 func (q *Queries) DepartmentDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, departmentDelete, id)
 	return err
+}
+
+const departmentGet = `-- name: DepartmentGet :one
+SELECT
+    d.id, d.code, d.created_at, d.hospital_id AS hospital, h.name AS hospital_name, d.location,
+    d.manager_id AS manager, m.full_name AS manager_name, d.name, d.name_ar, d.parent_id AS parent,
+    p.name AS parent_name, d.phone, d.status, d.updated_at
+FROM departments d
+JOIN hospitals h ON h.id = d.hospital_id
+LEFT JOIN departments p ON p.id = d.parent_id
+LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
+WHERE d.id = $1 AND ($2::uuid IS NULL OR d.hospital_id = $2)
+`
+
+type DepartmentGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type DepartmentGetRow struct {
+	ID           uuid.UUID
+	Code         string
+	CreatedAt    time.Time
+	Hospital     uuid.UUID
+	HospitalName string
+	Location     string
+	Manager      *uuid.UUID
+	ManagerName  *string
+	Name         string
+	NameAr       string
+	Parent       *uuid.UUID
+	ParentName   *string
+	Phone        string
+	Status       string
+	UpdatedAt    time.Time
+}
+
+func (q *Queries) DepartmentGet(ctx context.Context, arg DepartmentGetParams) (DepartmentGetRow, error) {
+	row := q.db.QueryRow(ctx, departmentGet, arg.ID, arg.Scope)
+	var i DepartmentGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.Code,
+		&i.CreatedAt,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.Location,
+		&i.Manager,
+		&i.ManagerName,
+		&i.Name,
+		&i.NameAr,
+		&i.Parent,
+		&i.ParentName,
+		&i.Phone,
+		&i.Status,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const departmentInsert = `-- name: DepartmentInsert :exec
@@ -162,18 +217,16 @@ JOIN hospitals h ON h.id = d.hospital_id
 LEFT JOIN departments p ON p.id = d.parent_id
 LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m.hospital_id IS NULL)
 WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
-  AND ($2::uuid IS NULL OR d.id = $2)
-  AND ($3::uuid IS NULL OR d.hospital_id = $3)
-  AND ($4::uuid IS NULL OR d.parent_id = $4)
-  AND ($5::text IS NULL OR d.status = $5)
-  AND ($6::text IS NULL OR d.search LIKE ALL (search_patterns($6)))
+  AND ($2::uuid IS NULL OR d.hospital_id = $2)
+  AND ($3::uuid IS NULL OR d.parent_id = $3)
+  AND ($4::text IS NULL OR d.status = $4)
+  AND ($5::text IS NULL OR search_matches(d.search, $5))
 ORDER BY /* ordering */ d.name, d.id
-LIMIT $8 OFFSET $7
+LIMIT $7 OFFSET $6
 `
 
 type DepartmentListParams struct {
 	Scope      *uuid.UUID
-	ID         *uuid.UUID
 	Hospital   *uuid.UUID
 	Parent     *uuid.UUID
 	Status     *string
@@ -203,7 +256,6 @@ type DepartmentListRow struct {
 func (q *Queries) DepartmentList(ctx context.Context, arg DepartmentListParams) ([]DepartmentListRow, error) {
 	rows, err := q.db.Query(ctx, departmentList,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.Parent,
 		arg.Status,

@@ -17,9 +17,9 @@ const encounterLock = `-- name: EncounterLock :exec
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
 `
 
-// The mutex of an encounter, until the transaction ends. Workers hold it while they apply the
-// encounter's events, and whoever gives the encounter a journey holds it too: so a worker never
-// decides that there is no journey while one is being made.
+// The mutex of an encounter, an advisory lock until the transaction ends. Workers hold it while they apply the
+// encounter's events, and the server holds it while it gives the encounter a journey: so a worker never decides that
+// there is no journey while one is being made.
 func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	_, err := q.db.Exec(ctx, encounterLock, encounterID)
 	return err
@@ -82,7 +82,7 @@ type EventClaimRow struct {
 	HappenedAt        string
 }
 
-// The pending events of encounters that this worker owns, in their order. Of a payload come only the
+// The pending events of encounters whose mutex this transaction holds, in their order. Of a payload come only the
 // texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
 // fill the memory. OFFSET 0 has each encounter looked up by itself, also where the planner believes
 // that there is hardly anything pending.
@@ -159,8 +159,8 @@ type EventClaimEncountersRow struct {
 
 // Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
 // The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
-// encounter's mutex makes the encounter this worker's own until the transaction ends. Each step stands
-// by itself and leaves the planner no choice: what it knows of a queue is always out of date.
+// encounter's mutex, if it is free, makes the encounter this transaction's own. Neither lock is waited for. Each
+// step is MATERIALIZED and leaves the planner no choice: its statistics of a queue are always out of date.
 func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
 	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
 	if err != nil {
@@ -184,15 +184,13 @@ func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncoun
 const eventCount = `-- name: EventCount :one
 SELECT count(*)
 FROM events e
-WHERE ($1::uuid IS NULL OR e.id = $1)
-  AND ($2::text IS NULL OR e.status = $2)
-  AND ($3::text IS NULL OR e.source_system = $3)
-  AND ($4::text IS NULL OR e.event_code = $4)
-  AND ($5::text IS NULL OR e.encounter_id = $5)
+WHERE ($1::text IS NULL OR e.status = $1)
+  AND ($2::text IS NULL OR e.source_system = $2)
+  AND ($3::text IS NULL OR e.event_code = $3)
+  AND ($4::text IS NULL OR e.encounter_id = $4)
 `
 
 type EventCountParams struct {
-	ID           *uuid.UUID
 	Status       *string
 	SourceSystem *string
 	EventCode    *string
@@ -201,7 +199,6 @@ type EventCountParams struct {
 
 func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, eventCount,
-		arg.ID,
 		arg.Status,
 		arg.SourceSystem,
 		arg.EventCode,
@@ -240,7 +237,7 @@ type EventFinishParams struct {
 }
 
 // Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
-// The way in which it asks for what is still pending keeps the planner from using an index for that.
+// status || ” keeps the planner from the index of pending events, which holds many dead entries.
 func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventFinish,
 		arg.Seqs,
@@ -257,8 +254,66 @@ func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const eventGet = `-- name: EventGet :one
+SELECT
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
+    e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+FROM events e
+WHERE e.id = $1
+`
+
+type EventGetRow struct {
+	ID                uuid.UUID
+	Attempts          int32
+	CreatedAt         time.Time
+	EncounterID       string
+	ErrorMessage      string
+	EventCode         string
+	Hospital          *uuid.UUID
+	JourneyInstance   *uuid.UUID
+	PatientIdentifier string
+	PayloadJSON       json.RawMessage
+	ProcessedAt       *time.Time
+	Reason            string
+	ReceivedAt        time.Time
+	SourceEventID     string
+	SourceSystem      string
+	StageInstance     *uuid.UUID
+	Status            string
+	Survey            *uuid.UUID
+	UpdatedAt         time.Time
+}
+
+func (q *Queries) EventGet(ctx context.Context, id uuid.UUID) (EventGetRow, error) {
+	row := q.db.QueryRow(ctx, eventGet, id)
+	var i EventGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.Attempts,
+		&i.CreatedAt,
+		&i.EncounterID,
+		&i.ErrorMessage,
+		&i.EventCode,
+		&i.Hospital,
+		&i.JourneyInstance,
+		&i.PatientIdentifier,
+		&i.PayloadJSON,
+		&i.ProcessedAt,
+		&i.Reason,
+		&i.ReceivedAt,
+		&i.SourceEventID,
+		&i.SourceSystem,
+		&i.StageInstance,
+		&i.Status,
+		&i.Survey,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
 const eventInsert = `-- name: EventInsert :many
-WITH patience AS MATERIALIZED (
+WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', CASE WHEN $14::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
 INSERT INTO events (
@@ -275,8 +330,8 @@ FROM (
         unnest($9::text[]) AS encounter_id, unnest($10::text[]) AS patient_identifier,
         unnest($11::text[]) AS payload, unnest($12::text[]) AS source_event_id,
         unnest($13::integer[]) AS request
-) e, patience p
-WHERE p.lock_timeout IS NOT NULL
+) e, setting s
+WHERE s.lock_timeout IS NOT NULL
 ON CONFLICT DO NOTHING
 RETURNING id, received_at
 `
@@ -295,7 +350,7 @@ type EventInsertParams struct {
 	Payloads           []string
 	SourceEventIds     []string
 	Requests           []int32
-	Impatient          bool
+	ShortLockTimeout   bool
 }
 
 type EventInsertRow struct {
@@ -303,11 +358,11 @@ type EventInsertRow struct {
 	ReceivedAt time.Time
 }
 
-// Stores events in the order of the lists and tells which are new. One whose source_event_id is known
-// already is left out, and so is one whose id is: the same statement again, after the answer to the first
-// was lost. Element i of each list belongs together. What came with one request is given once, in lists of
-// their own; request tells each event's place there, from 1, and the nil UUID stands for no hospital. Impatient,
-// it soon gives up where another transaction is about to store one of the same events.
+// Stores events in the order of the lists and returns the new ones. An event whose source_event_id is known is left out,
+// and so is one whose id is: the same statement again, after the answer to the first was lost. Element i of each list
+// belongs together. What came with one request is given once, in lists of their own; request is each event's place
+// there, from 1. The nil UUID stands for no hospital. With short_lock_timeout it fails soon where another transaction
+// is about to store one of the same events.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Hospitals,
@@ -323,7 +378,7 @@ func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]Eve
 		arg.Payloads,
 		arg.SourceEventIds,
 		arg.Requests,
-		arg.Impatient,
+		arg.ShortLockTimeout,
 	)
 	if err != nil {
 		return nil, err
@@ -345,21 +400,19 @@ func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]Eve
 
 const eventList = `-- name: EventList :many
 SELECT
-    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital, 
+    e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
     e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
 FROM events e
-WHERE ($1::uuid IS NULL OR e.id = $1)
-  AND ($2::text IS NULL OR e.status = $2)
-  AND ($3::text IS NULL OR e.source_system = $3)
-  AND ($4::text IS NULL OR e.event_code = $4)
-  AND ($5::text IS NULL OR e.encounter_id = $5)
+WHERE ($1::text IS NULL OR e.status = $1)
+  AND ($2::text IS NULL OR e.source_system = $2)
+  AND ($3::text IS NULL OR e.event_code = $3)
+  AND ($4::text IS NULL OR e.encounter_id = $4)
 ORDER BY /* ordering */ e.seq DESC
-LIMIT $7 OFFSET $6
+LIMIT $6 OFFSET $5
 `
 
 type EventListParams struct {
-	ID           *uuid.UUID
 	Status       *string
 	SourceSystem *string
 	EventCode    *string
@@ -392,7 +445,6 @@ type EventListRow struct {
 
 func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventListRow, error) {
 	rows, err := q.db.Query(ctx, eventList,
-		arg.ID,
 		arg.Status,
 		arg.SourceSystem,
 		arg.EventCode,
@@ -442,8 +494,8 @@ const eventNotify = `-- name: EventNotify :exec
 SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '')
 `
 
-// Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. Nothing
-// here is worth waiting for the disk.
+// Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. It need not be
+// durable, so its commit does not wait for the disk.
 func (q *Queries) EventNotify(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventNotify)
 	return err
@@ -482,8 +534,8 @@ type EventQueueStateRow struct {
 	OldestSeconds float64
 }
 
-// How many events are pending, counted up to a limit, and since when the oldest is. Costs what is
-// pending, however many events there are in all.
+// How many events are pending, counted up to a limit, and for how many seconds the oldest is. It reads pending
+// events only, however many there are in all.
 func (q *Queries) EventQueueState(ctx context.Context, atMost int32) (EventQueueStateRow, error) {
 	row := q.db.QueryRow(ctx, eventQueueState, atMost)
 	var i EventQueueStateRow
@@ -498,7 +550,7 @@ SET status = 'pending', reason = '', error_message = '', processed_at = NULL, up
 WHERE id = $1 AND status IN ('failed', 'ignored')
 `
 
-// Back into the queue, at its old place.
+// Makes a finished event pending again. It keeps its seq, and so its place in the queue.
 func (q *Queries) EventReprocess(ctx context.Context, id uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, eventReprocess, id)
 	if err != nil {
@@ -519,7 +571,8 @@ type EventRequeueParams struct {
 	Hospital    uuid.UUID
 }
 
-// The events that waited for a journey which is there now go back into the queue, at their old places.
+// Makes the events pending again that were ignored for want of a journey which is there now. They keep their seq,
+// and so their places in the queue.
 func (q *Queries) EventRequeue(ctx context.Context, arg EventRequeueParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventRequeue, arg.EncounterID, arg.Hospital)
 	if err != nil {
@@ -630,8 +683,8 @@ WHERE e.seq = $1 AND e.processed_at IS NULL
 RETURNING e.tries
 `
 
-// Counts a try of an event before it is made, so that one which takes the worker down is counted too:
-// only of the first pending event of an encounter, whose mutex then belongs to the connection until
+// Counts a try of an event before it is made, so that an event which crashes the worker is counted too:
+// only of the first pending event of an encounter, whose mutex the connection then holds until
 // EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
 func (q *Queries) EventTry(ctx context.Context, seq int64) (int32, error) {
 	row := q.db.QueryRow(ctx, eventTry, seq)
@@ -644,7 +697,7 @@ const eventTryBegin = `-- name: EventTryBegin :exec
 SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false)
 `
 
-// A connection that is lost without a word must not keep a mutex for longer than a transaction could.
+// A connection whose client vanished must not hold a mutex for longer than a transaction could.
 func (q *Queries) EventTryBegin(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryBegin)
 	return err
@@ -654,7 +707,7 @@ const eventTryEnd = `-- name: EventTryEnd :exec
 SELECT pg_advisory_unlock_all()
 `
 
-// Gives back all mutexes that belong to the connection.
+// Releases all mutexes that the connection holds.
 func (q *Queries) EventTryEnd(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryEnd)
 	return err

@@ -16,15 +16,13 @@ const hospitalCount = `-- name: HospitalCount :one
 SELECT count(*)
 FROM hospitals h
 WHERE ($1::uuid IS NULL OR h.id = $1)
-  AND ($2::uuid IS NULL OR h.id = $2)
-  AND ($3::text IS NULL OR h.status = $3)
-  AND ($4::text IS NULL OR h.city = $4)
-  AND ($5::text IS NULL OR h.search LIKE ALL (search_patterns($5)))
+  AND ($2::text IS NULL OR h.status = $2)
+  AND ($3::text IS NULL OR h.city = $3)
+  AND ($4::text IS NULL OR search_matches(h.search, $4))
 `
 
 type HospitalCountParams struct {
 	Scope  *uuid.UUID
-	ID     *uuid.UUID
 	Status *string
 	City   *string
 	Search *string
@@ -33,7 +31,6 @@ type HospitalCountParams struct {
 func (q *Queries) HospitalCount(ctx context.Context, arg HospitalCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, hospitalCount,
 		arg.Scope,
-		arg.ID,
 		arg.Status,
 		arg.City,
 		arg.Search,
@@ -50,6 +47,56 @@ DELETE FROM hospitals WHERE id = $1
 func (q *Queries) HospitalDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, hospitalDelete, id)
 	return err
+}
+
+const hospitalGet = `-- name: HospitalGet :one
+SELECT
+    h.id, h.address, h.capacity, h.city, h.code, h.created_at, h.email, h.license_number, h.name, h.name_ar, h.phone,
+    h.status, h.updated_at
+FROM hospitals h
+WHERE h.id = $1 AND ($2::uuid IS NULL OR h.id = $2)
+`
+
+type HospitalGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type HospitalGetRow struct {
+	ID            uuid.UUID
+	Address       string
+	Capacity      *int32
+	City          string
+	Code          string
+	CreatedAt     time.Time
+	Email         string
+	LicenseNumber string
+	Name          string
+	NameAr        string
+	Phone         string
+	Status        string
+	UpdatedAt     time.Time
+}
+
+func (q *Queries) HospitalGet(ctx context.Context, arg HospitalGetParams) (HospitalGetRow, error) {
+	row := q.db.QueryRow(ctx, hospitalGet, arg.ID, arg.Scope)
+	var i HospitalGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.Address,
+		&i.Capacity,
+		&i.City,
+		&i.Code,
+		&i.CreatedAt,
+		&i.Email,
+		&i.LicenseNumber,
+		&i.Name,
+		&i.NameAr,
+		&i.Phone,
+		&i.Status,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const hospitalInsert = `-- name: HospitalInsert :exec
@@ -97,17 +144,15 @@ SELECT
     h.status, h.updated_at
 FROM hospitals h
 WHERE ($1::uuid IS NULL OR h.id = $1)
-  AND ($2::uuid IS NULL OR h.id = $2)
-  AND ($3::text IS NULL OR h.status = $3)
-  AND ($4::text IS NULL OR h.city = $4)
-  AND ($5::text IS NULL OR h.search LIKE ALL (search_patterns($5)))
+  AND ($2::text IS NULL OR h.status = $2)
+  AND ($3::text IS NULL OR h.city = $3)
+  AND ($4::text IS NULL OR search_matches(h.search, $4))
 ORDER BY /* ordering */ h.name, h.id
-LIMIT $7 OFFSET $6
+LIMIT $6 OFFSET $5
 `
 
 type HospitalListParams struct {
 	Scope      *uuid.UUID
-	ID         *uuid.UUID
 	Status     *string
 	City       *string
 	Search     *string
@@ -134,7 +179,6 @@ type HospitalListRow struct {
 func (q *Queries) HospitalList(ctx context.Context, arg HospitalListParams) ([]HospitalListRow, error) {
 	rows, err := q.db.Query(ctx, hospitalList,
 		arg.Scope,
-		arg.ID,
 		arg.Status,
 		arg.City,
 		arg.Search,

@@ -34,17 +34,15 @@ const journeyTemplateCount = `-- name: JourneyTemplateCount :one
 SELECT count(*)
 FROM journey_templates t
 WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
-  AND ($2::uuid IS NULL OR t.id = $2)
-  AND ($3::text IS NULL OR t.journey_type = $3)
-  AND ($4::uuid IS NULL OR t.hospital_id = $4)
-  AND ($5::boolean IS NULL OR t.is_active = $5)
-  AND ($6::boolean IS NULL OR t.is_default = $6)
-  AND ($7::text IS NULL OR t.search LIKE ALL (search_patterns($7)))
+  AND ($2::text IS NULL OR t.journey_type = $2)
+  AND ($3::uuid IS NULL OR t.hospital_id = $3)
+  AND ($4::boolean IS NULL OR t.is_active = $4)
+  AND ($5::boolean IS NULL OR t.is_default = $5)
+  AND ($6::text IS NULL OR search_matches(t.search, $6))
 `
 
 type JourneyTemplateCountParams struct {
 	Scope       *uuid.UUID
-	ID          *uuid.UUID
 	JourneyType *string
 	Hospital    *uuid.UUID
 	IsActive    *bool
@@ -55,7 +53,6 @@ type JourneyTemplateCountParams struct {
 func (q *Queries) JourneyTemplateCount(ctx context.Context, arg JourneyTemplateCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, journeyTemplateCount,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyType,
 		arg.Hospital,
 		arg.IsActive,
@@ -74,6 +71,56 @@ DELETE FROM journey_templates WHERE id = $1
 func (q *Queries) JourneyTemplateDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, journeyTemplateDelete, id)
 	return err
+}
+
+const journeyTemplateGet = `-- name: JourneyTemplateGet :one
+SELECT
+    t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
+    t.journey_type, t.name, t.name_ar,
+    (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
+FROM journey_templates t
+JOIN hospitals h ON h.id = t.hospital_id
+WHERE t.id = $1 AND ($2::uuid IS NULL OR t.hospital_id = $2)
+`
+
+type JourneyTemplateGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type JourneyTemplateGetRow struct {
+	ID           uuid.UUID
+	CreatedAt    time.Time
+	Description  string
+	Hospital     uuid.UUID
+	HospitalName string
+	IsActive     bool
+	IsDefault    bool
+	JourneyType  string
+	Name         string
+	NameAr       string
+	StageCount   int32
+	UpdatedAt    time.Time
+}
+
+func (q *Queries) JourneyTemplateGet(ctx context.Context, arg JourneyTemplateGetParams) (JourneyTemplateGetRow, error) {
+	row := q.db.QueryRow(ctx, journeyTemplateGet, arg.ID, arg.Scope)
+	var i JourneyTemplateGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CreatedAt,
+		&i.Description,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.IsActive,
+		&i.IsDefault,
+		&i.JourneyType,
+		&i.Name,
+		&i.NameAr,
+		&i.StageCount,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const journeyTemplateInsert = `-- name: JourneyTemplateInsert :exec
@@ -117,19 +164,17 @@ SELECT
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
 WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
-  AND ($2::uuid IS NULL OR t.id = $2)
-  AND ($3::text IS NULL OR t.journey_type = $3)
-  AND ($4::uuid IS NULL OR t.hospital_id = $4)
-  AND ($5::boolean IS NULL OR t.is_active = $5)
-  AND ($6::boolean IS NULL OR t.is_default = $6)
-  AND ($7::text IS NULL OR t.search LIKE ALL (search_patterns($7)))
+  AND ($2::text IS NULL OR t.journey_type = $2)
+  AND ($3::uuid IS NULL OR t.hospital_id = $3)
+  AND ($4::boolean IS NULL OR t.is_active = $4)
+  AND ($5::boolean IS NULL OR t.is_default = $5)
+  AND ($6::text IS NULL OR search_matches(t.search, $6))
 ORDER BY /* ordering */ t.name, t.id
-LIMIT $9 OFFSET $8
+LIMIT $8 OFFSET $7
 `
 
 type JourneyTemplateListParams struct {
 	Scope       *uuid.UUID
-	ID          *uuid.UUID
 	JourneyType *string
 	Hospital    *uuid.UUID
 	IsActive    *bool
@@ -157,7 +202,6 @@ type JourneyTemplateListRow struct {
 func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateListParams) ([]JourneyTemplateListRow, error) {
 	rows, err := q.db.Query(ctx, journeyTemplateList,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyType,
 		arg.Hospital,
 		arg.IsActive,

@@ -99,39 +99,23 @@ func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]Jour
 	return items, nil
 }
 
-const journeyComplete = `-- name: JourneyComplete :many
+const journeyComplete = `-- name: JourneyComplete :exec
 UPDATE journey_instances j
-SET status = 'completed', completed_at = s.completed_at, updated_at = now()
-FROM (
-    SELECT journey_instance_id, max(completed_at) AS completed_at
-    FROM stage_instances
-    WHERE journey_instance_id = ANY ($1::uuid[])
-    GROUP BY journey_instance_id
-    HAVING bool_and(is_optional OR status IN ('completed', 'skipped')) AND bool_or(status = 'completed')
-) s
-WHERE j.id = s.journey_instance_id AND j.status = 'active'
-RETURNING j.id
+SET status = 'completed', completed_at = c.completed_at, updated_at = now()
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::timestamptz[]) AS completed_at) c
+WHERE j.id = c.id AND j.status = 'active'
 `
 
-// Completes those of the journeys that have no required stage left to do, at the time of their last stage.
-func (q *Queries) JourneyComplete(ctx context.Context, journeys []uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, journeyComplete, journeys)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+type JourneyCompleteParams struct {
+	Journeys    []uuid.UUID
+	CompletedAt []time.Time
+}
+
+// Completes journeys that are under way; element i of each list belongs together. Which journeys are complete, and
+// since when, package rules decides.
+func (q *Queries) JourneyComplete(ctx context.Context, arg JourneyCompleteParams) error {
+	_, err := q.db.Exec(ctx, journeyComplete, arg.Journeys, arg.CompletedAt)
+	return err
 }
 
 const journeyCount = `-- name: JourneyCount :one
@@ -140,18 +124,16 @@ FROM journey_instances j
 JOIN journey_templates t ON t.id = j.journey_template_id
 JOIN patients p ON p.id = j.patient_id
 WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
-  AND ($2::uuid IS NULL OR j.id = $2)
-  AND ($3::uuid IS NULL OR j.journey_template_id = $3)
-  AND ($4::text IS NULL OR t.journey_type = $4)
-  AND ($5::uuid IS NULL OR j.patient_id = $5)
-  AND ($6::uuid IS NULL OR j.hospital_id = $6)
-  AND ($7::text IS NULL OR j.status = $7)
-  AND ($8::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns($8)))
+  AND ($2::uuid IS NULL OR j.journey_template_id = $2)
+  AND ($3::text IS NULL OR t.journey_type = $3)
+  AND ($4::uuid IS NULL OR j.patient_id = $4)
+  AND ($5::uuid IS NULL OR j.hospital_id = $5)
+  AND ($6::text IS NULL OR j.status = $6)
+  AND ($7::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $7))
 `
 
 type JourneyCountParams struct {
 	Scope                      *uuid.UUID
-	ID                         *uuid.UUID
 	JourneyTemplate            *uuid.UUID
 	JourneyTemplateJourneyType *string
 	Patient                    *uuid.UUID
@@ -163,7 +145,6 @@ type JourneyCountParams struct {
 func (q *Queries) JourneyCount(ctx context.Context, arg JourneyCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, journeyCount,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyTemplate,
 		arg.JourneyTemplateJourneyType,
 		arg.Patient,
@@ -183,6 +164,72 @@ DELETE FROM journey_instances WHERE id = $1
 func (q *Queries) JourneyDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, journeyDelete, id)
 	return err
+}
+
+const journeyGet = `-- name: JourneyGet :one
+SELECT
+    j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
+    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
+    t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
+    p.full_name AS patient_name, j.started_at, j.status, j.updated_at
+FROM journey_instances j
+JOIN journey_templates t ON t.id = j.journey_template_id
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN departments d ON d.id = j.department_id
+WHERE j.id = $1 AND ($2::uuid IS NULL OR j.hospital_id = $2)
+`
+
+type JourneyGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type JourneyGetRow struct {
+	ID                  uuid.UUID
+	CompletedAt         *time.Time
+	CreatedAt           time.Time
+	Department          *uuid.UUID
+	DepartmentName      *string
+	EncounterID         string
+	Hospital            uuid.UUID
+	HospitalName        string
+	JourneyTemplate     uuid.UUID
+	JourneyTemplateName string
+	JourneyType         string
+	Metadata            json.RawMessage
+	Patient             uuid.UUID
+	PatientMrn          string
+	PatientName         string
+	StartedAt           time.Time
+	Status              string
+	UpdatedAt           time.Time
+}
+
+func (q *Queries) JourneyGet(ctx context.Context, arg JourneyGetParams) (JourneyGetRow, error) {
+	row := q.db.QueryRow(ctx, journeyGet, arg.ID, arg.Scope)
+	var i JourneyGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CompletedAt,
+		&i.CreatedAt,
+		&i.Department,
+		&i.DepartmentName,
+		&i.EncounterID,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.JourneyTemplate,
+		&i.JourneyTemplateName,
+		&i.JourneyType,
+		&i.Metadata,
+		&i.Patient,
+		&i.PatientMrn,
+		&i.PatientName,
+		&i.StartedAt,
+		&i.Status,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const journeyHasOutcome = `-- name: JourneyHasOutcome :one
@@ -245,20 +292,18 @@ JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id
 LEFT JOIN departments d ON d.id = j.department_id
 WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
-  AND ($2::uuid IS NULL OR j.id = $2)
-  AND ($3::uuid IS NULL OR j.journey_template_id = $3)
-  AND ($4::text IS NULL OR t.journey_type = $4)
-  AND ($5::uuid IS NULL OR j.patient_id = $5)
-  AND ($6::uuid IS NULL OR j.hospital_id = $6)
-  AND ($7::text IS NULL OR j.status = $7)
-  AND ($8::text IS NULL OR (j.search || E'\n' || p.search_names) LIKE ALL (search_patterns($8)))
+  AND ($2::uuid IS NULL OR j.journey_template_id = $2)
+  AND ($3::text IS NULL OR t.journey_type = $3)
+  AND ($4::uuid IS NULL OR j.patient_id = $4)
+  AND ($5::uuid IS NULL OR j.hospital_id = $5)
+  AND ($6::text IS NULL OR j.status = $6)
+  AND ($7::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $7))
 ORDER BY /* ordering */ j.id DESC
-LIMIT $10 OFFSET $9
+LIMIT $9 OFFSET $8
 `
 
 type JourneyListParams struct {
 	Scope                      *uuid.UUID
-	ID                         *uuid.UUID
 	JourneyTemplate            *uuid.UUID
 	JourneyTemplateJourneyType *string
 	Patient                    *uuid.UUID
@@ -293,7 +338,6 @@ type JourneyListRow struct {
 func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]JourneyListRow, error) {
 	rows, err := q.db.Query(ctx, journeyList,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyTemplate,
 		arg.JourneyTemplateJourneyType,
 		arg.Patient,
@@ -386,19 +430,19 @@ func (q *Queries) JourneyLock(ctx context.Context, arg JourneyLockParams) (Journ
 const journeyLockOf = `-- name: JourneyLockOf :one
 SELECT j.id
 FROM journey_instances j
-WHERE (j.id = $1 OR j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1))
+WHERE j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1)
   AND ($2::uuid IS NULL OR j.hospital_id = $2)
 FOR UPDATE
 `
 
 type JourneyLockOfParams struct {
-	ID    uuid.UUID
+	Stage uuid.UUID
 	Scope *uuid.UUID
 }
 
-// Locks the journey that an id means: its own, or that of one of its stages.
+// Locks the journey of a stage.
 func (q *Queries) JourneyLockOf(ctx context.Context, arg JourneyLockOfParams) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, journeyLockOf, arg.ID, arg.Scope)
+	row := q.db.QueryRow(ctx, journeyLockOf, arg.Stage, arg.Scope)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err

@@ -16,17 +16,15 @@ const patientCount = `-- name: PatientCount :one
 SELECT count(*)
 FROM patients p
 WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.id = $2)
-  AND ($3::uuid IS NULL OR p.primary_hospital_id = $3)
-  AND ($4::text IS NULL OR p.gender = $4)
-  AND ($5::text IS NULL OR p.city = $5)
-  AND ($6::text IS NULL OR p.status = $6)
-  AND ($7::text IS NULL OR p.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
+  AND ($3::text IS NULL OR p.gender = $3)
+  AND ($4::text IS NULL OR p.city = $4)
+  AND ($5::text IS NULL OR p.status = $5)
+  AND ($6::text IS NULL OR search_matches(p.search, $6))
 `
 
 type PatientCountParams struct {
 	Scope           *uuid.UUID
-	ID              *uuid.UUID
 	PrimaryHospital *uuid.UUID
 	Gender          *string
 	City            *string
@@ -37,7 +35,6 @@ type PatientCountParams struct {
 func (q *Queries) PatientCount(ctx context.Context, arg PatientCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, patientCount,
 		arg.Scope,
-		arg.ID,
 		arg.PrimaryHospital,
 		arg.Gender,
 		arg.City,
@@ -56,6 +53,70 @@ DELETE FROM patients WHERE id = $1
 func (q *Queries) PatientDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, patientDelete, id)
 	return err
+}
+
+const patientGet = `-- name: PatientGet :one
+SELECT
+    p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
+    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.updated_at
+FROM patients p
+LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
+WHERE p.id = $1 AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
+`
+
+type PatientGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type PatientGetRow struct {
+	ID                  uuid.UUID
+	Address             string
+	City                string
+	CreatedAt           time.Time
+	DateOfBirth         *string
+	Email               string
+	FirstName           string
+	FirstNameAr         string
+	FullName            string
+	Gender              string
+	LastName            string
+	LastNameAr          string
+	Mrn                 string
+	NationalID          string
+	Phone               string
+	PrimaryHospital     *uuid.UUID
+	PrimaryHospitalName *string
+	Status              string
+	UpdatedAt           time.Time
+}
+
+func (q *Queries) PatientGet(ctx context.Context, arg PatientGetParams) (PatientGetRow, error) {
+	row := q.db.QueryRow(ctx, patientGet, arg.ID, arg.Scope)
+	var i PatientGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.Address,
+		&i.City,
+		&i.CreatedAt,
+		&i.DateOfBirth,
+		&i.Email,
+		&i.FirstName,
+		&i.FirstNameAr,
+		&i.FullName,
+		&i.Gender,
+		&i.LastName,
+		&i.LastNameAr,
+		&i.Mrn,
+		&i.NationalID,
+		&i.Phone,
+		&i.PrimaryHospital,
+		&i.PrimaryHospitalName,
+		&i.Status,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const patientInsert = `-- name: PatientInsert :exec
@@ -115,19 +176,17 @@ SELECT
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.id = $2)
-  AND ($3::uuid IS NULL OR p.primary_hospital_id = $3)
-  AND ($4::text IS NULL OR p.gender = $4)
-  AND ($5::text IS NULL OR p.city = $5)
-  AND ($6::text IS NULL OR p.status = $6)
-  AND ($7::text IS NULL OR p.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
+  AND ($3::text IS NULL OR p.gender = $3)
+  AND ($4::text IS NULL OR p.city = $4)
+  AND ($5::text IS NULL OR p.status = $5)
+  AND ($6::text IS NULL OR search_matches(p.search, $6))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT $9 OFFSET $8
+LIMIT $8 OFFSET $7
 `
 
 type PatientListParams struct {
 	Scope           *uuid.UUID
-	ID              *uuid.UUID
 	PrimaryHospital *uuid.UUID
 	Gender          *string
 	City            *string
@@ -162,7 +221,6 @@ type PatientListRow struct {
 func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]PatientListRow, error) {
 	rows, err := q.db.Query(ctx, patientList,
 		arg.Scope,
-		arg.ID,
 		arg.PrimaryHospital,
 		arg.Gender,
 		arg.City,

@@ -54,17 +54,15 @@ const physicianCount = `-- name: PhysicianCount :one
 SELECT count(*)
 FROM physicians p
 WHERE ($1::uuid IS NULL OR p.hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.id = $2)
-  AND ($3::uuid IS NULL OR p.hospital_id = $3)
-  AND ($4::uuid IS NULL OR p.department_id = $4)
-  AND ($5::text IS NULL OR p.specialization = $5)
-  AND ($6::text IS NULL OR p.status = $6)
-  AND ($7::text IS NULL OR p.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR p.hospital_id = $2)
+  AND ($3::uuid IS NULL OR p.department_id = $3)
+  AND ($4::text IS NULL OR p.specialization = $4)
+  AND ($5::text IS NULL OR p.status = $5)
+  AND ($6::text IS NULL OR search_matches(p.search, $6))
 `
 
 type PhysicianCountParams struct {
 	Scope          *uuid.UUID
-	ID             *uuid.UUID
 	Hospital       *uuid.UUID
 	Department     *uuid.UUID
 	Specialization *string
@@ -75,7 +73,6 @@ type PhysicianCountParams struct {
 func (q *Queries) PhysicianCount(ctx context.Context, arg PhysicianCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, physicianCount,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.Department,
 		arg.Specialization,
@@ -94,6 +91,67 @@ DELETE FROM physicians WHERE id = $1
 func (q *Queries) PhysicianDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, physicianDelete, id)
 	return err
+}
+
+const physicianGet = `-- name: PhysicianGet :one
+SELECT
+    p.id, p.created_at, p.department_id AS department, d.name AS department_name, p.email, p.first_name, p.first_name_ar,
+    p.full_name, p.hospital_id AS hospital, h.name AS hospital_name, p.last_name, p.last_name_ar,
+    p.license_number, p.phone, p.specialization, p.status, p.updated_at
+FROM physicians p
+JOIN hospitals h ON h.id = p.hospital_id
+LEFT JOIN departments d ON d.id = p.department_id
+WHERE p.id = $1 AND ($2::uuid IS NULL OR p.hospital_id = $2)
+`
+
+type PhysicianGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type PhysicianGetRow struct {
+	ID             uuid.UUID
+	CreatedAt      time.Time
+	Department     *uuid.UUID
+	DepartmentName *string
+	Email          string
+	FirstName      string
+	FirstNameAr    string
+	FullName       string
+	Hospital       uuid.UUID
+	HospitalName   string
+	LastName       string
+	LastNameAr     string
+	LicenseNumber  string
+	Phone          string
+	Specialization string
+	Status         string
+	UpdatedAt      time.Time
+}
+
+func (q *Queries) PhysicianGet(ctx context.Context, arg PhysicianGetParams) (PhysicianGetRow, error) {
+	row := q.db.QueryRow(ctx, physicianGet, arg.ID, arg.Scope)
+	var i PhysicianGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CreatedAt,
+		&i.Department,
+		&i.DepartmentName,
+		&i.Email,
+		&i.FirstName,
+		&i.FirstNameAr,
+		&i.FullName,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.LastName,
+		&i.LastNameAr,
+		&i.LicenseNumber,
+		&i.Phone,
+		&i.Specialization,
+		&i.Status,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const physicianInsert = `-- name: PhysicianInsert :exec
@@ -148,19 +206,17 @@ FROM physicians p
 JOIN hospitals h ON h.id = p.hospital_id
 LEFT JOIN departments d ON d.id = p.department_id
 WHERE ($1::uuid IS NULL OR p.hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.id = $2)
-  AND ($3::uuid IS NULL OR p.hospital_id = $3)
-  AND ($4::uuid IS NULL OR p.department_id = $4)
-  AND ($5::text IS NULL OR p.specialization = $5)
-  AND ($6::text IS NULL OR p.status = $6)
-  AND ($7::text IS NULL OR p.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR p.hospital_id = $2)
+  AND ($3::uuid IS NULL OR p.department_id = $3)
+  AND ($4::text IS NULL OR p.specialization = $4)
+  AND ($5::text IS NULL OR p.status = $5)
+  AND ($6::text IS NULL OR search_matches(p.search, $6))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT $9 OFFSET $8
+LIMIT $8 OFFSET $7
 `
 
 type PhysicianListParams struct {
 	Scope          *uuid.UUID
-	ID             *uuid.UUID
 	Hospital       *uuid.UUID
 	Department     *uuid.UUID
 	Specialization *string
@@ -193,7 +249,6 @@ type PhysicianListRow struct {
 func (q *Queries) PhysicianList(ctx context.Context, arg PhysicianListParams) ([]PhysicianListRow, error) {
 	rows, err := q.db.Query(ctx, physicianList,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.Department,
 		arg.Specialization,

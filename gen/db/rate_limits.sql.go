@@ -9,21 +9,21 @@ import (
 	"context"
 )
 
-const rateLimitForget = `-- name: RateLimitForget :execrows
-WITH gone AS (
+const rateLimitExpire = `-- name: RateLimitExpire :execrows
+WITH expired AS (
     DELETE FROM rate_limits
-    WHERE key IN (SELECT r.key FROM rate_limits r WHERE r.expires_at < now() FOR UPDATE SKIP LOCKED)
+    WHERE key IN (SELECT r.key FROM rate_limits r WHERE r.expires_at < now() LIMIT $1::integer FOR UPDATE SKIP LOCKED)
     RETURNING key
 ), blocks AS (
-    DELETE FROM rate_limit_blocks b USING gone WHERE b.key = gone.key
+    DELETE FROM rate_limit_blocks b USING expired WHERE b.key = expired.key
 )
-SELECT FROM gone
+SELECT FROM expired
 `
 
-// Removes the rows of keys whose calls have all left the window. Rows that a call holds are passed over:
-// they are not idle, and waiting for one while holding others could be waited for in turn.
-func (q *Queries) RateLimitForget(ctx context.Context) (int64, error) {
-	result, err := q.db.Exec(ctx, rateLimitForget)
+// Deletes the rows of keys whose calls have all left the window, a batch at a time. SKIP LOCKED: a row that a call
+// holds is not idle, and waiting for it while others are locked could deadlock.
+func (q *Queries) RateLimitExpire(ctx context.Context, most int32) (int64, error) {
+	result, err := q.db.Exec(ctx, rateLimitExpire, most)
 	if err != nil {
 		return 0, err
 	}

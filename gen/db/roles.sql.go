@@ -15,34 +15,54 @@ import (
 const roleCount = `-- name: RoleCount :one
 SELECT count(*)
 FROM roles r
-WHERE ($1::uuid IS NULL OR r.id = $1)
-  AND ($2::text IS NULL OR fold(r.name) LIKE ALL (search_patterns($2)))
+WHERE ($1::text IS NULL OR search_matches(fold(r.name), $1))
 `
 
-type RoleCountParams struct {
-	ID     *uuid.UUID
-	Search *string
-}
-
-func (q *Queries) RoleCount(ctx context.Context, arg RoleCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, roleCount, arg.ID, arg.Search)
+func (q *Queries) RoleCount(ctx context.Context, search *string) (int64, error) {
+	row := q.db.QueryRow(ctx, roleCount, search)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const roleGet = `-- name: RoleGet :one
+SELECT
+    r.id, r.created_at, r.description, r.name, r.updated_at
+FROM roles r
+WHERE r.id = $1
+`
+
+type RoleGetRow struct {
+	ID          uuid.UUID
+	CreatedAt   time.Time
+	Description string
+	Name        string
+	UpdatedAt   time.Time
+}
+
+func (q *Queries) RoleGet(ctx context.Context, id uuid.UUID) (RoleGetRow, error) {
+	row := q.db.QueryRow(ctx, roleGet, id)
+	var i RoleGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CreatedAt,
+		&i.Description,
+		&i.Name,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const roleList = `-- name: RoleList :many
 SELECT
     r.id, r.created_at, r.description, r.name, r.updated_at
 FROM roles r
-WHERE ($1::uuid IS NULL OR r.id = $1)
-  AND ($2::text IS NULL OR fold(r.name) LIKE ALL (search_patterns($2)))
+WHERE ($1::text IS NULL OR search_matches(fold(r.name), $1))
 ORDER BY /* ordering */ r.id
-LIMIT $4 OFFSET $3
+LIMIT $3 OFFSET $2
 `
 
 type RoleListParams struct {
-	ID         *uuid.UUID
 	Search     *string
 	PageOffset int32
 	PageSize   int32
@@ -57,12 +77,7 @@ type RoleListRow struct {
 }
 
 func (q *Queries) RoleList(ctx context.Context, arg RoleListParams) ([]RoleListRow, error) {
-	rows, err := q.db.Query(ctx, roleList,
-		arg.ID,
-		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
-	)
+	rows, err := q.db.Query(ctx, roleList, arg.Search, arg.PageOffset, arg.PageSize)
 	if err != nil {
 		return nil, err
 	}

@@ -12,21 +12,90 @@ import (
 	"github.com/google/uuid"
 )
 
+const journeyTemplateStages = `-- name: JourneyTemplateStages :many
+SELECT
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
+    s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
+    s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
+    v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE s.journey_template_id = $1
+ORDER BY s."order", s.code
+`
+
+type JourneyTemplateStagesRow struct {
+	ID                 uuid.UUID
+	AutoSendSurvey     bool
+	Code               string
+	CreatedAt          time.Time
+	IsActive           bool
+	IsOptional         bool
+	JourneyTemplate    uuid.UUID
+	Name               string
+	NameAr             string
+	Order              int32
+	RequiresDepartment bool
+	RequiresPhysician  bool
+	SurveyDelayHours   int32
+	SurveyTemplate     *uuid.UUID
+	SurveyTemplateName *string
+	TriggerEventCode   string
+	UpdatedAt          time.Time
+}
+
+// The stages of a journey template, as they are answered with it.
+func (q *Queries) JourneyTemplateStages(ctx context.Context, journeyTemplate uuid.UUID) ([]JourneyTemplateStagesRow, error) {
+	rows, err := q.db.Query(ctx, journeyTemplateStages, journeyTemplate)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []JourneyTemplateStagesRow{}
+	for rows.Next() {
+		var i JourneyTemplateStagesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AutoSendSurvey,
+			&i.Code,
+			&i.CreatedAt,
+			&i.IsActive,
+			&i.IsOptional,
+			&i.JourneyTemplate,
+			&i.Name,
+			&i.NameAr,
+			&i.Order,
+			&i.RequiresDepartment,
+			&i.RequiresPhysician,
+			&i.SurveyDelayHours,
+			&i.SurveyTemplate,
+			&i.SurveyTemplateName,
+			&i.TriggerEventCode,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stageTemplateCount = `-- name: StageTemplateCount :one
 SELECT count(*)
 FROM stage_templates s
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.journey_template_id = $3)
-  AND ($4::text IS NULL OR s.trigger_event_code = $4)
-  AND ($5::boolean IS NULL OR s.is_active = $5)
-  AND ($6::boolean IS NULL OR s.is_optional = $6)
-  AND ($7::text IS NULL OR s.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR s.journey_template_id = $2)
+  AND ($3::text IS NULL OR s.trigger_event_code = $3)
+  AND ($4::boolean IS NULL OR s.is_active = $4)
+  AND ($5::boolean IS NULL OR s.is_optional = $5)
+  AND ($6::text IS NULL OR search_matches(s.search, $6))
 `
 
 type StageTemplateCountParams struct {
 	Scope            *uuid.UUID
-	ID               *uuid.UUID
 	JourneyTemplate  *uuid.UUID
 	TriggerEventCode *string
 	IsActive         *bool
@@ -37,7 +106,6 @@ type StageTemplateCountParams struct {
 func (q *Queries) StageTemplateCount(ctx context.Context, arg StageTemplateCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, stageTemplateCount,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyTemplate,
 		arg.TriggerEventCode,
 		arg.IsActive,
@@ -56,6 +124,67 @@ DELETE FROM stage_templates WHERE id = $1
 func (q *Queries) StageTemplateDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, stageTemplateDelete, id)
 	return err
+}
+
+const stageTemplateGet = `-- name: StageTemplateGet :one
+SELECT
+    s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
+    s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
+    s.requires_physician, s.survey_delay_hours, s.survey_template_id AS survey_template,
+    v.name AS survey_template_name, s.trigger_event_code, s.updated_at
+FROM stage_templates s
+LEFT JOIN survey_templates v ON v.id = s.survey_template_id
+WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
+`
+
+type StageTemplateGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type StageTemplateGetRow struct {
+	ID                 uuid.UUID
+	AutoSendSurvey     bool
+	Code               string
+	CreatedAt          time.Time
+	IsActive           bool
+	IsOptional         bool
+	JourneyTemplate    uuid.UUID
+	Name               string
+	NameAr             string
+	Order              int32
+	RequiresDepartment bool
+	RequiresPhysician  bool
+	SurveyDelayHours   int32
+	SurveyTemplate     *uuid.UUID
+	SurveyTemplateName *string
+	TriggerEventCode   string
+	UpdatedAt          time.Time
+}
+
+func (q *Queries) StageTemplateGet(ctx context.Context, arg StageTemplateGetParams) (StageTemplateGetRow, error) {
+	row := q.db.QueryRow(ctx, stageTemplateGet, arg.ID, arg.Scope)
+	var i StageTemplateGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.AutoSendSurvey,
+		&i.Code,
+		&i.CreatedAt,
+		&i.IsActive,
+		&i.IsOptional,
+		&i.JourneyTemplate,
+		&i.Name,
+		&i.NameAr,
+		&i.Order,
+		&i.RequiresDepartment,
+		&i.RequiresPhysician,
+		&i.SurveyDelayHours,
+		&i.SurveyTemplate,
+		&i.SurveyTemplateName,
+		&i.TriggerEventCode,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const stageTemplateInsert = `-- name: StageTemplateInsert :exec
@@ -116,19 +245,17 @@ SELECT
 FROM stage_templates s
 LEFT JOIN survey_templates v ON v.id = s.survey_template_id
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.journey_template_id = $3)
-  AND ($4::text IS NULL OR s.trigger_event_code = $4)
-  AND ($5::boolean IS NULL OR s.is_active = $5)
-  AND ($6::boolean IS NULL OR s.is_optional = $6)
-  AND ($7::text IS NULL OR s.search LIKE ALL (search_patterns($7)))
+  AND ($2::uuid IS NULL OR s.journey_template_id = $2)
+  AND ($3::text IS NULL OR s.trigger_event_code = $3)
+  AND ($4::boolean IS NULL OR s.is_active = $4)
+  AND ($5::boolean IS NULL OR s.is_optional = $5)
+  AND ($6::text IS NULL OR search_matches(s.search, $6))
 ORDER BY /* ordering */ s.journey_template_id DESC, s."order", s.code
-LIMIT $9 OFFSET $8
+LIMIT $8 OFFSET $7
 `
 
 type StageTemplateListParams struct {
 	Scope            *uuid.UUID
-	ID               *uuid.UUID
 	JourneyTemplate  *uuid.UUID
 	TriggerEventCode *string
 	IsActive         *bool
@@ -161,7 +288,6 @@ type StageTemplateListRow struct {
 func (q *Queries) StageTemplateList(ctx context.Context, arg StageTemplateListParams) ([]StageTemplateListRow, error) {
 	rows, err := q.db.Query(ctx, stageTemplateList,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyTemplate,
 		arg.TriggerEventCode,
 		arg.IsActive,

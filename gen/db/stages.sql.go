@@ -13,6 +13,82 @@ import (
 	"github.com/google/uuid"
 )
 
+const journeyStages = `-- name: JourneyStages :many
+SELECT
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
+    s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
+    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+FROM stage_instances s
+LEFT JOIN physicians p ON p.id = s.physician_id
+LEFT JOIN departments d ON d.id = s.department_id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE s.journey_instance_id = $1
+ORDER BY s."order", s.code
+`
+
+type JourneyStagesRow struct {
+	ID                uuid.UUID
+	CompletedAt       *time.Time
+	CompletedByEvent  *uuid.UUID
+	CreatedAt         time.Time
+	Department        *uuid.UUID
+	DepartmentName    *string
+	JourneyInstance   uuid.UUID
+	Metadata          json.RawMessage
+	Physician         *uuid.UUID
+	PhysicianName     *string
+	StageName         string
+	StageOrder        int32
+	StageTemplate     uuid.UUID
+	Status            string
+	SurveyScheduledAt *time.Time
+	SurveySent        bool
+	SurveySentAt      *time.Time
+	UpdatedAt         time.Time
+}
+
+// The stages of a journey, as they are answered with it.
+func (q *Queries) JourneyStages(ctx context.Context, journeyInstance uuid.UUID) ([]JourneyStagesRow, error) {
+	rows, err := q.db.Query(ctx, journeyStages, journeyInstance)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []JourneyStagesRow{}
+	for rows.Next() {
+		var i JourneyStagesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CompletedAt,
+			&i.CompletedByEvent,
+			&i.CreatedAt,
+			&i.Department,
+			&i.DepartmentName,
+			&i.JourneyInstance,
+			&i.Metadata,
+			&i.Physician,
+			&i.PhysicianName,
+			&i.StageName,
+			&i.StageOrder,
+			&i.StageTemplate,
+			&i.Status,
+			&i.SurveyScheduledAt,
+			&i.SurveySent,
+			&i.SurveySentAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stageAdd = `-- name: StageAdd :execrows
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
@@ -96,15 +172,13 @@ const stageCount = `-- name: StageCount :one
 SELECT count(*)
 FROM stage_instances s
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.journey_instance_id = $3)
-  AND ($4::uuid IS NULL OR s.stage_template_id = $4)
-  AND ($5::text IS NULL OR s.status = $5)
+  AND ($2::uuid IS NULL OR s.journey_instance_id = $2)
+  AND ($3::uuid IS NULL OR s.stage_template_id = $3)
+  AND ($4::text IS NULL OR s.status = $4)
 `
 
 type StageCountParams struct {
 	Scope           *uuid.UUID
-	ID              *uuid.UUID
 	JourneyInstance *uuid.UUID
 	StageTemplate   *uuid.UUID
 	Status          *string
@@ -113,7 +187,6 @@ type StageCountParams struct {
 func (q *Queries) StageCount(ctx context.Context, arg StageCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, stageCount,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyInstance,
 		arg.StageTemplate,
 		arg.Status,
@@ -132,6 +205,72 @@ func (q *Queries) StageDelete(ctx context.Context, id uuid.UUID) (uuid.UUID, err
 	var journey_instance_id uuid.UUID
 	err := row.Scan(&journey_instance_id)
 	return journey_instance_id, err
+}
+
+const stageGet = `-- name: StageGet :one
+SELECT
+    s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
+    s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
+    p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
+    s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
+    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+FROM stage_instances s
+LEFT JOIN physicians p ON p.id = s.physician_id
+LEFT JOIN departments d ON d.id = s.department_id
+LEFT JOIN surveys v ON v.stage_instance_id = s.id
+WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
+`
+
+type StageGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type StageGetRow struct {
+	ID                uuid.UUID
+	CompletedAt       *time.Time
+	CompletedByEvent  *uuid.UUID
+	CreatedAt         time.Time
+	Department        *uuid.UUID
+	DepartmentName    *string
+	JourneyInstance   uuid.UUID
+	Metadata          json.RawMessage
+	Physician         *uuid.UUID
+	PhysicianName     *string
+	StageName         string
+	StageOrder        int32
+	StageTemplate     uuid.UUID
+	Status            string
+	SurveyScheduledAt *time.Time
+	SurveySent        bool
+	SurveySentAt      *time.Time
+	UpdatedAt         time.Time
+}
+
+func (q *Queries) StageGet(ctx context.Context, arg StageGetParams) (StageGetRow, error) {
+	row := q.db.QueryRow(ctx, stageGet, arg.ID, arg.Scope)
+	var i StageGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CompletedAt,
+		&i.CompletedByEvent,
+		&i.CreatedAt,
+		&i.Department,
+		&i.DepartmentName,
+		&i.JourneyInstance,
+		&i.Metadata,
+		&i.Physician,
+		&i.PhysicianName,
+		&i.StageName,
+		&i.StageOrder,
+		&i.StageTemplate,
+		&i.Status,
+		&i.SurveyScheduledAt,
+		&i.SurveySent,
+		&i.SurveySentAt,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const stageHasOutcome = `-- name: StageHasOutcome :one
@@ -191,17 +330,15 @@ LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.journey_instance_id = $3)
-  AND ($4::uuid IS NULL OR s.stage_template_id = $4)
-  AND ($5::text IS NULL OR s.status = $5)
+  AND ($2::uuid IS NULL OR s.journey_instance_id = $2)
+  AND ($3::uuid IS NULL OR s.stage_template_id = $3)
+  AND ($4::text IS NULL OR s.status = $4)
 ORDER BY /* ordering */ s.journey_instance_id DESC, s."order", s.code
-LIMIT $7 OFFSET $6
+LIMIT $6 OFFSET $5
 `
 
 type StageListParams struct {
 	Scope           *uuid.UUID
-	ID              *uuid.UUID
 	JourneyInstance *uuid.UUID
 	StageTemplate   *uuid.UUID
 	Status          *string
@@ -233,7 +370,6 @@ type StageListRow struct {
 func (q *Queries) StageList(ctx context.Context, arg StageListParams) ([]StageListRow, error) {
 	rows, err := q.db.Query(ctx, stageList,
 		arg.Scope,
-		arg.ID,
 		arg.JourneyInstance,
 		arg.StageTemplate,
 		arg.Status,
@@ -279,7 +415,7 @@ func (q *Queries) StageList(ctx context.Context, arg StageListParams) ([]StageLi
 
 const stageListOf = `-- name: StageListOf :many
 SELECT
-    s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.is_optional,
+    s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.completed_at, s.is_optional,
     s.auto_send_survey, s.requires_physician, s.requires_department
 FROM stage_instances s
 WHERE s.journey_instance_id = ANY ($1::uuid[])
@@ -292,6 +428,7 @@ type StageListOfRow struct {
 	Hospital           uuid.UUID
 	TriggerEventCode   string
 	Status             string
+	CompletedAt        *time.Time
 	IsOptional         bool
 	AutoSendSurvey     bool
 	RequiresPhysician  bool
@@ -314,6 +451,7 @@ func (q *Queries) StageListOf(ctx context.Context, journeys []uuid.UUID) ([]Stag
 			&i.Hospital,
 			&i.TriggerEventCode,
 			&i.Status,
+			&i.CompletedAt,
 			&i.IsOptional,
 			&i.AutoSendSurvey,
 			&i.RequiresPhysician,

@@ -16,15 +16,13 @@ const surveyTemplateCount = `-- name: SurveyTemplateCount :one
 SELECT count(*)
 FROM survey_templates s
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.hospital_id = $3)
-  AND ($4::boolean IS NULL OR s.is_active = $4)
-  AND ($5::text IS NULL OR s.search LIKE ALL (search_patterns($5)))
+  AND ($2::uuid IS NULL OR s.hospital_id = $2)
+  AND ($3::boolean IS NULL OR s.is_active = $3)
+  AND ($4::text IS NULL OR search_matches(s.search, $4))
 `
 
 type SurveyTemplateCountParams struct {
 	Scope    *uuid.UUID
-	ID       *uuid.UUID
 	Hospital *uuid.UUID
 	IsActive *bool
 	Search   *string
@@ -33,7 +31,6 @@ type SurveyTemplateCountParams struct {
 func (q *Queries) SurveyTemplateCount(ctx context.Context, arg SurveyTemplateCountParams) (int64, error) {
 	row := q.db.QueryRow(ctx, surveyTemplateCount,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.IsActive,
 		arg.Search,
@@ -50,6 +47,47 @@ DELETE FROM survey_templates WHERE id = $1
 func (q *Queries) SurveyTemplateDelete(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, surveyTemplateDelete, id)
 	return err
+}
+
+const surveyTemplateGet = `-- name: SurveyTemplateGet :one
+SELECT
+    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
+    s.updated_at
+FROM survey_templates s
+JOIN hospitals h ON h.id = s.hospital_id
+WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
+`
+
+type SurveyTemplateGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type SurveyTemplateGetRow struct {
+	ID           uuid.UUID
+	CreatedAt    time.Time
+	Hospital     uuid.UUID
+	HospitalName string
+	IsActive     bool
+	Name         string
+	NameAr       string
+	UpdatedAt    time.Time
+}
+
+func (q *Queries) SurveyTemplateGet(ctx context.Context, arg SurveyTemplateGetParams) (SurveyTemplateGetRow, error) {
+	row := q.db.QueryRow(ctx, surveyTemplateGet, arg.ID, arg.Scope)
+	var i SurveyTemplateGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CreatedAt,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.IsActive,
+		&i.Name,
+		&i.NameAr,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const surveyTemplateInsert = `-- name: SurveyTemplateInsert :exec
@@ -86,17 +124,15 @@ SELECT
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.id = $2)
-  AND ($3::uuid IS NULL OR s.hospital_id = $3)
-  AND ($4::boolean IS NULL OR s.is_active = $4)
-  AND ($5::text IS NULL OR s.search LIKE ALL (search_patterns($5)))
+  AND ($2::uuid IS NULL OR s.hospital_id = $2)
+  AND ($3::boolean IS NULL OR s.is_active = $3)
+  AND ($4::text IS NULL OR search_matches(s.search, $4))
 ORDER BY /* ordering */ s.name, s.id
-LIMIT $7 OFFSET $6
+LIMIT $6 OFFSET $5
 `
 
 type SurveyTemplateListParams struct {
 	Scope      *uuid.UUID
-	ID         *uuid.UUID
 	Hospital   *uuid.UUID
 	IsActive   *bool
 	Search     *string
@@ -118,7 +154,6 @@ type SurveyTemplateListRow struct {
 func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateListParams) ([]SurveyTemplateListRow, error) {
 	rows, err := q.db.Query(ctx, surveyTemplateList,
 		arg.Scope,
-		arg.ID,
 		arg.Hospital,
 		arg.IsActive,
 		arg.Search,

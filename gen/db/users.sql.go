@@ -42,18 +42,16 @@ const userCount = `-- name: UserCount :one
 SELECT count(*)
 FROM users u
 WHERE ($1::uuid IS NULL OR u.hospital_id = $1 OR u.id = $2::uuid)
-  AND ($3::uuid IS NULL OR u.id = $3)
-  AND ($4::boolean IS NULL OR u.is_active = $4)
-  AND ($5::uuid IS NULL OR u.hospital_id = $5)
-  AND ($6::uuid IS NULL OR u.department_id = $6)
-  AND ($7::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $7))
-  AND ($8::text IS NULL OR u.search LIKE ALL (search_patterns($8)))
+  AND ($3::boolean IS NULL OR u.is_active = $3)
+  AND ($4::uuid IS NULL OR u.hospital_id = $4)
+  AND ($5::uuid IS NULL OR u.department_id = $5)
+  AND ($6::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $6))
+  AND ($7::text IS NULL OR search_matches(u.search, $7))
 `
 
 type UserCountParams struct {
 	Scope      *uuid.UUID
 	Self       *uuid.UUID
-	ID         *uuid.UUID
 	IsActive   *bool
 	Hospital   *uuid.UUID
 	Department *uuid.UUID
@@ -65,7 +63,6 @@ func (q *Queries) UserCount(ctx context.Context, arg UserCountParams) (int64, er
 	row := q.db.QueryRow(ctx, userCount,
 		arg.Scope,
 		arg.Self,
-		arg.ID,
 		arg.IsActive,
 		arg.Hospital,
 		arg.Department,
@@ -140,6 +137,76 @@ func (q *Queries) UserForLogin(ctx context.Context, username string) (UserForLog
 	return i, err
 }
 
+const userGet = `-- name: UserGet :one
+SELECT
+    u.id, u.created_at, u.department_id AS department, d.name AS department_name, u.email, u.employee_id, u.first_name,
+    u.full_name,
+    ARRAY(SELECT r.role_id FROM user_roles r WHERE r.user_id = u.id ORDER BY r.role_id)::uuid[] AS groups,
+    u.hospital_id AS hospital, h.name AS hospital_name, u.is_active, u.language, u.last_login, u.last_name,
+    u.phone,
+    ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = u.id ORDER BY o.id)::text[] AS roles,
+    u.updated_at, u.username
+FROM users u
+LEFT JOIN hospitals h ON h.id = u.hospital_id
+LEFT JOIN departments d ON d.id = u.department_id
+WHERE u.id = $1 AND ($2::uuid IS NULL OR u.hospital_id = $2 OR u.id = $3::uuid)
+`
+
+type UserGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+	Self  *uuid.UUID
+}
+
+type UserGetRow struct {
+	ID             uuid.UUID
+	CreatedAt      time.Time
+	Department     *uuid.UUID
+	DepartmentName *string
+	Email          string
+	EmployeeID     string
+	FirstName      string
+	FullName       string
+	Groups         []uuid.UUID
+	Hospital       *uuid.UUID
+	HospitalName   *string
+	IsActive       bool
+	Language       string
+	LastLogin      *time.Time
+	LastName       string
+	Phone          string
+	Roles          []string
+	UpdatedAt      time.Time
+	Username       string
+}
+
+func (q *Queries) UserGet(ctx context.Context, arg UserGetParams) (UserGetRow, error) {
+	row := q.db.QueryRow(ctx, userGet, arg.ID, arg.Scope, arg.Self)
+	var i UserGetRow
+	err := row.Scan(
+		&i.ID,
+		&i.CreatedAt,
+		&i.Department,
+		&i.DepartmentName,
+		&i.Email,
+		&i.EmployeeID,
+		&i.FirstName,
+		&i.FullName,
+		&i.Groups,
+		&i.Hospital,
+		&i.HospitalName,
+		&i.IsActive,
+		&i.Language,
+		&i.LastLogin,
+		&i.LastName,
+		&i.Phone,
+		&i.Roles,
+		&i.UpdatedAt,
+		&i.Username,
+	)
+	return i, err
+}
+
 const userInsert = `-- name: UserInsert :exec
 INSERT INTO users (
     password, username, email, first_name, last_name, phone, employee_id, language, hospital_id, department_id,
@@ -196,20 +263,18 @@ FROM users u
 LEFT JOIN hospitals h ON h.id = u.hospital_id
 LEFT JOIN departments d ON d.id = u.department_id
 WHERE ($1::uuid IS NULL OR u.hospital_id = $1 OR u.id = $2::uuid)
-  AND ($3::uuid IS NULL OR u.id = $3)
-  AND ($4::boolean IS NULL OR u.is_active = $4)
-  AND ($5::uuid IS NULL OR u.hospital_id = $5)
-  AND ($6::uuid IS NULL OR u.department_id = $6)
-  AND ($7::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $7))
-  AND ($8::text IS NULL OR u.search LIKE ALL (search_patterns($8)))
+  AND ($3::boolean IS NULL OR u.is_active = $3)
+  AND ($4::uuid IS NULL OR u.hospital_id = $4)
+  AND ($5::uuid IS NULL OR u.department_id = $5)
+  AND ($6::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $6))
+  AND ($7::text IS NULL OR search_matches(u.search, $7))
 ORDER BY /* ordering */ u.username, u.id
-LIMIT $10 OFFSET $9
+LIMIT $9 OFFSET $8
 `
 
 type UserListParams struct {
 	Scope      *uuid.UUID
 	Self       *uuid.UUID
-	ID         *uuid.UUID
 	IsActive   *bool
 	Hospital   *uuid.UUID
 	Department *uuid.UUID
@@ -245,7 +310,6 @@ func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]UserListR
 	rows, err := q.db.Query(ctx, userList,
 		arg.Scope,
 		arg.Self,
-		arg.ID,
 		arg.IsActive,
 		arg.Hospital,
 		arg.Department,

@@ -1,1 +1,0 @@
-DROP FUNCTION rate_limits_take(text[], bigint[], bigint[], bigint[]);

@@ -1,0 +1,193 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/px360/px360/server/problem"
+)
+
+const testID = "0193c5a0-7a00-7000-8000-000000000001"
+
+// everyKind is a body with a member of every kind.
+const everyKind = `
+requestBody:
+  content:
+    application/json:
+      schema:
+        type: object
+        required: [text]
+        properties:
+          text: {type: string, minLength: 1, maxLength: 5}
+          name: {allOf: [{$ref: "#/components/schemas/Name"}], nullable: true, description: Annotated.}
+          key: {type: string, x-px360-rate-limit-key: true}
+          code: {type: string, pattern: "^[a-z]+$", x-px360-pattern-message: Letters only.}
+          email: {type: string, format: email}
+          url: {type: string, format: uri}
+          thing: {type: string, format: uuid, nullable: true, x-px360-refers-to: thing}
+          other: {type: string, format: uuid, x-px360-refers-to: thing}
+          small: {type: integer, format: int32}
+          count: {type: integer, minimum: -1, maximum: 9}
+          flag: {type: boolean}
+          day: {type: string, format: date}
+          at: {type: string, format: date-time}
+          choice: {type: string, enum: [a, b]}
+          any: {description: Any value.}
+          whole: {allOf: [{$ref: "#/components/schemas/Whole"}, {type: object, required: [name]}]}
+          list: {type: array, minItems: 1, maxItems: 3, items: {type: object, required: [n], properties: {n: {type: integer}}}}
+          items: {type: array, maxItems: 3, x-px360-items-apart: true, items: {type: object, required: [key], properties: {key: {type: string, x-px360-rate-limit-key: true}}}}
+`
+
+func TestReadBodyAccepts(t *testing.T) {
+	t.Parallel()
+	o, err := compileOne(t, everyKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{
+		`{"text":" a\u0062 ","unknown":{"x":[1]}}`:                         `{"text":"ab"}`,
+		`{"name":null,"text":"a"}`:                                         `{"name":null,"text":"a"}`,
+		`{"text":"a","thing":"0193C5A07A0070008000000000000001"}`:          `{"text":"a","thing":"` + testID + `"}`,
+		`{"text":"a","thing":""}`:                                          `{"text":"a","thing":null}`,
+		`{"text":"a","small":-2147483648,"count":9.0}`:                     `{"text":"a","small":-2147483648,"count":9}`,
+		`{"text":"a","count":-10e-1,"flag":false,"day":"2024-02-29"}`:      `{"text":"a","count":-1,"flag":false,"day":"2024-02-29"}`,
+		`{"text":"a","at":"2025-12-14T12:30+03:00"}`:                       `{"text":"a","at":"2025-12-14T09:30:00Z"}`,
+		`{"text":"a","at":"2025-12-14t09:00:00.123456789Z"}`:               `{"text":"a","at":"2025-12-14T09:00:00.123456Z"}`,
+		`{"text":"a","choice":"b","any":{"x":[1e3,-0,null],"y":"\u00e9"}}`: `{"text":"a","choice":"b","any":{"x":[1e3,-0,null],"y":"é"}}`,
+		`{"text":"a","whole":{"name":" b "},"list":[{"n":1,"m":2}]}`:       `{"text":"a","whole":{"name":"b"},"list":[{"n":1}]}`,
+		`{"text":"a","code":"abc","email":"a@b.sa","url":"https://b.sa/"}`: `{"text":"a","code":"abc","email":"a@b.sa","url":"https://b.sa/"}`,
+	} {
+		body, err := o.ReadBody([]byte(in))
+		if err != nil || strings.TrimSpace(string(body.JSON)) != want {
+			t.Errorf("%s is bound as %s (%v), want %s", in, body.JSON, err, want)
+		}
+	}
+}
+
+func TestReadBodyFinds(t *testing.T) {
+	t.Parallel()
+	o, err := compileOne(t, everyKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := o.ReadBody([]byte(`{"text":"a","other":"0193C5A07A0070008000000000000001","thing":"` + testID + `","key":"ris",
+		"items":[{"key":7},{"key":" lis "},{"key":"lis"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := uuid.MustParse(testID)
+	want := Body{
+		JSON:          body.JSON,
+		References:    []Reference{{"other", "thing", id}, {"thing", "thing", id}},
+		RateLimitKeys: []string{"lis", "ris"},
+		Positions:     []int{1, 2},
+		ItemErrors:    map[int]problem.Fields{0: {"key": []string{messageString}}},
+	}
+	if !reflect.DeepEqual(body, want) || !strings.Contains(string(body.JSON), `"items":[{"key":"lis"},{"key":"lis"}]`) {
+		t.Errorf("found %+v", body)
+	}
+	none, err := o.ReadBody([]byte(`{"text":"a","items":[5]}`))
+	if err != nil || none.Positions != nil || len(none.ItemErrors) != 1 {
+		t.Errorf("a list without a good item: %+v, %v", none, err)
+	}
+	// Nobody shares what is returned.
+	body.References[0].Field, body.RateLimitKeys[0], body.JSON[0] = "x", "x", 'x'
+	again, err := o.ReadBody([]byte(`{"text":"a","key":"ris"}`))
+	if err != nil || !reflect.DeepEqual(again, Body{JSON: again.JSON, RateLimitKeys: []string{"ris"}}) || again.JSON[0] != '{' {
+		t.Errorf("found %+v, %v", again, err)
+	}
+}
+
+func TestReadBodyRefuses(t *testing.T) {
+	t.Parallel()
+	o, err := compileOne(t, everyKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := func(field, message string) string { return `{"` + field + `":["` + message + `"]}` }
+	for in, want := range map[string]string{
+		``:                                     one("text", messageRequired),
+		` `:                                    one("text", messageRequired),
+		`null`:                                 one("non_field_errors", "No data provided"),
+		`[1]`:                                  one("non_field_errors", "Invalid data. Expected a dictionary, but got list."),
+		`1.5`:                                  one("non_field_errors", "Invalid data. Expected a dictionary, but got float."),
+		`{"text":null}`:                        one("text", MessageNull),
+		`{"text":" "}`:                         one("text", messageBlank),
+		`{"text":5}`:                           one("text", messageString),
+		`{"text":"aaaaaa\u0000"}`:              `{"text":["Ensure this field has no more than 5 characters.","Null characters are not allowed."]}`,
+		`{"count":10}`:                         `{"count":["Ensure this value is less than or equal to 9."],"text":["This field is required."]}`,
+		`{"text":"a","count":-2}`:              one("count", "Ensure this value is greater than or equal to -1."),
+		`{"text":"a","count":1.5}`:             one("count", messageInteger),
+		`{"text":"a","count":"1"}`:             one("count", messageInteger),
+		`{"text":"a","count":1e999999999}`:     one("count", messageInteger),
+		`{"text":"a","small":2147483648}`:      one("small", "Ensure this value is less than or equal to 2147483647."),
+		`{"text":"a","code":"A"}`:              one("code", "Letters only."),
+		`{"text":"a","email":5}`:               one("email", messageEmail),
+		`{"text":"a","url":"b"}`:               one("url", messageURL),
+		`{"text":"a","thing":"x"}`:             one("thing", "“x” is not a valid UUID."),
+		`{"text":"a","thing":[{"a":true}]}`:    one("thing", "“[{'a': True}]” is not a valid UUID."),
+		`{"text":"a","thing":7}`:               one("thing", `Invalid pk \"7\" - object does not exist.`),
+		`{"text":"a","thing":true}`:            one("thing", "Incorrect type. Expected pk value, received bool."),
+		`{"text":"a","other":""}`:              one("other", MessageNull),
+		`{"text":"a","flag":"true"}`:           one("flag", messageBoolean),
+		`{"text":"a","day":"2025-02-29"}`:      one("day", messageDate),
+		`{"text":"a","at":"2025-12-14T09:00"}`: one("at", messageDateTime),
+		`{"text":"a","choice":"c"}`:            one("choice", `\"c\" is not a valid choice.`),
+		`{"text":"a","choice":null}`:           one("choice", MessageNull),
+		`{"text":"a","any":null}`:              one("any", MessageNull),
+		`{"text":"a","any":[1e309]}`:           one("any", messageNumber),
+		`{"text":"a","any":{"a\u0000":1}}`:     one("any", messageNUL),
+		`{"text":"a","whole":null}`:            one("whole", MessageNull),
+		`{"text":"a","whole":5}`:               `{"whole":["Invalid data. Expected a dictionary, but got int."]}`,
+		`{"text":"a","whole":{}}`:              `{"whole":{"name":["This field is required."]}}`,
+		`{"text":"a","list":null}`:             one("list", MessageNull),
+		`{"text":"a","list":{}}`:               one("list", `Expected a list of items but got type \"dict\".`),
+		`{"text":"a","list":[]}`:               one("list", "This list may not be empty."),
+		`{"text":"a","list":[1,2,3,4]}`:        one("list", "Ensure this field has no more than 3 elements."),
+		`{"text":"a","list":[{"n":1},{},5]}`:   `{"list":[{},{"n":["This field is required."]},{"non_field_errors":["Invalid data. Expected a dictionary, but got int."]}]}`,
+		`{"text":"a","items":[{},{},{},[]]}`:   one("items", "Ensure this field has no more than 3 elements."),
+	} {
+		_, err := o.ReadBody([]byte(in))
+		var p *problem.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusBadRequest {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		if got, _ := json.Marshal(p.Body); string(got) != want {
+			t.Errorf("%s is refused with %s, want %s", in, got, want)
+		}
+	}
+	for _, in := range []string{
+		`{"text":`, `{"text":"a"} {}`, `{"text":"a","text":"b"}`, `{"x":{"a":1,"a":2}}`, "\ufeff{}", `{"text":"\ud800"}`, "{\"text\":\"\xff\"}", `{"text":'a'}`,
+		`{"text":"a","items":[{]}`, `{"any":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
+	} {
+		_, err := o.ReadBody([]byte(in))
+		var p *problem.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusBadRequest {
+			t.Errorf("%s: %v", in, err)
+		} else if d, _ := p.Body.(problem.Detail); !strings.HasPrefix(d.Detail, "JSON parse error - ") || strings.Contains(d.Detail, "jsontext") {
+			t.Errorf("%s is refused with %v", in, p.Body)
+		}
+	}
+	deepest := `{"text":"a","any":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`
+	if _, err := o.ReadBody([]byte(deepest)); err != nil {
+		t.Errorf("a depth of 64 is refused: %v", err)
+	}
+}
+
+func TestReadBodyWithoutBody(t *testing.T) {
+	t.Parallel()
+	o, err := compileOne(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := o.ReadBody([]byte("}")); err != nil || !reflect.DeepEqual(body, Body{}) {
+		t.Errorf("%+v, %v", body, err)
+	}
+}

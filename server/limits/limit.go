@@ -1,0 +1,94 @@
+package limits
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Limit is how many calls are admitted within any stretch of time of the window's length: a sliding window.
+type Limit struct {
+	Calls  int64
+	Window time.Duration
+}
+
+// Limits by policy. A zero Limit means its default.
+type Limits struct {
+	Events Limit // creation of events, by source system; a sender has ten times that over all sources
+	Auth   Limit // token operations, all together, by client address
+	User   Limit // everything else, by user
+}
+
+// DefaultLimits are those of a server that is configured with none.
+func DefaultLimits() Limits {
+	return Limits{Events: Limit{1000, time.Hour}, Auth: Limit{10, time.Minute}, User: Limit{100, time.Minute}}
+}
+
+// senderFactor is how many source systems' worth of events one sender may create.
+const senderFactor = 10
+
+// maxCalls keeps a mistyped limit from meaning none: a million a second for a quarter of an hour.
+const maxCalls = 1_000_000_000
+
+var windows = map[string]time.Duration{
+	"s": time.Second, "sec": time.Second, "second": time.Second,
+	"m": time.Minute, "min": time.Minute, "minute": time.Minute,
+	"h": time.Hour, "hour": time.Hour,
+	"d": 24 * time.Hour, "day": 24 * time.Hour,
+}
+
+// ParseLimit reads a limit such as 1000/h: a number of calls, a slash, and a window, which is s, m, h, d or a
+// duration such as 90s. Its errors quote the text and are for whoever wrote it.
+func ParseLimit(text string) (Limit, error) {
+	number, unit, found := strings.Cut(text, "/")
+	if !found {
+		return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: it needs a slash and a window", text)
+	}
+	calls, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	switch {
+	case err != nil:
+		return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: %q is no whole number", text, strings.TrimSpace(number))
+	case calls < 1:
+		return Limit{}, fmt.Errorf("the rate limit %q would admit nothing: it must be at least 1", text)
+	case calls > maxCalls:
+		return Limit{}, fmt.Errorf("the rate limit %q is above the largest, %d", text, maxCalls)
+	}
+	unit = strings.ToLower(strings.TrimSpace(unit))
+	window, known := windows[unit]
+	if !known {
+		if window, err = time.ParseDuration(unit); err != nil {
+			return Limit{}, fmt.Errorf("%q is no rate limit such as 1000/h: %q is none of s, m, h and d, nor a duration such as 90s", text, unit)
+		}
+	}
+	if window < time.Second || window > 24*time.Hour {
+		return Limit{}, fmt.Errorf("the window of the rate limit %q must be from one second to one day", text)
+	}
+	return Limit{calls, window}, nil
+}
+
+// UnmarshalText is ParseLimit, for packages that read configuration.
+func (l *Limit) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLimit(string(text))
+	return err
+}
+
+// String is the limit as ParseLimit reads it.
+func (l Limit) String() string {
+	for _, unit := range []string{"s", "m", "h", "d"} {
+		if windows[unit] == l.Window {
+			return fmt.Sprintf("%d/%s", l.Calls, unit)
+		}
+	}
+	return fmt.Sprintf("%d/%s", l.Calls, l.Window)
+}
+
+// validate refuses what cannot be enforced.
+func (l Limits) validate() error {
+	for policy, limit := range map[string]Limit{PolicyEvents: l.Events, PolicyAuth: l.Auth, PolicyUser: l.User} {
+		if limit.Calls < 1 || limit.Calls > maxCalls || limit.Window < time.Millisecond {
+			return fmt.Errorf("the rate limit of %s cannot be %s", policy, limit)
+		}
+	}
+	return nil
+}

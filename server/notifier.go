@@ -1,0 +1,53 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+)
+
+// A notifier tells idle workers of new events by NOTIFY, in a statement of its own after the commit: within an
+// ingesting transaction, NOTIFY would take a lock that all of them share. However many requests ask for it at once,
+// one notification is under way at a time. A lost one costs no more than the workers' polling interval.
+type notifier struct {
+	db      *queries.DB
+	log     *slog.Logger
+	pending chan struct{}
+}
+
+func newNotifier(database *queries.DB, log *slog.Logger) *notifier {
+	return &notifier{database, log, make(chan struct{}, 1)}
+}
+
+// notify asks for a notification and does not wait for it.
+func (n *notifier) notify() {
+	select {
+	case n.pending <- struct{}{}:
+	default: // one is pending already, and will be sent after what is committed now
+	}
+}
+
+// notifyUnless is notify after a write that did not fail.
+func (n *notifier) notifyUnless(err error) {
+	if err == nil {
+		n.notify()
+	}
+}
+
+func (n *notifier) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.pending:
+		}
+		timeout, cancel := context.WithTimeout(ctx, 5*time.Second)
+		if err := n.db.Read(timeout, func(q *db.Queries) error { return q.EventNotify(timeout) }); err != nil && ctx.Err() == nil {
+			n.log.WarnContext(ctx, "workers not notified", "error", loggable(err))
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,58 @@
+// Package worker applies pending events: it finds the journey of each, decides by package queries/rules, and writes all
+// that follows together with the event's own outcome, in one transaction. Any number of workers, in any number of
+// processes, share the queue, which is the events with status pending in the order of seq. The events of an encounter
+// are applied in that order whoever applies them.
+//
+// # States of an event
+//
+//	               EventInsert
+//	                    |
+//	                    v
+//	+--> +-----------------------------+
+//	|    |           pending           | <---+
+//	|    +-----------------------------+     | the attempt failed, tries < 3
+//	|       |           |           |  |     | (not counted if it was no fault
+//	|       | the rules | decide    |  +-----+  of the event's)
+//	|       |           |           |
+//	|       v           v           v        tries = 3: internal_error
+//	|   processed    ignored     failed <--- (a poison event)
+//	|                   |           |
+//	+-------------------+-----------+
+//	  EventReprocess: by hand
+//	  EventRequeue: an ignored event whose journey was missing and is there now
+//
+// Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, each of its
+// events is attempted alone, and each attempt is counted, in tries, before it is made. An event with tries > 0 is not
+// part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that are no fault of an
+// event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such a failure left
+// behind is taken back first (see uncount).
+//
+// # Lock order
+//
+// Workers and the server's operations on journeys and stages take their locks in this order. Each takes those that it
+// needs, and none takes one further up while it holds one further down.
+//
+//	                           worker                         server
+//	1 idempotency key          -                              advisory lock, waits: creating anything
+//	2 first pending event      FOR UPDATE SKIP LOCKED         -
+//	  of an encounter
+//	3 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits: creating a journey,
+//	  an advisory lock)        a single attempt: for the      changing its encounter id
+//	                           session, EventTry
+//	4 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
+//	                                                          journey or one of its stages
+//	5 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
+//	                           journey's lock covers them
+//	6 survey rows              INSERT                         INSERT, DELETE with its stage
+//	7 journey row again        UPDATE to completed            UPDATE to completed
+//	8 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
+//
+// Neither 2, 3 nor 4 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
+// decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages holds
+// the journey without which nobody else can. Reprocessing an event locks its row and nothing else.
+//
+// Two waits are outside of this order. The foreign keys of a write lock physicians, departments and templates, which
+// somebody may be deleting. And a transaction that got lock 2 of an encounter but not lock 3 keeps the event's row, for
+// which the holder of the mutex waits at 8. Where two such waits meet, Postgres ends one transaction as a deadlock
+// victim, and it is retried.
+package worker
