@@ -1,41 +1,17 @@
 package server
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/px360/px360/gen/db"
-
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/server/problem"
 )
-
-// limitInFlight refuses a request at once with 503 when too many are in flight. Whether the process is alive and ready
-// is answered all the same: a busy process must not be taken for a dead one.
-func (s *Server) limitInFlight(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if path := c.Path(); path == healthPath || path == readyPath {
-			return next(c)
-		}
-		event := false
-		if path, declared := s.contract.Paths[c.Path()]; declared {
-			o := path.Operations[c.Request().Method]
-			event = o != nil && o.TakesEvents()
-		}
-		leave, ok := s.inFlight.Enter(event)
-		if !ok {
-			return problem.Busy()
-		}
-		defer leave()
-		return next(c)
-	}
-}
 
 // gate decides on a request before its operation is called, in the order that clients of Django REST Framework know:
 // the path, OPTIONS, what is acceptable, who is asking, whether they may and how often, the method, the object, the
@@ -256,7 +232,7 @@ func (a *admission) hideUnknown(refused error) error {
 		return refused
 	}
 	ctx := a.c.Request().Context()
-	missing, err := a.server.isMissing(ctx, requestOf(ctx).principal, contract.Reference{Field: "id", Noun: a.operation.Object, ID: id})
+	missing, err := isMissing(ctx, a.server.engine.db, contract.Reference{Field: "id", Noun: a.operation.Object, ID: id})
 	switch {
 	case err != nil:
 		return err
@@ -264,13 +240,4 @@ func (a *admission) hideUnknown(refused error) error {
 		return problem.NotFound
 	}
 	return refused
-}
-
-func (s *Server) isMissing(ctx context.Context, p auth.Principal, reference contract.Reference) (missing bool, err error) {
-	err = s.db.Read(ctx, func(q *db.Queries) error {
-		positions, err := missingReferences(ctx, q, p, []contract.Reference{reference})
-		missing = len(positions) > 0
-		return err
-	})
-	return missing, err
 }

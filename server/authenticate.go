@@ -65,7 +65,7 @@ func (a *admission) authenticateToken(policy string) (auth.Principal, limits.Dec
 	claims, ctx := a.credential.claims, a.c.Request().Context()
 	charges := a.charges(policy, auth.Principal{Kind: auth.KindUser, UserID: claims.UserID})
 	ask := a.server.rates.Ask(charges)
-	row, err := a.server.userPrincipal(ctx, db.UserPrincipalParams{
+	row, err := userPrincipal(ctx, a.server.engine.db, db.UserPrincipalParams{
 		ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: a.operation != nil && auth.MembersOnly(a.operation.Permission),
 		Keys: ask.Keys, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
 	})
@@ -82,8 +82,8 @@ func (a *admission) authenticateToken(policy string) (auth.Principal, limits.Dec
 	return principalOf(row), a.server.rates.Decide(ask, charges, row.Limits), nil
 }
 
-func (s *Server) userPrincipal(ctx context.Context, arg db.UserPrincipalParams) (row db.UserPrincipalRow, err error) {
-	err = s.db.Read(ctx, func(q *db.Queries) error {
+func userPrincipal(ctx context.Context, database *queries.DB, arg db.UserPrincipalParams) (row db.UserPrincipalRow, err error) {
+	err = database.Read(ctx, func(q *db.Queries) error {
 		row, err = q.UserPrincipal(ctx, arg)
 		return err
 	})
@@ -116,7 +116,7 @@ func (a *admission) authenticateKey(policy string) (auth.Principal, limits.Decis
 	who, ctx := a.credential, a.c.Request().Context()
 	ask := a.server.rates.Ask(a.charges(policy, auth.Principal{Kind: auth.KindAPIKey}))
 	var row db.ConfigPrincipalRow
-	err := a.server.db.Read(ctx, func(q *db.Queries) (err error) {
+	err := a.server.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
 			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.Policies, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
 		})

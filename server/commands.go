@@ -15,7 +15,7 @@ import (
 // EnsureAdmin creates the first PX Admin if there is no active one, and tells whether it did.
 func (s *Server) EnsureAdmin(ctx context.Context, username, password string) (created bool, err error) {
 	var admins int64
-	err = s.db.Read(ctx, func(q *db.Queries) error {
+	err = s.engine.db.Read(ctx, func(q *db.Queries) error {
 		admins, err = q.UserOtherAdmins(ctx, newID())
 		return err
 	})
@@ -31,7 +31,7 @@ func (s *Server) CreateAdmin(ctx context.Context, username, password string) err
 	if err != nil {
 		return err
 	}
-	err = s.command(ctx, "create-admin", func(q *db.Queries) (auditEntry, error) {
+	err = s.engine.command(ctx, "create-admin", func(q *db.Queries) (auditEntry, error) {
 		row := s.users.defaults
 		row.ID, row.Username, row.Password = newID(), username, hash
 		if err := q.UserInsert(ctx, row); err != nil {
@@ -51,7 +51,7 @@ func (s *Server) SetPassword(ctx context.Context, username, password string) err
 	if err != nil {
 		return err
 	}
-	return s.command(ctx, "set-password", func(q *db.Queries) (auditEntry, error) {
+	return s.engine.command(ctx, "set-password", func(q *db.Queries) (auditEntry, error) {
 		user, err := q.UserForLogin(ctx, username)
 		switch {
 		case queries.NoRows(err):
@@ -71,5 +71,5 @@ func (s *Server) commandPassword(ctx context.Context, username, password string)
 	for _, message := range auth.Validate(password, auth.Attributes{Username: username}) {
 		return "", errors.New(message)
 	}
-	return s.passwords.Hash(ctx, password)
+	return s.passwords.hasher.Hash(ctx, password)
 }

@@ -12,9 +12,9 @@ import (
 
 type departmentRows = resource[api.Department, api.DepartmentCreate, api.DepartmentCreate, api.DepartmentUpdate, db.DepartmentInsertParams]
 
-func (s *Server) newDepartments(c *checks) api.DepartmentResource {
+func newDepartments(e *engine) api.DepartmentResource {
 	rows := &departmentRows{
-		reader: reader[api.Department]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Department, error) {
+		reader: reader[api.Department]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Department, error) {
 			found, err := q.DepartmentGet(ctx, db.DepartmentGetParams(row))
 			return api.Department(found), err
 		}},
@@ -37,10 +37,10 @@ func (s *Server) newDepartments(c *checks) api.DepartmentResource {
 		list[api.ListDepartmentsParams, api.DepartmentList]
 		*departmentRows
 	}{
-		newList[api.ListDepartmentsParams](s, c, (*db.Queries).DepartmentList, (*db.Queries).DepartmentCount,
+		newList[api.ListDepartmentsParams](e, (*db.Queries).DepartmentList, (*db.Queries).DepartmentCount,
 			func(row db.DepartmentListRow) api.Department { return api.Department(row) },
 			func(p page[api.Department]) api.DepartmentList { return api.DepartmentList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 

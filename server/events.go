@@ -16,15 +16,22 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-func (s *Server) newEvents(c *checks) api.EventResource {
+// eventOperations are those that put events into the queue.
+type eventOperations struct {
+	engine   *engine
+	batcher  *batcher
+	notifier *notifier
+}
+
+func newEvents(e *engine) api.EventResource {
 	return struct {
 		list[api.ListEventsParams, api.EventList]
 		*reader[api.Event]
 	}{
-		newList[api.ListEventsParams](s, c, (*db.Queries).EventList, (*db.Queries).EventCount,
+		newList[api.ListEventsParams](e, (*db.Queries).EventList, (*db.Queries).EventCount,
 			func(row db.EventListRow) api.Event { return api.Event(row) },
 			func(p page[api.Event]) api.EventList { return api.EventList(p) }, "Scope", "Self"),
-		&reader[api.Event]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Event, error) {
+		&reader[api.Event]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Event, error) {
 			found, err := q.EventGet(ctx, row.ID)
 			return api.Event(found), err
 		}},
@@ -37,7 +44,7 @@ const (
 )
 
 // CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
-func (s *Server) CreateEvent(ctx context.Context, params api.CreateEventParams, body api.EventCreate) (status int, receipt api.EventReceipt, err error) {
+func (o eventOperations) CreateEvent(ctx context.Context, params api.CreateEventParams, body api.EventCreate) (status int, receipt api.EventReceipt, err error) {
 	if wrong := checkSource(requestOf(ctx).principal, body); wrong != nil {
 		return 0, receipt, problem.Invalid(wrong)
 	}
@@ -45,7 +52,7 @@ func (s *Server) CreateEvent(ctx context.Context, params api.CreateEventParams, 
 	if err != nil {
 		return 0, receipt, err
 	}
-	answer, err := idempotent(ctx, s, params.IdempotencyKey, func(events eventStore) (int, api.EventReceipt, error) {
+	answer, err := idempotent(ctx, o, params.IdempotencyKey, func(events eventStore) (int, api.EventReceipt, error) {
 		outcomes, err := store(ctx, events, insert)
 		if err != nil {
 			return 0, api.EventReceipt{}, err
@@ -60,20 +67,20 @@ func (s *Server) CreateEvent(ctx context.Context, params api.CreateEventParams, 
 		}
 	})
 	if err == nil && answer.status == http.StatusCreated {
-		s.notifier.notify()
+		o.notifier.notify()
 	}
 	return answer.status, answer.body, err
 }
 
 // BulkCreateEvents stores those events of a list that are valid, each on its own account; the order of the list is the
 // order in which they are processed.
-func (s *Server) BulkCreateEvents(ctx context.Context, params api.BulkCreateEventsParams, body api.EventBulkCreate) (status int, result api.EventBulkResult, err error) {
+func (o eventOperations) BulkCreateEvents(ctx context.Context, params api.BulkCreateEventsParams, body api.EventBulkCreate) (status int, result api.EventBulkResult, err error) {
 	refused, good, positions := divideBulk(ctx, body)
 	insert, err := insertion(ctx, good)
 	if err != nil {
 		return 0, result, err
 	}
-	answer, err := idempotent(ctx, s, params.IdempotencyKey, func(events eventStore) (int, api.EventBulkResult, error) {
+	answer, err := idempotent(ctx, o, params.IdempotencyKey, func(events eventStore) (int, api.EventBulkResult, error) {
 		outcomes, err := store(ctx, events, insert)
 		if err != nil {
 			return 0, api.EventBulkResult{}, err
@@ -88,7 +95,7 @@ func (s *Server) BulkCreateEvents(ctx context.Context, params api.BulkCreateEven
 	case err != nil:
 		return 0, answer.body, err
 	case answer.body.Created > 0:
-		s.notifier.notify()
+		o.notifier.notify()
 	case answer.body.Duplicates == 0:
 		return 0, answer.body, &problem.Problem{Status: http.StatusBadRequest, Body: answer.body}
 	}
@@ -248,8 +255,8 @@ func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, kn
 }
 
 // ReprocessEvent puts an event back into the queue that failed or was ignored.
-func (s *Server) ReprocessEvent(ctx context.Context, id uuid.UUID) (answer api.Event, err error) {
-	err = s.change(ctx, func(q *db.Queries) (auditEntry, error) {
+func (o eventOperations) ReprocessEvent(ctx context.Context, id uuid.UUID) (answer api.Event, err error) {
+	err = o.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
 		queued, err := q.EventReprocess(ctx, id)
 		if err != nil {
 			return auditEntry{}, err
@@ -266,6 +273,6 @@ func (s *Server) ReprocessEvent(ctx context.Context, id uuid.UUID) (answer api.E
 		answer = api.Event(row)
 		return auditEntry{"event", id, row.Hospital, []string{"status"}}, nil
 	})
-	s.notifier.notifyUnless(err)
+	o.notifier.notifyUnless(err)
 	return answer, err
 }

@@ -11,9 +11,9 @@ import (
 
 type hospitalRows = resource[api.Hospital, api.HospitalCreate, api.HospitalCreate, api.HospitalUpdate, db.HospitalInsertParams]
 
-func (s *Server) newHospitals(c *checks) api.HospitalResource {
+func newHospitals(e *engine) api.HospitalResource {
 	rows := &hospitalRows{
-		reader: reader[api.Hospital]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Hospital, error) {
+		reader: reader[api.Hospital]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Hospital, error) {
 			found, err := q.HospitalGet(ctx, db.HospitalGetParams(row))
 			return api.Hospital(found), err
 		}},
@@ -35,9 +35,9 @@ func (s *Server) newHospitals(c *checks) api.HospitalResource {
 		list[api.ListHospitalsParams, api.HospitalList]
 		*hospitalRows
 	}{
-		newList[api.ListHospitalsParams](s, c, (*db.Queries).HospitalList, (*db.Queries).HospitalCount,
+		newList[api.ListHospitalsParams](e, (*db.Queries).HospitalList, (*db.Queries).HospitalCount,
 			func(row db.HospitalListRow) api.Hospital { return api.Hospital(row) },
 			func(p page[api.Hospital]) api.HospitalList { return api.HospitalList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }

@@ -21,19 +21,19 @@ type answered[Body any] struct {
 // however often it runs. With a key, the answer is stored in the transaction of what f wrote, and for 24 hours the same
 // request of the same caller gets it again without f running: a client that lost an answer may safely repeat itself.
 // Another body under the same key is a conflict.
-func idempotent[Body any](ctx context.Context, s *Server, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
+func idempotent[Body any](ctx context.Context, o eventOperations, key *string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
 	err = queries.RetryIdempotent(ctx, func() (err error) {
 		if key == nil { // one statement needs no transaction around it
-			answer.status, answer.body, err = f(s.events)
+			answer.status, answer.body, err = f(o.batcher)
 			return err
 		}
-		answer, err = replayOrStore(ctx, s, *key, f)
+		answer, err = replayOrStore(ctx, o.engine, *key, f)
 		return err
 	})
 	return answer, err
 }
 
-func replayOrStore[Body any](ctx context.Context, s *Server, key string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
+func replayOrStore[Body any](ctx context.Context, e *engine, key string, f func(eventStore) (int, Body, error)) (answer answered[Body], err error) {
 	r := requestOf(ctx)
 	principal := r.principal.UserID
 	if r.principal.Kind == auth.KindAPIKey {
@@ -45,7 +45,7 @@ func replayOrStore[Body any](ctx context.Context, s *Server, key string, f func(
 		return answer, err
 	}
 	hash := sha256.Sum256(append(refused, r.body.JSON...))
-	err = s.db.InTxOnce(ctx, func(q *db.Queries) error {
+	err = e.db.InTxOnce(ctx, func(q *db.Queries) error {
 		if err := q.IdempotencyLock(ctx, db.IdempotencyLockParams{Principal: principal.String(), Operation: r.operation.ID, Key: key}); err != nil {
 			return err
 		}

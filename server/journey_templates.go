@@ -11,10 +11,10 @@ import (
 
 type journeyTemplateRows = resource[api.JourneyTemplateDetail, api.JourneyTemplateCreate, api.JourneyTemplateCreate, api.JourneyTemplateUpdate, db.JourneyTemplateInsertParams]
 
-func (s *Server) newJourneyTemplates(c *checks) api.JourneyTemplateResource {
-	detail := newMapping[api.JourneyTemplateDetail, db.JourneyTemplateGetRow](c)
+func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
+	detail := newMapping[api.JourneyTemplateDetail, db.JourneyTemplateGetRow](e)
 	rows := &journeyTemplateRows{
-		reader: reader[api.JourneyTemplateDetail]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.JourneyTemplateDetail, error) {
+		reader: reader[api.JourneyTemplateDetail]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.JourneyTemplateDetail, error) {
 			found, err := q.JourneyTemplateGet(ctx, db.JourneyTemplateGetParams(row))
 			if err != nil {
 				return api.JourneyTemplateDetail{}, err
@@ -43,10 +43,10 @@ func (s *Server) newJourneyTemplates(c *checks) api.JourneyTemplateResource {
 		list[api.ListJourneyTemplatesParams, api.JourneyTemplateList]
 		*journeyTemplateRows
 	}{
-		newList[api.ListJourneyTemplatesParams](s, c, (*db.Queries).JourneyTemplateList, (*db.Queries).JourneyTemplateCount,
+		newList[api.ListJourneyTemplatesParams](e, (*db.Queries).JourneyTemplateList, (*db.Queries).JourneyTemplateCount,
 			func(row db.JourneyTemplateListRow) api.JourneyTemplate { return api.JourneyTemplate(row) },
 			func(p page[api.JourneyTemplate]) api.JourneyTemplateList { return api.JourneyTemplateList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 

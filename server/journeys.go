@@ -16,10 +16,10 @@ import (
 
 type journeyRows = resource[api.JourneyInstanceDetail, api.JourneyInstanceCreate, api.JourneyInstanceCreate, api.JourneyInstanceUpdate, db.JourneyInsertParams]
 
-func (s *Server) newJourneys(c *checks) api.JourneyInstanceResource {
-	detail := newMapping[api.JourneyInstanceDetail, db.JourneyGetRow](c)
+func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
+	detail := newMapping[api.JourneyInstanceDetail, db.JourneyGetRow](e)
 	rows := &journeyRows{
-		reader: reader[api.JourneyInstanceDetail]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.JourneyInstanceDetail, error) {
+		reader: reader[api.JourneyInstanceDetail]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.JourneyInstanceDetail, error) {
 			found, err := q.JourneyGet(ctx, db.JourneyGetParams(row))
 			if err != nil {
 				return api.JourneyInstanceDetail{}, err
@@ -55,10 +55,11 @@ func (s *Server) newJourneys(c *checks) api.JourneyInstanceResource {
 		},
 	}
 	return notifyingJourneys{
-		newList[api.ListJourneyInstancesParams](s, c, (*db.Queries).JourneyList, (*db.Queries).JourneyCount,
+		n,
+		newList[api.ListJourneyInstancesParams](e, (*db.Queries).JourneyList, (*db.Queries).JourneyCount,
 			func(row db.JourneyListRow) api.JourneyInstance { return api.JourneyInstance(row) },
 			func(p page[api.JourneyInstance]) api.JourneyInstanceList { return api.JourneyInstanceList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 
@@ -136,32 +137,36 @@ func requeueEvents(ctx context.Context, q *db.Queries, w *write[db.JourneyInsert
 
 // notifyingJourneys wakes a worker after a write that may have put events back into the queue.
 type notifyingJourneys struct {
+	notifier *notifier
 	list[api.ListJourneyInstancesParams, api.JourneyInstanceList]
 	*journeyRows
 }
 
 func (j notifyingJourneys) Create(ctx context.Context, body api.JourneyInstanceCreate) (api.JourneyInstanceDetail, error) {
 	answer, err := j.journeyRows.Create(ctx, body)
-	j.server.notifier.notifyUnless(err)
+	j.notifier.notifyUnless(err)
 	return answer, err
 }
 
 func (j notifyingJourneys) Replace(ctx context.Context, id uuid.UUID, body api.JourneyInstanceCreate) (api.JourneyInstanceDetail, error) {
 	answer, err := j.journeyRows.Replace(ctx, id, body)
-	j.server.notifier.notifyUnless(err)
+	j.notifier.notifyUnless(err)
 	return answer, err
 }
 
 func (j notifyingJourneys) Update(ctx context.Context, id uuid.UUID, body api.JourneyInstanceUpdate) (api.JourneyInstanceDetail, error) {
 	answer, err := j.journeyRows.Update(ctx, id, body)
-	j.server.notifier.notifyUnless(err)
+	j.notifier.notifyUnless(err)
 	return answer, err
 }
 
+// journeyOperations are those on journeys that are no plain reads or writes.
+type journeyOperations struct{ engine *engine }
+
 // RetrieveJourneyProgress sums up a journey and its stages.
-func (s *Server) RetrieveJourneyProgress(ctx context.Context, id uuid.UUID) (answer api.JourneyProgress, err error) {
+func (o journeyOperations) RetrieveJourneyProgress(ctx context.Context, id uuid.UUID) (answer api.JourneyProgress, err error) {
 	var rows []db.JourneyProgressRow
-	err = s.db.Read(ctx, func(q *db.Queries) error {
+	err = o.engine.db.Read(ctx, func(q *db.Queries) error {
 		rows, err = q.JourneyProgress(ctx, db.JourneyProgressParams{ID: id, Scope: requestOf(ctx).principal.Scope()})
 		return err
 	})

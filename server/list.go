@@ -6,7 +6,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/db"
-	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -38,20 +37,20 @@ func (l list[Params, List]) List(ctx context.Context, params Params) (List, erro
 // filter of the contract must be a parameter of both. without names the parameters of scoped that the queries do not
 // have: Self for all nouns but users, Scope for what every caller sees in full.
 func newList[Params, List, Row, Found, Filter, CountFilter any](
-	s *Server, c *checks,
+	e *engine,
 	find func(*db.Queries, context.Context, Filter) ([]Found, error),
 	count func(*db.Queries, context.Context, CountFilter) (int64, error),
 	convert func(Found) Row, wrap func(page[Row]) List, without ...string,
 ) list[Params, List] {
 	l := lister[Row, Params, Filter, CountFilter]{
-		server: s, count: count,
+		engine: e, count: count,
 		find: func(q *db.Queries, ctx context.Context, filter Filter) ([]Row, error) {
 			found, err := find(q, ctx, filter)
 			return each(found, err, convert)
 		},
-		filters:   newMapping[Filter, Params](c, present[Params]([]string{"Page", "PageSize", "Ordering"})...),
-		scoped:    newMapping[Filter, scoped](c, without...),
-		countable: newMapping[CountFilter, Filter](c, "PageSize", "PageOffset"),
+		filters:   newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering"})...),
+		scoped:    newMapping[Filter, scoped](e, without...),
+		countable: newMapping[CountFilter, Filter](e, "PageSize", "PageOffset"),
 	}
 	return list[Params, List]{func(ctx context.Context, params Params) (List, error) {
 		p, err := l.page(ctx, params)
@@ -61,7 +60,7 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 
 // A lister is what newList puts together.
 type lister[Row, Params, Filter, CountFilter any] struct {
-	server    *Server
+	engine    *engine
 	find      func(*db.Queries, context.Context, Filter) ([]Row, error)
 	count     func(*db.Queries, context.Context, CountFilter) (int64, error)
 	filters   mapping[Filter, Params]
@@ -77,7 +76,7 @@ func (l lister[Row, Params, Filter, CountFilter]) page(ctx context.Context, para
 
 	var count int64
 	rows := []Row{}
-	err := l.server.db.List(ctx, r.page.Order, func(q, lists *db.Queries) (err error) {
+	err := l.engine.db.List(ctx, r.page.Order, func(q, lists *db.Queries) (err error) {
 		if err = checkFilters(ctx, q, r.page.References); err != nil {
 			return err
 		}
@@ -94,7 +93,7 @@ func (l lister[Row, Params, Filter, CountFilter]) page(ctx context.Context, para
 		return page[Row]{}, problem.InvalidPage
 	}
 	p := page[Row]{Count: count, Results: rows}
-	base := l.server.publicURL + r.path
+	base := l.engine.publicURL + r.path
 	if int64(offset)+int64(r.page.Size) < count {
 		p.Next = r.page.Link(base, r.page.Number+1)
 	}
@@ -114,28 +113,4 @@ func each[From, To any](rows []From, err error, convert func(From) To) ([]To, er
 		to[i] = convert(row)
 	}
 	return to, nil
-}
-
-// checkFilters asks, in one query, whether everything that the filters of a list refer to is there for the caller.
-func checkFilters(ctx context.Context, q *db.Queries, references []contract.Reference) error {
-	return checkReferences(ctx, q, references, func(contract.Reference) string { return contract.MessageNoChoice })
-}
-
-// checkBody does the same for the references of the request's body.
-func checkBody(ctx context.Context, q *db.Queries) error {
-	return checkReferences(ctx, q, requestOf(ctx).body.References, func(r contract.Reference) string {
-		return contract.MessageNoObject(r.ID.String())
-	})
-}
-
-func checkReferences(ctx context.Context, q *db.Queries, references []contract.Reference, message func(contract.Reference) string) error {
-	missing, err := missingReferences(ctx, q, requestOf(ctx).principal, references)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	fields := problem.Fields{}
-	for _, i := range missing {
-		fields.Add(references[i].Field, message(references[i]))
-	}
-	return problem.Invalid(fields)
 }

@@ -35,7 +35,7 @@ func (c *checks) err() error { return errors.Join(c.errs...) }
 // newMapping resolves a mapping. A field of From that To does not have, or has with a type that it cannot become, is a
 // failed check, unless it is among the exceptions, by its Go name: a filter without a counterpart would silently
 // widen a list, a field of a body would silently be lost.
-func newMapping[To, From any](c *checks, exceptions ...string) mapping[To, From] {
+func newMapping[To, From any](e *engine, exceptions ...string) mapping[To, From] {
 	to, from := reflect.TypeFor[To](), reflect.TypeFor[From]()
 	var m mapping[To, From]
 	for i := range from.NumField() {
@@ -45,12 +45,12 @@ func newMapping[To, From any](c *checks, exceptions ...string) mapping[To, From]
 		}
 		target, found := to.FieldByName(field.Name)
 		if !found {
-			c.fail("%s has no field for %s.%s", to, from, field.Name)
+			e.checks.fail("%s has no field for %s.%s", to, from, field.Name)
 			continue
 		}
 		value := conversion(target.Type, field.Type)
 		if value == nil {
-			c.fail("%s.%s is a %s and cannot become %s.%s, a %s", from, field.Name, field.Type, to, field.Name, target.Type)
+			e.checks.fail("%s.%s is a %s and cannot become %s.%s, a %s", from, field.Name, field.Type, to, field.Name, target.Type)
 			continue
 		}
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -58,7 +58,7 @@ func newMapping[To, From any](c *checks, exceptions ...string) mapping[To, From]
 	}
 	for _, name := range exceptions {
 		if _, found := from.FieldByName(name); !found {
-			c.fail("%s.%s is an exception and does not exist", from, name)
+			e.checks.fail("%s.%s is an exception and does not exist", from, name)
 		}
 	}
 	return m

@@ -3,14 +3,27 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/problem"
 )
 
-// newPassword checks a password and its repetition, which are the fields field and field_confirm of the request, and
+const messagePasswordsDiffer = "The two password fields didn’t match."
+
+// messagePasswordBytes is about a password that has few enough characters, but not bytes.
+var messagePasswordBytes = fmt.Sprintf("This password is too long. It may have at most %d bytes.", auth.MaxPasswordBytes)
+
+// passwords are what every operation does with one. Hashing takes its time, so none of them runs within a transaction.
+type passwords struct {
+	hasher *auth.Passwords
+	log    *slog.Logger
+}
+
+// create checks a password and its repetition, which are the fields field and field_confirm of the request, and
 // hashes it.
-func (s *Server) newPassword(ctx context.Context, field, password, confirm string, user auth.Attributes) (string, error) {
+func (p *passwords) create(ctx context.Context, field, password, confirm string, user auth.Attributes) (string, error) {
 	fields := problem.Fields{}
 	if len(password) > auth.MaxPasswordBytes {
 		fields.Add(field, messagePasswordBytes)
@@ -23,22 +36,22 @@ func (s *Server) newPassword(ctx context.Context, field, password, confirm strin
 	if len(fields) > 0 {
 		return "", problem.Invalid(fields)
 	}
-	return s.hashPassword(ctx, password)
+	return p.hash(ctx, password)
 }
 
-// hashPassword hashes a password, or answers 503 when too many are being hashed.
-func (s *Server) hashPassword(ctx context.Context, password string) (string, error) {
-	hash, err := s.passwords.Hash(ctx, password)
+// hash hashes a password, or answers 503 when too many are being hashed.
+func (p *passwords) hash(ctx context.Context, password string) (string, error) {
+	hash, err := p.hasher.Hash(ctx, password)
 	return hash, busyIfHashing(err)
 }
 
-// checkPassword compares a password with a stored hash, and tells whether a better hash should be stored. A password
+// check compares a password with a stored hash, and tells whether a better hash should be stored. A password
 // that is too long and a hash that cannot be read match nothing.
-func (s *Server) checkPassword(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
-	ok, rehash, err = s.passwords.Check(ctx, stored, password)
+func (p *passwords) check(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
+	ok, rehash, err = p.hasher.Check(ctx, stored, password)
 	switch {
 	case errors.Is(err, auth.ErrMalformedHash):
-		s.log.WarnContext(ctx, "a stored password cannot be read", "request_id", requestOf(ctx).id)
+		p.log.WarnContext(ctx, "a stored password cannot be read", "request_id", requestOf(ctx).id)
 		return false, false, nil
 	case errors.Is(err, auth.ErrTooLong):
 		return false, false, nil

@@ -13,9 +13,9 @@ import (
 
 type patientRows = resource[api.Patient, api.PatientCreate, api.PatientCreate, api.PatientUpdate, db.PatientInsertParams]
 
-func (s *Server) newPatients(c *checks) api.PatientResource {
+func newPatients(e *engine) api.PatientResource {
 	rows := &patientRows{
-		reader: reader[api.Patient]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Patient, error) {
+		reader: reader[api.Patient]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Patient, error) {
 			found, err := q.PatientGet(ctx, db.PatientGetParams(row))
 			return api.Patient(found), err
 		}},
@@ -38,10 +38,10 @@ func (s *Server) newPatients(c *checks) api.PatientResource {
 		list[api.ListPatientsParams, api.PatientList]
 		*patientRows
 	}{
-		newList[api.ListPatientsParams](s, c, (*db.Queries).PatientList, (*db.Queries).PatientCount,
+		newList[api.ListPatientsParams](e, (*db.Queries).PatientList, (*db.Queries).PatientCount,
 			func(row db.PatientListRow) api.Patient { return api.Patient(row) },
 			func(p page[api.Patient]) api.PatientList { return api.PatientList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 
 type physicianRows = resource[api.Physician, api.PhysicianCreate, api.PhysicianCreate, api.PhysicianUpdate, db.PhysicianInsertParams]
 
-func (s *Server) newPhysicians(c *checks) api.PhysicianResource {
+func newPhysicians(e *engine) api.PhysicianResource {
 	rows := &physicianRows{
-		reader: reader[api.Physician]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Physician, error) {
+		reader: reader[api.Physician]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Physician, error) {
 			found, err := q.PhysicianGet(ctx, db.PhysicianGetParams(row))
 			return api.Physician(found), err
 		}},
@@ -35,9 +35,9 @@ func (s *Server) newPhysicians(c *checks) api.PhysicianResource {
 		list[api.ListPhysiciansParams, api.PhysicianList]
 		*physicianRows
 	}{
-		newList[api.ListPhysiciansParams](s, c, (*db.Queries).PhysicianList, (*db.Queries).PhysicianCount,
+		newList[api.ListPhysiciansParams](e, (*db.Queries).PhysicianList, (*db.Queries).PhysicianCount,
 			func(row db.PhysicianListRow) api.Physician { return api.Physician(row) },
 			func(p page[api.Physician]) api.PhysicianList { return api.PhysicianList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }

@@ -9,11 +9,10 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
-	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/problem"
 )
 
-// rowID names a row as the caller may see it: nil scope is every hospital's.
+// rowID names a row as the caller may see it: a nil scope is every hospital's.
 type rowID struct {
 	ID    uuid.UUID
 	Scope *uuid.UUID
@@ -21,13 +20,13 @@ type rowID struct {
 
 // A reader answers the retrieve operation of a noun. Answer is what the API shows of a row.
 type reader[Answer any] struct {
-	server *Server
-	get    func(q *db.Queries, ctx context.Context, row rowID) (Answer, error) // a query, as sqlc generated it
+	engine *engine
+	get    func(q *db.Queries, ctx context.Context, row rowID) (Answer, error)
 }
 
 // Retrieve answers a row within the caller's scope.
 func (r *reader[Answer]) Retrieve(ctx context.Context, id uuid.UUID) (answer Answer, err error) {
-	err = r.server.db.Read(ctx, func(q *db.Queries) error {
+	err = r.engine.db.Read(ctx, func(q *db.Queries) error {
 		answer, err = r.one(ctx, q, id)
 		return err
 	})
@@ -47,15 +46,17 @@ func (r *reader[Answer]) one(ctx context.Context, q *db.Queries, id uuid.UUID) (
 // What a noun has of its own are its queries and its hooks: what neither the contract nor the schema can express.
 type resource[Answer, Create, Replace, Update, Fields any] struct {
 	reader[Answer]
-	noun     string // in the audit
-	lock     func(q *db.Queries, ctx context.Context, row rowID) (Fields, error)
-	insert   func(*db.Queries, context.Context, Fields) error
-	update   func(*db.Queries, context.Context, Fields) error
-	remove   func(*db.Queries, context.Context, uuid.UUID) error
+	noun string // in the audit
+	// Queries, most of them as sqlc generated them: methods of *db.Queries.
+	lock   func(q *db.Queries, ctx context.Context, row rowID) (Fields, error)
+	insert func(*db.Queries, context.Context, Fields) error
+	update func(*db.Queries, context.Context, Fields) error
+	remove func(*db.Queries, context.Context, uuid.UUID) error
+
 	defaults Fields                   // what a new row has where its body states nothing
 	id       func(*Fields) *uuid.UUID // the id among the fields
 	hospital func(Fields) *uuid.UUID  // whose row it is, for the audit; nil for no hospital's
-	hooks[Fields]
+	hooks    hooks[Fields]
 
 	fromCreate  mapping[Fields, Create]
 	fromReplace mapping[Fields, Replace]
@@ -93,59 +94,61 @@ type write[Fields any] struct {
 func (w *write[Fields]) states(name string) bool { return slices.Contains(w.stated, name) }
 
 // bind resolves how bodies become rows. except names fields of bodies that are no columns, by their Go names.
-func (r *resource[Answer, Create, Replace, Update, Fields]) bind(c *checks, except ...string) *resource[Answer, Create, Replace, Update, Fields] {
-	r.fromCreate = newMapping[Fields, Create](c, present[Create](except)...)
-	r.fromReplace = newMapping[Fields, Replace](c, present[Replace](except)...)
-	r.fromUpdate = newMapping[Fields, Update](c, present[Update](except)...)
+func (r *resource[A, C, R, U, F]) bind(e *engine, except ...string) *resource[A, C, R, U, F] {
+	r.fromCreate = newMapping[F, C](e, present[C](except)...)
+	r.fromReplace = newMapping[F, R](e, present[R](except)...)
+	r.fromUpdate = newMapping[F, U](e, present[U](except)...)
 	return r
 }
 
 // Create writes a new row.
-func (r *resource[Answer, Create, Replace, Update, Fields]) Create(ctx context.Context, body Create) (Answer, error) {
+func (r *resource[A, C, R, U, F]) Create(ctx context.Context, body C) (A, error) {
 	return r.createWith(ctx, body, nil)
 }
 
 // Replace writes what the body states into the row. It differs from Update in the contract alone, which asks for more.
-func (r *resource[Answer, Create, Replace, Update, Fields]) Replace(ctx context.Context, id uuid.UUID, body Replace) (Answer, error) {
+func (r *resource[A, C, R, U, F]) Replace(ctx context.Context, id uuid.UUID, body R) (A, error) {
 	return r.replaceWith(ctx, id, body, nil)
 }
 
 // Update writes what the body states into the row.
-func (r *resource[Answer, Create, Replace, Update, Fields]) Update(ctx context.Context, id uuid.UUID, body Update) (Answer, error) {
+func (r *resource[A, C, R, U, F]) Update(ctx context.Context, id uuid.UUID, body U) (A, error) {
 	return r.updateWith(ctx, id, body, nil)
 }
 
-// createWith is Create with a hook of its own after the noun's.
-func (r *resource[Answer, Create, Replace, Update, Fields]) createWith(ctx context.Context, body Create, extra hook[Fields]) (answer Answer, err error) {
-	err = r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
-		if r.lockForCreate != nil {
-			if err := r.lockForCreate(ctx, q, r.fromCreate.convert(body)); err != nil {
+// createWith is Create with a hook of its own after the noun's check.
+func (r *resource[A, C, R, U, F]) createWith(ctx context.Context, body C, extra hook[F]) (answer A, err error) {
+	err = r.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if lock := r.hooks.lockForCreate; lock != nil {
+			if err := lock(ctx, q, r.fromCreate.convert(body)); err != nil {
 				return auditEntry{}, err
 			}
 		}
-		w := &write[Fields]{principal: requestOf(ctx).principal, id: newID(), row: r.defaults}
+		w := &write[F]{principal: requestOf(ctx).principal, id: newID(), row: r.defaults}
 		*r.id(&w.row) = w.id
 		w.stated, w.changed = r.fromCreate.copy(&w.row, body)
-		answer, err = r.save(ctx, q, w, r.insert, r.checkCreate, extra, r.created)
+		answer, err = r.save(ctx, q, w, r.hooks.checkCreate, extra, r.stored(r.insert), r.hooks.created)
 		return auditEntry{r.noun, w.id, r.hospital(w.row), w.changed}, err
 	})
 	return answer, err
 }
 
-func (r *resource[Answer, Create, Replace, Update, Fields]) replaceWith(ctx context.Context, id uuid.UUID, body Replace, extra hook[Fields]) (Answer, error) {
+// replaceWith is Replace with a hook of its own after the noun's check.
+func (r *resource[A, C, R, U, F]) replaceWith(ctx context.Context, id uuid.UUID, body R, extra hook[F]) (A, error) {
 	return updateRow(ctx, r, r.fromReplace, id, body, extra)
 }
 
-func (r *resource[Answer, Create, Replace, Update, Fields]) updateWith(ctx context.Context, id uuid.UUID, body Update, extra hook[Fields]) (Answer, error) {
+// updateWith is Update with a hook of its own after the noun's check.
+func (r *resource[A, C, R, U, F]) updateWith(ctx context.Context, id uuid.UUID, body U, extra hook[F]) (A, error) {
 	return updateRow(ctx, r, r.fromUpdate, id, body, extra)
 }
 
-func updateRow[Body, Answer, Create, Replace, Update, Fields any](
-	ctx context.Context, r *resource[Answer, Create, Replace, Update, Fields], from mapping[Fields, Body], id uuid.UUID, body Body, extra hook[Fields],
-) (answer Answer, err error) {
-	err = r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
-		if r.lockForUpdate != nil {
-			if err := r.lockForUpdate(ctx, q, id, from.convert(body)); err != nil {
+func updateRow[Body, A, C, R, U, F any](
+	ctx context.Context, r *resource[A, C, R, U, F], from mapping[F, Body], id uuid.UUID, body Body, extra hook[F],
+) (answer A, err error) {
+	err = r.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if lock := r.hooks.lockForUpdate; lock != nil {
+			if err := lock(ctx, q, id, from.convert(body)); err != nil {
 				return auditEntry{}, err
 			}
 		}
@@ -153,23 +156,20 @@ func updateRow[Body, Answer, Create, Replace, Update, Fields any](
 		if err != nil {
 			return auditEntry{}, err
 		}
-		w := &write[Fields]{principal: requestOf(ctx).principal, id: id, old: old, row: old}
+		w := &write[F]{principal: requestOf(ctx).principal, id: id, old: old, row: old}
 		w.stated, w.changed = from.copy(&w.row, body)
-		answer, err = r.save(ctx, q, w, r.update, r.checkUpdate, extra, r.updated)
+		answer, err = r.save(ctx, q, w, r.hooks.checkUpdate, extra, r.stored(r.update), r.hooks.updated)
 		return auditEntry{r.noun, id, r.hospital(w.row), w.changed}, err
 	})
 	return answer, err
 }
 
-// save checks a row, writes it, does what follows from it, and reads it as the API answers it.
-func (r *resource[Answer, Create, Replace, Update, Fields]) save(
-	ctx context.Context, q *db.Queries, w *write[Fields], store func(*db.Queries, context.Context, Fields) error, check, extra, after hook[Fields],
-) (answer Answer, err error) {
+// save checks what the body refers to, runs the steps that there are, and reads the row as the API answers it.
+func (r *resource[A, C, R, U, F]) save(ctx context.Context, q *db.Queries, w *write[F], steps ...hook[F]) (answer A, err error) {
 	if err := checkBody(ctx, q); err != nil {
 		return answer, err
 	}
-	stored := func(ctx context.Context, q *db.Queries, w *write[Fields]) error { return store(q, ctx, w.row) }
-	for _, step := range []hook[Fields]{check, extra, stored, after} {
+	for _, step := range steps {
 		if step == nil {
 			continue
 		}
@@ -180,17 +180,22 @@ func (r *resource[Answer, Create, Replace, Update, Fields]) save(
 	return r.one(ctx, q, w.id)
 }
 
+// stored is the step that writes the row.
+func (r *resource[A, C, R, U, F]) stored(query func(*db.Queries, context.Context, F) error) hook[F] {
+	return func(ctx context.Context, q *db.Queries, w *write[F]) error { return query(q, ctx, w.row) }
+}
+
 // Delete deletes a row that nothing refers to.
-func (r *resource[Answer, Create, Replace, Update, Fields]) Delete(ctx context.Context, id uuid.UUID) error {
-	return r.server.change(ctx, func(q *db.Queries) (auditEntry, error) {
-		if r.lockForDelete != nil {
-			if err := r.lockForDelete(ctx, q, id); err != nil {
+func (r *resource[A, C, R, U, F]) Delete(ctx context.Context, id uuid.UUID) error {
+	return r.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
+		if lock := r.hooks.lockForDelete; lock != nil {
+			if err := lock(ctx, q, id); err != nil {
 				return auditEntry{}, err
 			}
 		}
 		old, err := r.locked(ctx, q, id)
-		if err == nil && r.checkDelete != nil {
-			err = r.checkDelete(ctx, q, requestOf(ctx).principal, old)
+		if err == nil && r.hooks.checkDelete != nil {
+			err = r.hooks.checkDelete(ctx, q, requestOf(ctx).principal, old)
 		}
 		if err != nil {
 			return auditEntry{}, err
@@ -200,24 +205,10 @@ func (r *resource[Answer, Create, Replace, Update, Fields]) Delete(ctx context.C
 }
 
 // locked reads and locks the row, for a change to start from.
-func (r *resource[Answer, Create, Replace, Update, Fields]) locked(ctx context.Context, q *db.Queries, id uuid.UUID) (Fields, error) {
+func (r *resource[A, C, R, U, F]) locked(ctx context.Context, q *db.Queries, id uuid.UUID) (F, error) {
 	row, err := r.lock(q, ctx, rowID{id, requestOf(ctx).principal.Scope()})
 	if queries.NoRows(err) {
 		err = problem.NotFound
 	}
 	return row, err
-}
-
-// missingReferences are the positions of those references that lead nowhere as far as the caller may see.
-func missingReferences(ctx context.Context, q *db.Queries, p auth.Principal, references []contract.Reference) ([]int32, error) {
-	if len(references) == 0 {
-		return nil, nil
-	}
-	arg := db.ReferenceMissingParams{Scope: p.Scope(), Self: &p.UserID}
-	for i, ref := range references {
-		arg.Positions = append(arg.Positions, int32(i))
-		arg.Nouns = append(arg.Nouns, ref.Noun)
-		arg.Ids = append(arg.Ids, ref.ID)
-	}
-	return q.ReferenceMissing(ctx, arg)
 }

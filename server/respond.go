@@ -39,11 +39,11 @@ func (s *Server) respond(c echo.Context, status int, answer any, err error) erro
 	case err != nil:
 		return err
 	}
-	return s.write(c, status, answer)
+	return writeJSON(c, status, answer)
 }
 
-// write encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
-func (s *Server) write(c echo.Context, status int, body any) error {
+// writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
+func writeJSON(c echo.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		return c.NoContent(status)
 	}
@@ -74,7 +74,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 	for name, value := range p.Header {
 		c.Response().Header().Set(name, value)
 	}
-	if err := s.write(c, p.Status, p.Body); err != nil {
+	if err := writeJSON(c, p.Status, p.Body); err != nil {
 		s.log.WarnContext(ctx, "answer not written", "request_id", requestOf(ctx).id, "error", err)
 	}
 }

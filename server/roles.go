@@ -7,18 +7,18 @@ import (
 	"github.com/px360/px360/gen/db"
 )
 
-func (s *Server) newRoles(c *checks) api.RoleResource {
+func newRoles(e *engine) api.RoleResource {
 	return struct {
 		list[api.ListRolesParams, api.RoleList]
 		*reader[api.Role]
 	}{
-		newList[api.ListRolesParams](s, c, (*db.Queries).RoleList,
+		newList[api.ListRolesParams](e, (*db.Queries).RoleList,
 			func(q *db.Queries, ctx context.Context, filter struct{ Search *string }) (int64, error) {
 				return q.RoleCount(ctx, filter.Search)
 			},
 			func(row db.RoleListRow) api.Role { return api.Role(row) },
 			func(p page[api.Role]) api.RoleList { return api.RoleList(p) }, "Scope", "Self"),
-		&reader[api.Role]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.Role, error) {
+		&reader[api.Role]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Role, error) {
 			found, err := q.RoleGet(ctx, row.ID)
 			return api.Role(found), err
 		}},

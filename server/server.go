@@ -42,32 +42,32 @@ const (
 	maxURLBytes     = 8 << 10
 )
 
-// A Server answers the API. The operations that are plain reads and writes of a noun are those of api.Resources.
+// A Server answers the API. Its operations are those of the embedded types: api.Resources has the plain reads and
+// writes of each noun. What is left are the parts that every request passes.
 type Server struct {
 	api.Resources
-	users         users
-	configs       configs
-	fromProfile   mapping[db.UserInsertParams, api.ProfileUpdate]
-	configCreated mapping[api.IntegrationConfigCreated, api.IntegrationConfig]
+	accountOperations
+	configOperations
+	eventOperations
+	journeyOperations
+	tokenOperations
+	userOperations
 
-	db            *queries.DB
-	log           *slog.Logger
-	publicURL     string
-	rotateRefresh bool
-	contract      *contract.Contract
-	static        map[string]bool // paths outside the contract, such as /healthz/
-	tokens        *auth.Tokens
-	keys          *auth.KeyHasher
-	passwords     *auth.Passwords
-	rates         *limits.RateLimiter
-	refused       *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
-	inFlight      *limits.InFlight
-	logins        *limits.Logins
-	events        *batcher
-	notifier      *notifier
-	ready         *readiness
-	metrics       *metrics
-	echo          *echo.Echo
+	engine    *engine
+	log       *slog.Logger
+	contract  *contract.Contract
+	static    map[string]bool // paths outside the contract, such as /healthz/
+	tokens    *auth.Tokens
+	keys      *auth.KeyHasher
+	passwords *passwords
+	users     *userRows
+	rates     *limits.RateLimiter
+	refused   *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
+	inFlight  *limits.InFlight
+	notifier  *notifier
+	ready     *readiness
+	metrics   *metrics
+	echo      *echo.Echo
 }
 
 // New makes a server on an open database. It fails on a contract that it could not enforce in full, and on generated
@@ -77,11 +77,10 @@ func New(database *queries.DB, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		db: database, log: o.Log, publicURL: strings.TrimSuffix(o.PublicURL, "/"), rotateRefresh: o.RotateRefresh,
-		static: map[string]bool{}, passwords: auth.NewPasswords(),
-		refused: limits.NewCache[auth.Principal](limits.CacheSize), inFlight: limits.NewInFlight(o.MaxInFlight), logins: limits.NewLogins(),
-		events: &batcher{db: database}, notifier: newNotifier(database, o.Log),
-		ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
+		engine: &engine{db: database, publicURL: strings.TrimSuffix(o.PublicURL, "/")},
+		log:    o.Log, static: map[string]bool{}, passwords: &passwords{auth.NewPasswords(), o.Log},
+		refused: limits.NewCache[auth.Principal](limits.CacheSize), inFlight: limits.NewInFlight(o.MaxInFlight),
+		notifier: newNotifier(database, o.Log), ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
 	}
 	ring, err := auth.NewKeys([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
 	if err != nil {
@@ -103,7 +102,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if s.contract, err = contract.Compile(doc, nouns); err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
-	if err := s.makeResources(); err != nil {
+	if err := s.makeOperations(o.RotateRefresh); err != nil {
 		return nil, fmt.Errorf("the generated code: %w", err)
 	}
 	s.route(o.TrustedProxies)
@@ -116,24 +115,28 @@ var nouns = []string{
 	"journey_instance", "stage_instance", "config",
 }
 
-// makeResources puts together what answers the operations of each noun.
-func (s *Server) makeResources() error {
-	c := &checks{}
-	s.users, s.configs = newUsers(s, c), newConfigs(s, c)
-	s.fromProfile = newMapping[db.UserInsertParams, api.ProfileUpdate](c)
-	s.configCreated = newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](c)
+// makeOperations puts together what answers the operations of each noun.
+func (s *Server) makeOperations(rotateRefresh bool) error {
+	e, logins, configs := s.engine, limits.NewLogins(), newConfigs(s.engine)
+	s.users = newUsers(e)
 	s.Resources = api.Resources{
-		AuditEntry: s.newAudit(c), Role: s.newRoles(c), User: s.users, Config: s.configs, Event: s.newEvents(c),
-		Hospital: s.newHospitals(c), Department: s.newDepartments(c), Physician: s.newPhysicians(c), Patient: s.newPatients(c),
-		SurveyTemplate: s.newSurveyTemplates(c), JourneyTemplate: s.newJourneyTemplates(c), StageTemplate: s.newStageTemplates(c),
-		JourneyInstance: s.newJourneys(c), StageInstance: s.newStages(c),
+		AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
+		Hospital: newHospitals(e), Department: newDepartments(e), Physician: newPhysicians(e), Patient: newPatients(e),
+		SurveyTemplate: newSurveyTemplates(e), JourneyTemplate: newJourneyTemplates(e), StageTemplate: newStageTemplates(e),
+		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e),
 	}
+	s.accountOperations = accountOperations{e, s.users, s.passwords, logins, newMapping[db.UserInsertParams, api.ProfileUpdate](e)}
+	s.configOperations = configOperations{configs, s.keys, newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](e)}
+	s.eventOperations = eventOperations{e, &batcher{db: e.db}, s.notifier}
+	s.journeyOperations = journeyOperations{e}
+	s.tokenOperations = tokenOperations{e, s.log, s.tokens, rotateRefresh, s.passwords, logins}
+	s.userOperations = userOperations{e, s.users, s.passwords}
 	for field, value := range reflect.ValueOf(s.Resources).Fields() {
 		if value.IsNil() {
-			c.fail("the contract has the resource %s, and nothing answers it", field.Name)
+			e.checks.fail("the contract has the resource %s, and nothing answers it", field.Name)
 		}
 	}
-	return c.err()
+	return e.checks.err()
 }
 
 // route sets up the way of a request, in this order: identify gives it an id and a deadline, logRequest writes its

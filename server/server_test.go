@@ -89,7 +89,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	}
 	parameter := func(name string) time.Duration {
-		text := s.db.Pool.Config().ConnConfig.RuntimeParams[name]
+		text := s.engine.db.Pool.Config().ConnConfig.RuntimeParams[name]
 		d, err := time.ParseDuration(text + "ms")
 		if err != nil || d <= 0 {
 			t.Errorf("%s is %q", name, text)

@@ -14,9 +14,9 @@ import (
 
 type stageTemplateRows = resource[api.StageTemplate, api.StageTemplateCreate, api.StageTemplateCreate, api.StageTemplateUpdate, db.StageTemplateInsertParams]
 
-func (s *Server) newStageTemplates(c *checks) api.StageTemplateResource {
+func newStageTemplates(e *engine) api.StageTemplateResource {
 	rows := &stageTemplateRows{
-		reader: reader[api.StageTemplate]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.StageTemplate, error) {
+		reader: reader[api.StageTemplate]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.StageTemplate, error) {
 			found, err := q.StageTemplateGet(ctx, db.StageTemplateGetParams(row))
 			return api.StageTemplate(found), err
 		}},
@@ -39,10 +39,10 @@ func (s *Server) newStageTemplates(c *checks) api.StageTemplateResource {
 		list[api.ListStageTemplatesParams, api.StageTemplateList]
 		*stageTemplateRows
 	}{
-		newList[api.ListStageTemplatesParams](s, c, (*db.Queries).StageTemplateList, (*db.Queries).StageTemplateCount,
+		newList[api.ListStageTemplatesParams](e, (*db.Queries).StageTemplateList, (*db.Queries).StageTemplateCount,
 			func(row db.StageTemplateListRow) api.StageTemplate { return api.StageTemplate(row) },
 			func(p page[api.StageTemplate]) api.StageTemplateList { return api.StageTemplateList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 
 type stageRows = resource[api.StageInstance, api.StageInstanceCreate, api.StageInstanceCreate, api.StageInstanceUpdate, db.StageInsertParams]
 
-func (s *Server) newStages(c *checks) api.StageInstanceResource {
+func newStages(e *engine) api.StageInstanceResource {
 	rows := &stageRows{
-		reader: reader[api.StageInstance]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.StageInstance, error) {
+		reader: reader[api.StageInstance]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.StageInstance, error) {
 			found, err := q.StageGet(ctx, db.StageGetParams(row))
 			return api.StageInstance(found), err
 		}},
@@ -54,10 +54,10 @@ func (s *Server) newStages(c *checks) api.StageInstanceResource {
 		list[api.ListStageInstancesParams, api.StageInstanceList]
 		*stageRows
 	}{
-		newList[api.ListStageInstancesParams](s, c, (*db.Queries).StageList, (*db.Queries).StageCount,
+		newList[api.ListStageInstancesParams](e, (*db.Queries).StageList, (*db.Queries).StageCount,
 			func(row db.StageListRow) api.StageInstance { return api.StageInstance(row) },
 			func(p page[api.StageInstance]) api.StageInstanceList { return api.StageInstanceList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 
 type surveyTemplateRows = resource[api.SurveyTemplate, api.SurveyTemplateCreate, api.SurveyTemplateCreate, api.SurveyTemplateUpdate, db.SurveyTemplateInsertParams]
 
-func (s *Server) newSurveyTemplates(c *checks) api.SurveyTemplateResource {
+func newSurveyTemplates(e *engine) api.SurveyTemplateResource {
 	rows := &surveyTemplateRows{
-		reader: reader[api.SurveyTemplate]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.SurveyTemplate, error) {
+		reader: reader[api.SurveyTemplate]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.SurveyTemplate, error) {
 			found, err := q.SurveyTemplateGet(ctx, db.SurveyTemplateGetParams(row))
 			return api.SurveyTemplate(found), err
 		}},
@@ -35,9 +35,9 @@ func (s *Server) newSurveyTemplates(c *checks) api.SurveyTemplateResource {
 		list[api.ListSurveyTemplatesParams, api.SurveyTemplateList]
 		*surveyTemplateRows
 	}{
-		newList[api.ListSurveyTemplatesParams](s, c, (*db.Queries).SurveyTemplateList, (*db.Queries).SurveyTemplateCount,
+		newList[api.ListSurveyTemplatesParams](e, (*db.Queries).SurveyTemplateList, (*db.Queries).SurveyTemplateCount,
 			func(row db.SurveyTemplateListRow) api.SurveyTemplate { return api.SurveyTemplate(row) },
 			func(p page[api.SurveyTemplate]) api.SurveyTemplateList { return api.SurveyTemplateList(p) }, "Self"),
-		rows.bind(c),
+		rows.bind(e),
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/google/uuid"
 
@@ -10,8 +11,19 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/server/problem"
 )
+
+// tokenOperations are how a client proves who it is.
+type tokenOperations struct {
+	engine        *engine
+	log           *slog.Logger
+	tokens        *auth.Tokens
+	rotateRefresh bool
+	passwords     *passwords
+	logins        *limits.Logins
+}
 
 // errLogin is the same for a user who does not exist, is inactive, or gave another password.
 var errLogin = problem.Unauthorized(problem.Detail{Detail: "No active account found with the given credentials"})
@@ -20,11 +32,11 @@ var errLogin = problem.Unauthorized(problem.Detail{Detail: "No active account fo
 var errTokenUsed = problem.Unauthorized(problem.Detail{Detail: "Token is blacklisted", Code: codeNotValid})
 
 // CreateToken exchanges a username and a password for tokens.
-func (s *Server) CreateToken(ctx context.Context, body api.TokenRequest) (answer api.TokenPair, err error) {
+func (o tokenOperations) CreateToken(ctx context.Context, body api.TokenRequest) (answer api.TokenPair, err error) {
 	var user db.UserForLoginRow
 	var rehash bool
-	ok, err := s.logins.Attempt(ctx, body.Username, func() (ok bool, err error) {
-		err = s.db.Read(ctx, func(q *db.Queries) error {
+	ok, err := o.logins.Attempt(ctx, body.Username, func() (ok bool, err error) {
+		err = o.engine.db.Read(ctx, func(q *db.Queries) error {
 			user, err = q.UserForLogin(ctx, body.Username)
 			return err
 		})
@@ -32,51 +44,51 @@ func (s *Server) CreateToken(ctx context.Context, body api.TokenRequest) (answer
 			return false, err
 		}
 		// An unknown user's empty hash costs as much time as a real one.
-		ok, rehash, err = s.checkPassword(ctx, user.Password, body.Password)
+		ok, rehash, err = o.passwords.check(ctx, user.Password, body.Password)
 		return ok && user.IsActive, err
 	})
 	switch {
 	case err != nil:
 		return answer, err
 	case !ok:
-		s.log.InfoContext(ctx, "login refused", "request_id", requestOf(ctx).id, "ip", requestOf(ctx).clientIP)
+		o.log.InfoContext(ctx, "login refused", "request_id", requestOf(ctx).id, "ip", requestOf(ctx).clientIP)
 		return answer, errLogin
 	}
 	login := db.UserLoggedInParams{ID: user.ID, TokenVersion: user.TokenVersion}
 	if rehash {
-		hash, err := s.hashPassword(ctx, body.Password)
+		hash, err := o.passwords.hash(ctx, body.Password)
 		if err != nil {
 			return answer, err
 		}
 		login.Password = &hash
 	}
-	if err := s.db.Read(ctx, func(q *db.Queries) error { return q.UserLoggedIn(ctx, login) }); err != nil {
+	if err := o.engine.db.Read(ctx, func(q *db.Queries) error { return q.UserLoggedIn(ctx, login) }); err != nil {
 		return answer, err
 	}
-	answer.Access, answer.Refresh, err = s.tokens.Issue(user.ID, int(user.TokenVersion))
+	answer.Access, answer.Refresh, err = o.tokens.Issue(user.ID, int(user.TokenVersion))
 	return answer, err
 }
 
 // RefreshToken exchanges a refresh token for an access token and, where refresh tokens are rotated, for the next.
-func (s *Server) RefreshToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.AccessToken, err error) {
-	owner, claims, err := s.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
+func (o tokenOperations) RefreshToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.AccessToken, err error) {
+	owner, claims, err := o.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
 	switch {
 	case err != nil:
 		return answer, err
-	case s.rotateRefresh:
-		return s.rotate(ctx, owner, claims)
+	case o.rotateRefresh:
+		return o.rotate(ctx, owner, claims)
 	}
-	answer.Access, err = s.tokens.IssueAccess(claims.UserID, claims.Version)
+	answer.Access, err = o.tokens.IssueAccess(claims.UserID, claims.Version)
 	return answer, err
 }
 
 // rotate uses a refresh token up and answers with the next. A second use means that the token was stolen, from one or
 // by the other. Nobody can tell which is which, so all tokens of the user are revoked (RFC 9700, section 4.14.2).
-func (s *Server) rotate(ctx context.Context, owner auth.Principal, claims auth.Claims) (answer api.AccessToken, err error) {
+func (o tokenOperations) rotate(ctx context.Context, owner auth.Principal, claims auth.Claims) (answer api.AccessToken, err error) {
 	use := db.RefreshTokenUseParams{TokenID: claims.ID, UsedBy: newID(), ExpiresAt: claims.ExpiresAt}
 	var used uuid.UUID
 	err = queries.RetryIdempotent(ctx, func() error {
-		return s.db.Read(ctx, func(q *db.Queries) (err error) {
+		return o.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 			used, err = q.RefreshTokenUse(ctx, use)
 			return err
 		})
@@ -85,24 +97,24 @@ func (s *Server) rotate(ctx context.Context, owner auth.Principal, claims auth.C
 	case err != nil:
 		return answer, err
 	case used != use.UsedBy:
-		s.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", owner.Username, "ip", requestOf(ctx).clientIP)
-		if err := s.endTokens(ctx, owner, claims); err != nil {
+		o.log.WarnContext(ctx, "a refresh token was used again", "request_id", requestOf(ctx).id, "caller", owner.Username, "ip", requestOf(ctx).clientIP)
+		if err := o.endTokens(ctx, owner, claims); err != nil {
 			return answer, err
 		}
 		return answer, errTokenUsed
 	}
-	access, refresh, err := s.tokens.Issue(claims.UserID, claims.Version)
+	access, refresh, err := o.tokens.Issue(claims.UserID, claims.Version)
 	return api.AccessToken{Access: access, Refresh: &refresh}, err
 }
 
 // VerifyToken tells whether a token is valid.
-func (s *Server) VerifyToken(ctx context.Context, body api.TokenVerifyRequest) (answer api.Empty, err error) {
-	_, claims, err := s.tokenOwner(ctx, body.Token, auth.AnyToken)
-	if err != nil || !s.rotateRefresh || claims.Type != auth.RefreshToken {
+func (o tokenOperations) VerifyToken(ctx context.Context, body api.TokenVerifyRequest) (answer api.Empty, err error) {
+	_, claims, err := o.tokenOwner(ctx, body.Token, auth.AnyToken)
+	if err != nil || !o.rotateRefresh || claims.Type != auth.RefreshToken {
 		return answer, err
 	}
 	var used bool
-	err = s.db.Read(ctx, func(q *db.Queries) (err error) {
+	err = o.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 		used, err = q.RefreshTokenUsed(ctx, claims.ID)
 		return err
 	})
@@ -113,12 +125,12 @@ func (s *Server) VerifyToken(ctx context.Context, body api.TokenVerifyRequest) (
 }
 
 // BlacklistToken logs out the user of a refresh token.
-func (s *Server) BlacklistToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.Empty, err error) {
-	owner, claims, err := s.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
+func (o tokenOperations) BlacklistToken(ctx context.Context, body api.TokenRefreshRequest) (answer api.Empty, err error) {
+	owner, claims, err := o.tokenOwner(ctx, body.Refresh, auth.RefreshToken)
 	if err != nil {
 		return answer, err
 	}
-	return answer, s.endTokens(ctx, owner, claims)
+	return answer, o.endTokens(ctx, owner, claims)
 }
 
 // errAlreadyEnded rolls endTokens back when it changed nothing, so that there is no audit entry.
@@ -126,9 +138,9 @@ var errAlreadyEnded = errors.New("the tokens are revoked already")
 
 // endTokens revokes the token and every other that was issued to its user so far. When another request does so at the
 // same time, nothing is left to revoke.
-func (s *Server) endTokens(ctx context.Context, owner auth.Principal, claims auth.Claims) error {
+func (o tokenOperations) endTokens(ctx context.Context, owner auth.Principal, claims auth.Claims) error {
 	version := int32(claims.Version)
-	err := s.changeAs(ctx, owner, func(q *db.Queries) (auditEntry, error) {
+	err := o.engine.changeAs(ctx, owner, func(q *db.Queries) (auditEntry, error) {
 		ended, err := q.UserEndTokens(ctx, db.UserEndTokensParams{ID: claims.UserID, TokenVersion: &version})
 		if err == nil && ended == 0 {
 			err = errAlreadyEnded
@@ -142,12 +154,12 @@ func (s *Server) endTokens(ctx context.Context, owner auth.Principal, claims aut
 }
 
 // tokenOwner verifies a token from a body and loads its user, in whose name the request then acts.
-func (s *Server) tokenOwner(ctx context.Context, token string, wanted auth.TokenType) (auth.Principal, auth.Claims, error) {
-	claims, err := s.tokens.Verify(token, wanted)
+func (o tokenOperations) tokenOwner(ctx context.Context, token string, wanted auth.TokenType) (auth.Principal, auth.Claims, error) {
+	claims, err := o.tokens.Verify(token, wanted)
 	if err != nil {
 		return auth.Principal{}, claims, problem.Unauthorized(problem.Detail{Detail: err.Error(), Code: codeNotValid})
 	}
-	user, err := s.userPrincipal(ctx, db.UserPrincipalParams{ID: claims.UserID})
+	user, err := userPrincipal(ctx, o.engine.db, db.UserPrincipalParams{ID: claims.UserID})
 	switch {
 	case queries.NoRows(err), err == nil && !user.IsActive:
 		err = problem.Unauthorized(problem.Detail{Detail: "No active account found for the given token."})

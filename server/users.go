@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -14,17 +13,31 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-type userRows = resource[api.User, api.UserCreate, api.UserReplace, api.UserUpdate, db.UserInsertParams]
-
-// users are kept beside api.Resources for the operations that are no plain reads or writes.
-type users struct {
-	list[api.ListUsersParams, api.UserList]
-	*userRows
+// userOperations are those on users that are no plain reads or writes.
+type userOperations struct {
+	engine    *engine
+	users     *userRows
+	passwords *passwords
 }
 
-func newUsers(s *Server, c *checks) users {
+type userRows = resource[api.User, api.UserCreate, api.UserReplace, api.UserUpdate, db.UserInsertParams]
+
+// newUserResource answers the plain reads and writes.
+func newUserResource(e *engine, rows *userRows) api.UserResource {
+	return struct {
+		list[api.ListUsersParams, api.UserList]
+		*userRows
+	}{
+		newList[api.ListUsersParams](e, (*db.Queries).UserList, (*db.Queries).UserCount,
+			func(row db.UserListRow) api.User { return api.User(row) },
+			func(p page[api.User]) api.UserList { return api.UserList(p) }),
+		rows,
+	}
+}
+
+func newUsers(e *engine) *userRows {
 	rows := &userRows{
-		reader: reader[api.User]{s, func(q *db.Queries, ctx context.Context, row rowID) (api.User, error) {
+		reader: reader[api.User]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.User, error) {
 			self := requestOf(ctx).principal.UserID
 			found, err := q.UserGet(ctx, db.UserGetParams{ID: row.ID, Scope: row.Scope, Self: &self})
 			return api.User(found), err
@@ -54,18 +67,8 @@ func newUsers(s *Server, c *checks) users {
 			updated: endTokensOfInactive,
 		},
 	}
-	return users{
-		newList[api.ListUsersParams](s, c, (*db.Queries).UserList, (*db.Queries).UserCount,
-			func(row db.UserListRow) api.User { return api.User(row) },
-			func(p page[api.User]) api.UserList { return api.UserList(p) }),
-		rows.bind(c, "PasswordConfirm"),
-	}
+	return rows.bind(e, "PasswordConfirm")
 }
-
-const messagePasswordsDiffer = "The two password fields didn’t match."
-
-// messagePasswordBytes is about a password that has few enough characters, but not bytes.
-var messagePasswordBytes = fmt.Sprintf("This password is too long. It may have at most %d bytes.", auth.MaxPasswordBytes)
 
 // errUserGone is about the caller's own account, that was deleted while the request was under way.
 var errUserGone = problem.Unauthorized(problem.Detail{Detail: "User not found", Code: "user_not_found"})
@@ -137,27 +140,27 @@ func keepAnAdmin(ctx context.Context, q *db.Queries, id uuid.UUID) error {
 }
 
 // CreateUser hashes the password of a new user before anything is locked: hashing takes its time.
-func (s *Server) CreateUser(ctx context.Context, body api.UserCreate) (answer api.User, err error) {
-	body.Password, err = s.newPassword(ctx, "password", body.Password, body.PasswordConfirm, auth.Attributes{
+func (o userOperations) CreateUser(ctx context.Context, body api.UserCreate) (answer api.User, err error) {
+	body.Password, err = o.passwords.create(ctx, "password", body.Password, body.PasswordConfirm, auth.Attributes{
 		Username: body.Username, FirstName: value(body.FirstName), LastName: value(body.LastName), Email: body.Email,
 	})
 	if err != nil {
 		return answer, err
 	}
-	return s.users.Create(ctx, body)
+	return o.users.Create(ctx, body)
 }
 
 // AssignRole gives a user a role.
-func (s *Server) AssignRole(ctx context.Context, id uuid.UUID, body api.RoleAssignment) (api.User, error) {
-	return s.changeRole(ctx, id, body.RoleID, func(q *db.Queries, _ db.RoleGetRow) error {
+func (o userOperations) AssignRole(ctx context.Context, id uuid.UUID, body api.RoleAssignment) (api.User, error) {
+	return o.changeRole(ctx, id, body.RoleID, func(q *db.Queries, _ db.RoleGetRow) error {
 		_, err := q.UserAddRole(ctx, db.UserAddRoleParams{UserID: id, RoleID: body.RoleID})
 		return err
 	})
 }
 
 // RemoveRole takes a role from a user.
-func (s *Server) RemoveRole(ctx context.Context, id uuid.UUID, body api.RoleAssignment) (api.User, error) {
-	return s.changeRole(ctx, id, body.RoleID, func(q *db.Queries, role db.RoleGetRow) error {
+func (o userOperations) RemoveRole(ctx context.Context, id uuid.UUID, body api.RoleAssignment) (api.User, error) {
+	return o.changeRole(ctx, id, body.RoleID, func(q *db.Queries, role db.RoleGetRow) error {
 		if role.Name == auth.RolePXAdmin {
 			if err := keepAnAdmin(ctx, q, id); err != nil {
 				return err
@@ -169,11 +172,11 @@ func (s *Server) RemoveRole(ctx context.Context, id uuid.UUID, body api.RoleAssi
 }
 
 // changeRole gives or takes a role that the caller may assign, of a user whose every role is such.
-func (s *Server) changeRole(ctx context.Context, id, role uuid.UUID, write func(*db.Queries, db.RoleGetRow) error) (answer api.User, err error) {
+func (o userOperations) changeRole(ctx context.Context, id, role uuid.UUID, write func(*db.Queries, db.RoleGetRow) error) (answer api.User, err error) {
 	p := requestOf(ctx).principal
-	err = s.change(ctx, func(q *db.Queries) (auditEntry, error) {
+	err = o.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
 		entry := auditEntry{noun: "user", id: id, fields: []string{"roles"}}
-		user, err := s.users.locked(ctx, q, id)
+		user, err := o.users.locked(ctx, q, id)
 		if err != nil {
 			return entry, err
 		}
@@ -194,7 +197,7 @@ func (s *Server) changeRole(ctx context.Context, id, role uuid.UUID, write func(
 		if err := write(q, named); err != nil {
 			return entry, err
 		}
-		answer, err = s.users.one(ctx, q, id)
+		answer, err = o.users.one(ctx, q, id)
 		return entry, err
 	})
 	return answer, err
