@@ -210,7 +210,7 @@ SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_s
 -- Releases all mutexes that the connection holds.
 SELECT pg_advisory_unlock_all();
 
--- name: EventUntry :exec
+-- name: EventTryUndo :exec
 -- Takes back the count of a try that failed for no fault of the event's.
 UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = @seq AND tries > 0;
 

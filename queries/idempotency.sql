@@ -14,10 +14,11 @@ ON CONFLICT (principal_id, operation, key) DO UPDATE
 SET body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer, created_at = now();
 
 -- name: IdempotencyExpire :execrows
--- Forgets some of those whose 24 hours are over.
+-- Deletes a batch of those whose 24 hours are over. SKIP LOCKED: two workers that do so at once take different rows.
 DELETE FROM idempotency_keys
 WHERE (principal_id, operation, key) IN (
     SELECT k.principal_id, k.operation, k.key FROM idempotency_keys k
     WHERE k.created_at < now() - interval '24 hours'
     LIMIT sqlc.arg(most)::integer
+    FOR UPDATE SKIP LOCKED
 );

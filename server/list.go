@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/google/uuid"
 
@@ -52,6 +53,8 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 		scoped:    newMapping[Filter, scoped](e, without...),
 		countable: newMapping[CountFilter, Filter](e, "PageSize", "PageOffset"),
 	}
+	checkSources[Filter](e, reflect.TypeFor[Params](), reflect.TypeFor[scoped]())
+	checkSources[CountFilter](e, reflect.TypeFor[Filter]())
 	return list[Params, List]{func(ctx context.Context, params Params) (List, error) {
 		p, err := l.page(ctx, params)
 		return wrap(p), err

@@ -64,6 +64,18 @@ func newMapping[To, From any](e *engine, exceptions ...string) mapping[To, From]
 	return m
 }
 
+// checkSources fails if a field of To has no counterpart in any of the sources: a parameter of a query that nothing ever
+// sets.
+func checkSources[To any](e *engine, sources ...reflect.Type) {
+	to := reflect.TypeFor[To]()
+	for i := range to.NumField() {
+		name := to.Field(i).Name
+		if !slices.ContainsFunc(sources, func(from reflect.Type) bool { _, found := from.FieldByName(name); return found }) {
+			e.checks.fail("nothing sets %s.%s", to, name)
+		}
+	}
+}
+
 // copy writes what from states into *to. A nil pointer and an unset Nullable state nothing. It returns the wire names
 // of the fields that were stated, be it with null or with the old value, and of those whose value changed.
 func (m mapping[To, From]) copy(to *To, from From) (stated, changed []string) {

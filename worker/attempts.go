@@ -163,5 +163,5 @@ func (w *Worker) uncount(ctx context.Context, seq int64) error {
 func (w *Worker) uncountOnce(ctx context.Context, seq int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
-	return w.database.Read(ctx, func(q *db.Queries) error { return q.EventUntry(ctx, seq) })
+	return w.database.Read(ctx, func(q *db.Queries) error { return q.EventTryUndo(ctx, seq) })
 }

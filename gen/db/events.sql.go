@@ -713,13 +713,13 @@ func (q *Queries) EventTryEnd(ctx context.Context) error {
 	return err
 }
 
-const eventUntry = `-- name: EventUntry :exec
+const eventTryUndo = `-- name: EventTryUndo :exec
 UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = $1 AND tries > 0
 `
 
 // Takes back the count of a try that failed for no fault of the event's.
-func (q *Queries) EventUntry(ctx context.Context, seq int64) error {
-	_, err := q.db.Exec(ctx, eventUntry, seq)
+func (q *Queries) EventTryUndo(ctx context.Context, seq int64) error {
+	_, err := q.db.Exec(ctx, eventTryUndo, seq)
 	return err
 }
 

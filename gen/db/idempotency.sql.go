@@ -18,10 +18,11 @@ WHERE (principal_id, operation, key) IN (
     SELECT k.principal_id, k.operation, k.key FROM idempotency_keys k
     WHERE k.created_at < now() - interval '24 hours'
     LIMIT $1::integer
+    FOR UPDATE SKIP LOCKED
 )
 `
 
-// Forgets some of those whose 24 hours are over.
+// Deletes a batch of those whose 24 hours are over. SKIP LOCKED: two workers that do so at once take different rows.
 func (q *Queries) IdempotencyExpire(ctx context.Context, most int32) (int64, error) {
 	result, err := q.db.Exec(ctx, idempotencyExpire, most)
 	if err != nil {

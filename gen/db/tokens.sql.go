@@ -14,10 +14,10 @@ import (
 
 const refreshTokenExpire = `-- name: RefreshTokenExpire :execrows
 DELETE FROM used_refresh_tokens
-WHERE token_id IN (SELECT t.token_id FROM used_refresh_tokens t WHERE t.expires_at < now() - interval '1 hour' LIMIT $1::integer)
+WHERE token_id IN (SELECT t.token_id FROM used_refresh_tokens t WHERE t.expires_at < now() - interval '1 hour' LIMIT $1::integer FOR UPDATE SKIP LOCKED)
 `
 
-// Forgets some of those that have expired, a while ago: whether a token has, the servers' clocks tell.
+// Deletes a batch of those that have expired an hour ago: whether a token has expired, the servers' clocks decide.
 func (q *Queries) RefreshTokenExpire(ctx context.Context, most int32) (int64, error) {
 	result, err := q.db.Exec(ctx, refreshTokenExpire, most)
 	if err != nil {
@@ -38,7 +38,7 @@ type RefreshTokenUseParams struct {
 	ExpiresAt time.Time
 }
 
-// Uses a refresh token up, and tells whose use that was: another's if it was used before.
+// Uses a refresh token up, and returns whose use that was: another one's if it was used before.
 func (q *Queries) RefreshTokenUse(ctx context.Context, arg RefreshTokenUseParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, refreshTokenUse, arg.TokenID, arg.UsedBy, arg.ExpiresAt)
 	var used_by uuid.UUID
