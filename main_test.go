@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/px360/px360/schema/localpg"
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/tests/dbtest"
+	"github.com/px360/px360/tests/fixtures"
 	"github.com/px360/px360/tests/hospitalday/demo"
 )
 
@@ -267,6 +270,75 @@ func TestUpAndDemo(t *testing.T) {
 			t.Errorf("no %s in:\n%s", want, second)
 		}
 	}
+}
+
+// version7 makes what `up` of the last release left behind, and returns the environment to start it in.
+func version7(t *testing.T) (environ []string) {
+	t.Helper()
+	url, dir := dbtest.NewBlank(t), t.TempDir()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	fixtures.Version7(t, conn)
+	for file, text := range map[string]string{secretKeyFile: fixtures.Version7SecretKey, adminPasswordFile: fixtures.Version7Password} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []string{"PX360_DATABASE_URL=" + url, "PX360_DATA_DIR=" + dir, "PX360_ADDR=127.0.0.1:0"}
+}
+
+// The data of the last release's `up`, opened by this one's: secret key, password and database are as it left them.
+func TestUpAtVersion7(t *testing.T) {
+	t.Parallel()
+	up := start(t, version7(t), "", "up")
+	server := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	wantText(t, up.stdout.String(), "user admin, password as in ")
+	ready, err := http.Get(server + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready.Body.Close()
+	if ready.StatusCode != http.StatusOK {
+		t.Errorf("/readyz answers %s", ready.Status)
+	}
+
+	api := connect(t, server, "admin", fixtures.Version7Password)
+	for search, want := range map[string]string{"": "MRN-1 MRN-2", "احمد على": "MRN-1", "zahr mrn-2": "MRN-2", "ahmad zahrani": ""} {
+		list, err := api.ListPatientsWithResponse(t.Context(), &client.ListPatientsParams{Search: &search})
+		if err != nil || list.JSON200 == nil {
+			t.Fatalf("%v: %s", err, list.Body)
+		}
+		var found []string
+		for _, patient := range list.JSON200.Results {
+			found = append(found, patient.Mrn)
+		}
+		slices.Sort(found)
+		if got := strings.Join(found, " "); got != want {
+			t.Errorf("patients found by %q: %q, want %q", search, got, want)
+		}
+	}
+
+	sender, err := client.NewClientWithResponses(server, client.WithAPIKey(fixtures.Version7APIKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := "his-2" // waits in the queue since the last release
+	sent, err := sender.CreateEventWithResponse(t.Context(), nil, client.EventCreate{
+		SourceSystem: "his", EventCode: "DISCHARGED", EncounterID: "ENC-1", SourceEventID: &again,
+	})
+	if err != nil || sent.JSON200 == nil {
+		t.Fatalf("a duplicate: %v: %s", err, sent.Body)
+	}
+	dbtest.Eventually(t, "the waiting event's outcome", func() bool {
+		event, err := api.RetrieveEventWithResponse(t.Context(), sent.JSON200.ID)
+		if err != nil || event.JSON200 == nil {
+			t.Fatalf("%v: %s", err, event.Body)
+		}
+		return event.JSON200.Status == client.EventStatusProcessed
+	})
 }
 
 // up must not leave a password file that no user logs in with.

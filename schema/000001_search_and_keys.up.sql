@@ -1,7 +1,7 @@
--- What the tables stand on: search, and keys.
+-- Functions that the tables and queries use, for text search and for primary keys.
 
--- How text is searched, in one place: both the stored text and what a caller asks for pass through
--- fold(), so that case and the interchangeable Arabic letter forms never hide a match.
+-- Search ignores case and the differences between interchangeable Arabic letter forms: fold() normalizes
+-- both the stored text and the search terms.
 
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
@@ -14,7 +14,7 @@ RETURN lower(translate(value,
     U&'\0627\0627\0627\0627\064A\0647'));
 
 -- The LIKE patterns of a search: terms split at white space and commas, folded, with the wildcards
--- of LIKE made literal. The longest comes first, because it is the one worth asking an index for.
+-- of LIKE escaped. The longest comes first, because it is the most selective one for an index.
 CREATE FUNCTION search_patterns(query text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN coalesce((
@@ -23,7 +23,7 @@ RETURN coalesce((
     WHERE term <> ''), '{}');
 
 -- A UUID of version 7 (RFC 9562): 48 bits of milliseconds, the rest random, so that keys made one
--- after the other lie side by side in an index.
+-- after the other are adjacent in an index.
 CREATE FUNCTION uuid7() RETURNS uuid
     LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN encode(

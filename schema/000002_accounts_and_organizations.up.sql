@@ -69,8 +69,8 @@ CREATE TABLE user_roles (
 );
 CREATE INDEX user_roles_role_id_idx ON user_roles (role_id);
 
--- Where refresh tokens are rotated, each is good once. The ids (jti) of used tokens are kept until the tokens
--- expire: a second use of one means that it was stolen.
+-- Where refresh tokens are rotated, each is valid for one use. The ids (jti) of used tokens are kept until the
+-- tokens expire, to detect reuse: a second use of one means that it was stolen.
 CREATE TABLE used_refresh_tokens (
     token_id   text        COLLATE "C" PRIMARY KEY CHECK (length(token_id) <= 64),
     used_by    uuid        NOT NULL, -- the use itself, so that it can be told from another when its answer was lost
@@ -78,8 +78,8 @@ CREATE TABLE used_refresh_tokens (
 );
 CREATE INDEX used_refresh_tokens_expires_at_idx ON used_refresh_tokens (expires_at);
 
--- The unique (hospital_id, id) of this and other tables is what the composite foreign keys stand on:
--- the database itself refuses a row that points into another hospital.
+-- The unique (hospital_id, id) of this and other tables is the target of composite foreign keys: with
+-- them the database itself refuses a row that refers to another hospital's.
 CREATE TABLE departments (
     id          uuid         PRIMARY KEY,
     hospital_id uuid         NOT NULL CONSTRAINT departments_hospital_id_fkey REFERENCES hospitals,

@@ -81,7 +81,7 @@ CREATE INDEX journey_instances_patient_id_idx ON journey_instances (patient_id);
 CREATE INDEX journey_instances_department_id_idx ON journey_instances (department_id);
 
 -- A stage instance is a copy of its template as it was when the journey began: later edits of the
--- template do not reach a journey under way.
+-- template do not change journeys in progress.
 CREATE TABLE stage_instances (
     id                  uuid         PRIMARY KEY,
     hospital_id         uuid         NOT NULL,
@@ -121,7 +121,7 @@ CREATE INDEX stage_instances_stage_template_id_idx ON stage_instances (stage_tem
 CREATE INDEX stage_instances_physician_id_idx ON stage_instances (physician_id) WHERE physician_id IS NOT NULL;
 CREATE INDEX stage_instances_department_id_idx ON stage_instances (department_id) WHERE department_id IS NOT NULL;
 
--- One survey for a completed stage, at most once: that is the unique key.
+-- A completed stage has at most one survey, which the unique key on stage_instance_id enforces.
 CREATE TABLE surveys (
     id                  uuid        PRIMARY KEY,
     hospital_id         uuid        NOT NULL,

@@ -15,9 +15,9 @@ CREATE TABLE integration_configs (
 );
 CREATE INDEX integration_configs_hospital_id_idx ON integration_configs (hospital_id);
 
--- The queue. Rows come in by insert, are claimed in the order of seq while pending, and stay as the
--- record of what was received and what it did. The ids they carry are plain: a row of this table
--- never stands in the way of a delete, and outlives what it points at.
+-- The queue of the worker. Rows are inserted as pending, claimed in the order of seq, and kept as the record
+-- of what was received and what it changed. The ids in them are no foreign keys: an event never blocks the
+-- delete of a row that it refers to, and is kept when that row is deleted.
 CREATE TABLE events (
     seq                 bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id                  uuid         NOT NULL,
@@ -46,15 +46,15 @@ CREATE TABLE events (
     CONSTRAINT events_id_key UNIQUE (id),
     CONSTRAINT events_finished_has_time CHECK ((status <> 'pending') = (processed_at IS NOT NULL))
 );
--- What is pending, and nothing else: finished events cost a claim nothing. The two conditions mean the
--- same, but a query that states one cannot be planned with the other's index: whatever the planner
--- believes to be pending, the queue is read in its order and an encounter's events by encounter.
+-- Partial indexes of pending events: the cost of a claim does not depend on how many are finished. The two
+-- conditions mean the same, but a query that states one cannot use the other's index. So, however many rows
+-- the planner estimates to be pending, the queue is read by seq and an encounter's events by encounter.
 CREATE INDEX events_pending_idx ON events (seq) WHERE status = 'pending';
 CREATE INDEX events_pending_encounter_idx ON events (encounter_id, seq) WHERE processed_at IS NULL;
 CREATE INDEX events_encounter_id_idx ON events (encounter_id, seq);
 CREATE UNIQUE INDEX events_source_event_id_key ON events (source_event_id, source_system, hospital_id)
     NULLS NOT DISTINCT WHERE source_event_id <> '';
--- A queue table is vacuumed by how much changed, not by how large its history has grown.
+-- Autovacuum starts after a fixed number of changed rows, however many finished events the table has.
 ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
                         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
 

@@ -1,11 +1,11 @@
--- The calls that count against a limit, by the time when each was admitted: a window that slides exactly
--- cannot do with less. One row per key is all there is of a small limit. The calls of a large one queue
--- through it: new ones are appended to newest, which is put aside as a block when it is full, and they
--- leave by oldest, which takes up the next block when it is empty. So a call costs the same under a limit
--- of a hundred as under one of a million, and no row grows to where it would be stored out of line.
+-- A sliding window log: for each key, the time of each admitted call that is still in the window. An exact
+-- sliding window needs all of them. A small limit is one row. The calls of a large one form a FIFO queue in
+-- blocks: new calls are appended to newest, which is moved to rate_limit_blocks when it is full, and calls
+-- expire from oldest, which is replaced by the next block when it is empty. So the cost of a call does not
+-- depend on the limit, and no row grows so large that Postgres would store it out of line (TOAST).
 --
--- Unlogged: a crash empties both tables, which opens every window afresh; and a commit that wrote
--- nothing else waits for no disk.
+-- Unlogged: a crash truncates both tables, so that every limit starts anew; and a commit that wrote nothing
+-- else does not wait for the disk.
 CREATE UNLOGGED TABLE rate_limits (
     key         text          COLLATE "C" PRIMARY KEY, -- policy and whom it is about: 'user <id>'
     oldest      timestamptz[] NOT NULL DEFAULT '{}',
@@ -14,8 +14,8 @@ CREATE UNLOGGED TABLE rate_limits (
     next_block  bigint        NOT NULL DEFAULT 0, -- the number that the next one gets
     expires_at  timestamptz   NOT NULL DEFAULT now() -- when the last call leaves the window and the row means nothing
 ) WITH (
-    -- Every call rewrites its row: there must be room for that on the row's own page, and no index may
-    -- change, so that what is left behind is cleaned up by the next call and not by a vacuum.
+    -- Every call updates its row. With free space on the page and no indexed column changed it is a HOT update,
+    -- whose dead row versions are pruned by later calls instead of by a vacuum.
     fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000
 );
 
@@ -27,16 +27,16 @@ CREATE UNLOGGED TABLE rate_limit_blocks (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- rate_limit_take admits a call that costs so much, and counts it, if no more than quota are then counted
--- within the window that ends now; otherwise it changes nothing. Without a cost it only looks. It tells
--- what remains, after how long the oldest call leaves the window, and how long this call (without a
--- cost: one of cost 1) would have to wait: 0 if it need not. All times are microseconds.
+-- within the window that ends now; otherwise it changes nothing. With cost 0 it only reads. It returns
+-- what remains, after how long the oldest call leaves the window, and how long this call (with cost 0:
+-- one of cost 1) would have to wait: 0 if it need not. All times are microseconds.
 --
--- The row is the lock under which concurrent calls of one key come one after the other, and the clock is
--- read when it is held. Volatile, so that each statement sees what was committed before it.
+-- The row lock serializes concurrent calls of one key, and the clock is read while it is held. Volatile, so
+-- that each statement sees what was committed before it.
 CREATE FUNCTION rate_limit_take(
     key text, cost bigint, quota bigint, window_us bigint, OUT remaining bigint, OUT reset bigint, OUT wait bigint
 ) LANGUAGE plpgsql VOLATILE STRICT
--- The plans never depend on the values, and making them anew would be half the cost.
+-- The plans never depend on the values, and planning each call would be half the cost.
 SET plan_cache_mode TO force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -135,8 +135,8 @@ END
 $$;
 
 -- rate_limits_take takes from several limits, or from none of them if one refuses. Element i of each list
--- belongs together. The keys must be sorted, so that two callers cannot each wait for the other, and only the
--- last may cost more than 1. Once a limit has refused, those after it are only looked at. It returns for each
+-- belongs together. The keys must be sorted, so that concurrent callers cannot deadlock, and only the
+-- last may cost more than 1. Once a limit has refused, those after it are only read. It returns for each
 -- limit in turn what rate_limit_take does: what remains, the reset and the wait.
 CREATE FUNCTION rate_limits_take(keys text[], costs bigint[], quotas bigint[], windows_us bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE STRICT

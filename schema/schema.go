@@ -55,10 +55,27 @@ func migrated(ctx context.Context, databaseURL string, apply func(*migrate.Migra
 	m.LockTimeout = lockTimeout
 	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
 	defer stop()
-	if err := apply(m); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return fmt.Errorf("migrate: %w", err)
+	err = apply(m)
+	switch {
+	case err == nil, errors.Is(err, migrate.ErrNoChange):
+		return ctx.Err()
+	case errors.Is(err, fs.ErrNotExist): // no file has the version that the database is at
+		return unknownVersion(m)
 	}
-	return ctx.Err()
+	return fmt.Errorf("migrate: %w", err)
+}
+
+// unknownVersion explains why there is no way from the version that the database is at.
+func unknownVersion(m *migrate.Migrate) error {
+	version, _, err := m.Version()
+	if err != nil {
+		return fmt.Errorf("migrate: read the schema version: %w", err)
+	}
+	if int(version) > Latest() {
+		return fmt.Errorf("the schema is at version %d, newer than this program's %d: run the program that migrated it", version, Latest())
+	}
+	return fmt.Errorf("the schema is at version %d, of a development version between two releases, and this program has no migration "+
+		"from there: run `px360 migrate` of the previous release first, or dump the data and start with an empty database", version)
 }
 
 // withoutURL drops the URL, and with it a password, from an error of net/url.
