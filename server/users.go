@@ -58,13 +58,8 @@ func newUsers(e *engine) *userRows {
 		hooks: hooks[db.UserInsertParams]{
 			checkCreate: checkNewUser,
 			checkUpdate: checkUser,
-			checkDelete: func(ctx context.Context, q *db.Queries, p auth.Principal, old db.UserInsertParams) error {
-				if err := mayChange(ctx, q, p, old.ID); err != nil {
-					return err
-				}
-				return keepAnAdmin(ctx, q, old.ID)
-			},
-			updated: endTokensOfInactive,
+			checkDelete: checkUserDelete,
+			updated:     endTokensOfInactive,
 		},
 	}
 	return rows.bind(e, "PasswordConfirm")
@@ -72,6 +67,8 @@ func newUsers(e *engine) *userRows {
 
 // errUserGone is about the caller's own account, that was deleted while the request was under way.
 var errUserGone = problem.Unauthorized(problem.Detail{Detail: "User not found", Code: "user_not_found"})
+
+var errOwnAccount = problem.Conflict("This is your own account. Ask another administrator to delete it.")
 
 var errLastAdmin = problem.Conflict("This is the last active PX Admin.")
 
@@ -94,6 +91,20 @@ func checkUser(ctx context.Context, q *db.Queries, w *write[db.UserInsertParams]
 		}
 	}
 	return checkUserHospital(w)
+}
+
+// checkUserDelete keeps the last PX Admin, and users from deleting themselves by mistake.
+func checkUserDelete(ctx context.Context, q *db.Queries, p auth.Principal, old db.UserInsertParams) error {
+	if err := mayChange(ctx, q, p, old.ID); err != nil {
+		return err
+	}
+	if err := keepAnAdmin(ctx, q, old.ID); err != nil {
+		return err
+	}
+	if old.ID == p.UserID {
+		return errOwnAccount
+	}
+	return nil
 }
 
 // checkUserHospital lets only PX Admins leave a user without a hospital.
