@@ -74,7 +74,7 @@ func TestRetryIdempotent(t *testing.T) {
 			runs := 0
 			err := RetryIdempotent(t.Context(), func() error { runs++; return test.runs[runs-1] })
 			if runs != len(test.runs) || Judge(err) != test.want || (err == nil) != (test.runs[runs-1] == nil) {
-				t.Errorf("%v: %v after %d runs, want verdict %d", test.runs, err, runs, test.want)
+				t.Errorf("%v: %v after %d runs, want verdict %v", test.runs, err, runs, test.want)
 			}
 		})
 	}

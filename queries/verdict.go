@@ -22,8 +22,8 @@ const (
 	Retry
 	// Busy: a lock, a connection, memory or disk was not to be had. Nothing was done; try again later.
 	Busy
-	// Canceled: the statement ran into its timeout. Rolled back; the next run may take as long.
-	Canceled
+	// TimedOut: the statement ran into the statement timeout. Rolled back; the next run may take as long.
+	TimedOut
 	// Lost: the connection or the time ran out before the database answered. Whether the statement, a COMMIT
 	// included, took effect is unknown.
 	Lost
@@ -36,6 +36,10 @@ const (
 	// Referenced: a row was not deleted, because others refer to it.
 	Referenced
 )
+
+var verdicts = [...]string{"bug", "retry", "busy", "timed out", "lost", "unusable", "invalid field", "invalid value", "referenced"}
+
+func (v Verdict) String() string { return verdicts[v] }
 
 // ErrBusy says that no connection became free in time. Nothing was done.
 var ErrBusy = errors.New("no database connection became free in time")
@@ -93,12 +97,12 @@ func judgeSQLState(err error, code string) Verdict {
 	switch code {
 	case pgerrcode.TransactionResolutionUnknown, pgerrcode.StatementCompletionUnknown:
 		return Lost
-	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow, idleSessionTimeout:
+	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow, pgerrcode.DatabaseDropped, idleSessionTimeout:
 		return Lost
 	case pgerrcode.LockNotAvailable, pgerrcode.IdleInTransactionSessionTimeout, transactionTimeout:
 		return Busy
 	case pgerrcode.QueryCanceled:
-		return Canceled
+		return TimedOut
 	case pgerrcode.ReadOnlySQLTransaction: // a standby, after a failover
 		return Unusable
 	}

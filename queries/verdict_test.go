@@ -18,7 +18,7 @@ func TestJudge(t *testing.T) {
 		Bug:      {nil, errors.New("x"), state("XX000"), state(""), &pgconn.PgError{Code: "23505", ConstraintName: "unknown"}},
 		Retry:    {state("40001"), state("40P01")},
 		Busy:     {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04")},
-		Canceled: {state("57014")},
+		TimedOut: {state("57014")},
 		Lost: {
 			state("08006"), state("08000"), state("57P01"), state("57P02"), state("57P03"), state("57P05"), state("40003"), state("08007"),
 			context.DeadlineExceeded, context.Canceled, io.EOF, fmt.Errorf("read: %w", io.ErrUnexpectedEOF), net.ErrClosed,
@@ -31,7 +31,7 @@ func TestJudge(t *testing.T) {
 	} {
 		for _, err := range list {
 			if got := Judge(err); got != want {
-				t.Errorf("%v: verdict %d, want %d", err, got, want)
+				t.Errorf("%v: verdict %v, want %v", err, got, want)
 			}
 		}
 	}

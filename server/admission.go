@@ -33,8 +33,8 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 		case !acceptsJSON(c.Request().Header.Values("Accept")):
 			return problem.NotAcceptable
 		}
-		a := &admission{server: s, c: c, path: path, operation: path.Operations[c.Request().Method]}
-		defer a.end()
+		a := &admission{server: s, c: c, path: path, operation: path.Operations[c.Request().Method], leave: func() {}}
+		defer func() { a.leave() }()
 		if err := a.admit(); err != nil {
 			return err
 		}
@@ -57,15 +57,9 @@ type admission struct {
 	credential credential
 	leave      func() // gives back the caller's place among the requests in flight
 
-	input    *input // once it was read
-	inputErr error
-	unpaid   bool // events whose body was not read when the limits were asked
-}
-
-func (a *admission) end() {
-	if a.leave != nil {
-		a.leave()
-	}
+	input     *input // once it was read
+	inputErr  error
+	uncounted bool // events whose body was not read when the limits were asked
 }
 
 // keep makes what was learned part of the request.
@@ -142,14 +136,14 @@ func (a *admission) peekSources(policy string) {
 	if size := a.c.Request().ContentLength; 0 <= size && size <= smallBody {
 		_ = a.read()
 	} else {
-		a.unpaid = true
+		a.uncounted = true
 	}
 }
 
 // charges are what the call costs a principal, as far as is known.
 func (a *admission) charges(policy string, p auth.Principal) []limits.Charge {
-	if a.unpaid {
-		return a.server.rates.Glance(identity(p))
+	if a.uncounted {
+		return a.server.rates.Peek(identity(p))
 	}
 	var sources []string
 	switch {
@@ -193,8 +187,8 @@ func (a *admission) take(charges []limits.Charge) error {
 	return decision.Err()
 }
 
-// record tells the caller what is left of the limits, and remembers who is over one: whether that caller may do a
-// thing at all goes before whether it may now, so the principal is kept with the refusal.
+// record tells the caller what is left of the limits, and caches who is over one, with the principal: for the calls that
+// are refused from the cache, 403 still goes before 429.
 func (a *admission) record(decision limits.Decision) {
 	ctx := a.c.Request().Context()
 	r := requestOf(ctx)
@@ -210,8 +204,8 @@ func (a *admission) record(decision limits.Decision) {
 // readInput reads the request, charges it if that is still to be done, and leaves what was read to the handler.
 func (a *admission) readInput() error {
 	refused := a.read()
-	if a.unpaid {
-		a.unpaid = false
+	if a.uncounted {
+		a.uncounted = false
 		if err := a.take(a.charges(contract.PolicyEvents, requestOf(a.c.Request().Context()).principal)); err != nil {
 			return err
 		}

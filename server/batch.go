@@ -22,7 +22,7 @@ type eventStore interface {
 // A batcher batches the inserts of requests that arrive at the same time (group commit), so that one statement and
 // one flush of the WAL serve them all. Nobody waits for a batch to fill: an insert is sent at once unless statements
 // are under way already, and what arrives meanwhile forms the next batch. A request learns of its own events only. It
-// gets a statement of its own when it is large and when its batch was refused on account of one of its members.
+// gets a statement of its own when it is large, or when its batch was refused on account of one of its members.
 type batcher struct {
 	db      *queries.DB
 	mu      sync.Mutex

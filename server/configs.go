@@ -107,11 +107,3 @@ func (o configOperations) writeKey(key string) hook[db.ConfigInsertParams] {
 		return nil
 	}
 }
-
-// value is what p points at, or the zero value.
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}

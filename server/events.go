@@ -12,6 +12,7 @@ import (
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/problem"
 )
@@ -38,10 +39,7 @@ func newEvents(e *engine) api.EventResource {
 	}
 }
 
-const (
-	messageOtherEvent = "Another event was stored under this source_event_id."
-	eventPending      = "pending"
-)
+const messageOtherEvent = "Another event was stored under this source_event_id."
 
 // CreateEvent stores an event. Once it is answered, the event is durable and will be processed.
 func (o eventOperations) CreateEvent(ctx context.Context, params api.CreateEventParams, body api.EventCreate) (status int, receipt api.EventReceipt, err error) {
@@ -215,7 +213,7 @@ func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]ou
 		}
 		outcomes[i].receipt = api.EventReceipt{
 			ID: id, SourceSystem: insert.SourceSystems[i], EventCode: insert.EventCodes[i], EncounterID: insert.EncounterIds[i],
-			Status: eventPending, ReceivedAt: at,
+			Status: rules.EventPending, ReceivedAt: at,
 		}
 	}
 	return outcomes, findStored(ctx, q, insert, known, outcomes)

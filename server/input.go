@@ -58,8 +58,10 @@ func readInput(c echo.Context, o *contract.Operation) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.body, err = o.ReadBody(raw)
-	return in, err
+	if in.body, err = o.ReadBody(raw); err != nil {
+		return nil, err
+	}
+	return in, nil
 }
 
 // bind puts the canonical form in the place of what was sent, for the generated code to bind: so what was checked is

@@ -21,7 +21,7 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 			}
 			answer := detail.convert(found)
 			stages, err := q.JourneyTemplateStages(ctx, row.ID)
-			answer.Stages, err = each(stages, err, func(stage db.JourneyTemplateStagesRow) api.StageTemplate { return api.StageTemplate(stage) })
+			answer.Stages = each(stages, func(stage db.JourneyTemplateStagesRow) api.StageTemplate { return api.StageTemplate(stage) })
 			return answer, err
 		}},
 		noun: "journey_template",

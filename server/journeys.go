@@ -26,7 +26,7 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 			}
 			answer := detail.convert(found)
 			stages, err := q.JourneyStages(ctx, row.ID)
-			answer.StageInstances, err = each(stages, err, func(stage db.JourneyStagesRow) api.StageInstance { return api.StageInstance(stage) })
+			answer.StageInstances = each(stages, func(stage db.JourneyStagesRow) api.StageInstance { return api.StageInstance(stage) })
 			return answer, err
 		}},
 		noun: "journey_instance",

@@ -7,6 +7,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -43,77 +45,65 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 	count func(*db.Queries, context.Context, CountFilter) (int64, error),
 	convert func(Found) Row, wrap func(page[Row]) List, without ...string,
 ) list[Params, List] {
-	l := lister[Row, Params, Filter, CountFilter]{
-		engine: e, count: count,
-		find: func(q *db.Queries, ctx context.Context, filter Filter) ([]Row, error) {
-			found, err := find(q, ctx, filter)
-			return each(found, err, convert)
-		},
-		filters:   newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering"})...),
-		scoped:    newMapping[Filter, scoped](e, without...),
-		countable: newMapping[CountFilter, Filter](e, "PageSize", "PageOffset"),
-	}
+	filters := newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering"})...)
+	scope := newMapping[Filter, scoped](e, without...)
+	counted := newMapping[CountFilter, Filter](e, "PageSize", "PageOffset")
 	checkSources[Filter](e, reflect.TypeFor[Params](), reflect.TypeFor[scoped]())
 	checkSources[CountFilter](e, reflect.TypeFor[Filter]())
-	return list[Params, List]{func(ctx context.Context, params Params) (List, error) {
-		p, err := l.page(ctx, params)
-		return wrap(p), err
+
+	return list[Params, List]{func(ctx context.Context, params Params) (answer List, err error) {
+		r := requestOf(ctx)
+		filter, offset := filters.convert(params), r.page.Offset()
+		scope.copy(&filter, scoped{Scope: r.principal.Scope(), Self: &r.principal.UserID, PageSize: int32(r.page.Size), PageOffset: offset})
+		var total int64
+		var found []Found
+		err = e.db.List(ctx, order(r.page.Order), func(q, lists *db.Queries) (err error) {
+			if err = checkFilters(ctx, q, r.page.References); err != nil {
+				return err
+			}
+			if total, err = count(lists, ctx, counted.convert(filter)); err != nil || int64(offset) >= total {
+				return err
+			}
+			found, err = find(lists, ctx, filter)
+			return err
+		})
+		switch {
+		case err != nil:
+			return answer, err
+		case r.page.Number > 1 && int64(offset) >= total:
+			return answer, problem.InvalidPage
+		}
+		return wrap(newPage(e, r, total, each(found, convert))), nil
 	}}
 }
 
-// A lister is what newList puts together.
-type lister[Row, Params, Filter, CountFilter any] struct {
-	engine    *engine
-	find      func(*db.Queries, context.Context, Filter) ([]Row, error)
-	count     func(*db.Queries, context.Context, CountFilter) (int64, error)
-	filters   mapping[Filter, Params]
-	scoped    mapping[Filter, scoped]
-	countable mapping[CountFilter, Filter]
-}
-
-func (l lister[Row, Params, Filter, CountFilter]) page(ctx context.Context, params Params) (page[Row], error) {
-	r := requestOf(ctx)
-	filter := l.filters.convert(params)
-	offset := r.page.Offset()
-	l.scoped.copy(&filter, scoped{Scope: r.principal.Scope(), Self: &r.principal.UserID, PageSize: int32(r.page.Size), PageOffset: offset})
-
-	var count int64
-	rows := []Row{}
-	err := l.engine.db.List(ctx, r.page.Order, func(q, lists *db.Queries) (err error) {
-		if err = checkFilters(ctx, q, r.page.References); err != nil {
-			return err
-		}
-		if count, err = l.count(lists, ctx, l.countable.convert(filter)); err != nil || int64(offset) >= count {
-			return err
-		}
-		rows, err = l.find(lists, ctx, filter)
-		return err
-	})
-	switch {
-	case err != nil:
-		return page[Row]{}, err
-	case r.page.Number > 1 && int64(offset) >= count:
-		return page[Row]{}, problem.InvalidPage
-	}
-	p := page[Row]{Count: count, Results: rows}
-	base := l.engine.publicURL + r.path
-	if int64(offset)+int64(r.page.Size) < count {
+// newPage puts rows together with the links to the pages before and after.
+func newPage[Row any](e *engine, r request, total int64, rows []Row) page[Row] {
+	p := page[Row]{Count: total, Results: rows}
+	base := e.publicURL + r.path
+	if int64(r.page.Offset())+int64(r.page.Size) < total {
 		p.Next = r.page.Link(base, r.page.Number+1)
 	}
 	if r.page.Number > 1 {
 		p.Previous = r.page.Link(base, r.page.Number-1)
 	}
-	return p, nil
+	return p
+}
+
+// order is an ordering of the contract's as queries take it.
+func order(terms []contract.Term) queries.Order {
+	columns := make(queries.Order, len(terms))
+	for i, term := range terms {
+		columns[i] = queries.Column{Name: term.Field, Descending: term.Descending}
+	}
+	return columns
 }
 
 // each converts the rows of a query to what the API answers.
-func each[From, To any](rows []From, err error, convert func(From) To) ([]To, error) {
-	if err != nil {
-		return nil, err
-	}
+func each[From, To any](rows []From, convert func(From) To) []To {
 	to := make([]To, len(rows))
 	for i, row := range rows {
 		to[i] = convert(row)
 	}
-	return to, nil
+	return to
 }

@@ -161,3 +161,11 @@ func present[From any](names []string) []string {
 		return !found
 	})
 }
+
+// value is what p points at, or the zero value.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

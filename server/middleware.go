@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -36,7 +37,7 @@ func normalize(r *http.Request) *http.Request {
 // so that it is the database that gives up first, with a reason.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := request{id: newID().String(), clientIP: c.RealIP(), path: c.Request().URL.Path}
+		r := request{id: newID().String(), clientIP: c.RealIP(), path: c.Request().URL.Path, actor: &auth.Principal{}}
 		ctx, cancel := context.WithTimeout(r.in(c.Request().Context()), requestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"mime"
 	"strconv"
 	"strings"
@@ -18,14 +19,14 @@ func quality(header string, names ...string) float64 {
 	wanted := map[string]float64{}
 	for part := range strings.SplitSeq(header, ",") {
 		name, parameters, err := mime.ParseMediaType(part)
-		if err != nil {
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 			continue
 		}
 		q, err := strconv.ParseFloat(parameters["q"], 64)
 		if err != nil {
 			q = 1
 		}
-		wanted[name] = q
+		wanted[name] = max(wanted[name], q) // with other parameters it may be listed several times
 	}
 	for i, name := range names {
 		if q, found := wanted[name]; found {

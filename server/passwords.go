@@ -61,7 +61,7 @@ func (p *passwords) check(ctx context.Context, stored, password string) (ok, reh
 
 func busyIfHashing(err error) error {
 	if errors.Is(err, auth.ErrBusy) {
-		return problem.Busy()
+		return fmt.Errorf("%w: %w", err, problem.Busy()) // the log tells this from other reasons
 	}
 	return err
 }

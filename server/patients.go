@@ -45,9 +45,10 @@ func newPatients(e *engine) api.PatientResource {
 	}
 }
 
-// checkNewPatient gives a new patient the hospital of whoever registers them, unless the body states another.
+// checkNewPatient gives a new patient the hospital of whoever registers them, unless the body states
+// another. A PX Admin may be of any hospital, so that theirs is not assumed.
 func checkNewPatient(ctx context.Context, q *db.Queries, w *write[db.PatientInsertParams]) error {
-	if w.row.PrimaryHospital == nil && !w.states("primary_hospital") {
+	if w.row.PrimaryHospital == nil && !w.states("primary_hospital") && !w.principal.IsPXAdmin() {
 		w.row.PrimaryHospital = w.principal.Hospital
 	}
 	return checkPatient(ctx, q, w)

@@ -19,6 +19,9 @@ type request struct {
 	operation *contract.Operation // nil outside of the contract
 	page      contract.Page       // of a list
 	body      contract.Body       // as it was checked
+	// Whom an operation authenticated by itself, by a token in the body: for the log line alone, which is written when
+	// the operation is over.
+	actor *auth.Principal
 }
 
 type requestKey struct{}
@@ -36,11 +39,15 @@ func (r request) in(ctx context.Context) context.Context {
 
 // caller names who sent the request, for the log.
 func (r request) caller() string {
-	switch r.principal.Kind {
+	p := r.principal
+	if p.Kind == auth.KindAnonymous && r.actor != nil {
+		p = *r.actor
+	}
+	switch p.Kind {
 	case auth.KindUser:
-		return r.principal.Username
+		return p.Username
 	case auth.KindAPIKey:
-		return "key:" + r.principal.ConfigID.String()
+		return "key:" + p.ConfigID.String()
 	}
 	return ""
 }

@@ -102,6 +102,13 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if s.contract, err = contract.Compile(doc, nouns); err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
+	for _, path := range s.contract.Paths {
+		for _, operation := range path.Operations {
+			if policy := operation.RateLimit; policy != contract.PolicyNone && s.rates.Limit(policy) == (limits.Limit{}) {
+				return nil, fmt.Errorf("the contract: %s is under the rate limit %q, which has no limit", operation.ID, policy)
+			}
+		}
+	}
 	if err := s.makeOperations(o.RotateRefresh); err != nil {
 		return nil, fmt.Errorf("the generated code: %w", err)
 	}
@@ -160,12 +167,12 @@ func (s *Server) route(proxies []netip.Prefix) {
 // would go where PATCH /users/{id}/ goes.
 func (s *Server) routeUndeclared() {
 	unreachable := func(echo.Context) error { return problem.NotFound } // the gate answers first
-	methods := []string{
+	all := []string{
 		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		http.MethodOptions, http.MethodTrace, http.MethodConnect,
 	}
 	for path, item := range s.contract.Paths {
-		for _, method := range methods {
+		for _, method := range all {
 			if _, declared := item.Operations[method]; !declared {
 				s.echo.Add(method, path, unreachable)
 			}

@@ -166,5 +166,10 @@ func (o tokenOperations) tokenOwner(ctx context.Context, token string, wanted au
 	case err == nil && int(user.TokenVersion) != claims.Version:
 		err = problem.Unauthorized(problem.Detail{Detail: auth.ErrTokenInvalid.Message, Code: codeNotValid})
 	}
-	return principalOf(user), claims, err
+	if err != nil {
+		return auth.Principal{}, claims, err
+	}
+	owner := principalOf(user)
+	*requestOf(ctx).actor = owner
+	return owner, claims, nil
 }

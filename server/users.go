@@ -8,6 +8,7 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/problem"
@@ -197,6 +198,8 @@ func (o userOperations) changeRole(ctx context.Context, id, role uuid.UUID, writ
 		}
 		named, err := q.RoleGet(ctx, role)
 		switch {
+		case queries.NoRows(err):
+			return entry, problem.NotFound
 		case err != nil:
 			return entry, err
 		case !p.MayAssign(named.Name):

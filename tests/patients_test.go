@@ -24,3 +24,22 @@ func TestPatientIsFoundByArabicName(t *testing.T) {
 		}
 	}
 }
+
+// Left out, the hospital of a patient is that of whoever registers them, but for PX Admins, who are of no one's.
+func TestNewPatientAndTheirHospital(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	admin := c.person(c.hospital, "PX Admin")
+	for name, test := range map[string]struct {
+		token string
+		want  any
+	}{
+		"Hospital Admin": {c.admin.access, c.hospital.String()},
+		"PX Admin":       {admin.access, nil},
+	} {
+		body := fields{"mrn": unique("MRN"), "first_name": "Ahmad", "last_name": "Ali"}
+		if got := c.expect(t, 201, "POST", "/api/organizations/patients/", test.token, body).json()["primary_hospital"]; got != test.want {
+			t.Errorf("%s: the hospital is %v, want %v", name, got, test.want)
+		}
+	}
+}

@@ -255,3 +255,17 @@ func TestRolesCountFromTheNextRequest(t *testing.T) {
 		t.Errorf("after moving to another hospital the user sees %v", list)
 	}
 }
+
+// The log names the user of a token in the body, though the request itself is anonymous.
+func TestTokenOperationsAreLoggedWithTheirUser(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	pair := s.expect(t, 200, "POST", loginPath, "", fields{"username": adminName, "password": adminPassword}).json()
+	s.expect(t, 200, "POST", "/api/auth/token/refresh/", "", fields{"refresh": pair["refresh"]})
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"path":"/api/auth/token/refresh/"`) && strings.Contains(line, `"caller":"`+adminName+`"`) {
+			return
+		}
+	}
+	t.Errorf("no line of the log has the path and the caller:\n%s", s.log)
+}

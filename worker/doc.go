@@ -33,7 +33,7 @@
 // needs, and none takes one further up while it holds one further down.
 //
 //	                           worker                         server
-//	1 idempotency key          -                              advisory lock, waits: creating anything
+//	1 idempotency key          -                              advisory lock, waits: events with a key
 //	2 first pending event      FOR UPDATE SKIP LOCKED         -
 //	  of an encounter
 //	3 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits: creating a journey,

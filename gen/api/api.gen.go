@@ -7304,7 +7304,7 @@ func (sh *strictHandler) RetrieveRole(ctx echo.Context, id ID) error {
 func (sh *strictHandler) CreateToken(ctx echo.Context) error {
 	var body CreateTokenJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateToken(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7314,7 +7314,7 @@ func (sh *strictHandler) CreateToken(ctx echo.Context) error {
 func (sh *strictHandler) BlacklistToken(ctx echo.Context) error {
 	var body BlacklistTokenJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.BlacklistToken(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7324,7 +7324,7 @@ func (sh *strictHandler) BlacklistToken(ctx echo.Context) error {
 func (sh *strictHandler) RefreshToken(ctx echo.Context) error {
 	var body RefreshTokenJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.RefreshToken(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7334,7 +7334,7 @@ func (sh *strictHandler) RefreshToken(ctx echo.Context) error {
 func (sh *strictHandler) VerifyToken(ctx echo.Context) error {
 	var body VerifyTokenJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.VerifyToken(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7350,7 +7350,7 @@ func (sh *strictHandler) ListUsers(ctx echo.Context, params ListUsersParams) err
 func (sh *strictHandler) CreateUser(ctx echo.Context) error {
 	var body CreateUserJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateUser(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7360,7 +7360,7 @@ func (sh *strictHandler) CreateUser(ctx echo.Context) error {
 func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
 	var body ChangePasswordJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ChangePassword(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7376,7 +7376,7 @@ func (sh *strictHandler) RetrieveMe(ctx echo.Context) error {
 func (sh *strictHandler) UpdateProfile(ctx echo.Context) error {
 	var body UpdateProfileJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateProfile(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7386,7 +7386,7 @@ func (sh *strictHandler) UpdateProfile(ctx echo.Context) error {
 func (sh *strictHandler) ReplaceProfile(ctx echo.Context) error {
 	var body ReplaceProfileJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceProfile(ctx.Request().Context(), body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7408,7 +7408,7 @@ func (sh *strictHandler) RetrieveUser(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateUser(ctx echo.Context, id ID) error {
 	var body UpdateUserJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateUser(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7418,7 +7418,7 @@ func (sh *strictHandler) UpdateUser(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceUser(ctx echo.Context, id ID) error {
 	var body ReplaceUserJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceUser(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7428,7 +7428,7 @@ func (sh *strictHandler) ReplaceUser(ctx echo.Context, id ID) error {
 func (sh *strictHandler) AssignRole(ctx echo.Context, id ID) error {
 	var body AssignRoleJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.AssignRole(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7438,7 +7438,7 @@ func (sh *strictHandler) AssignRole(ctx echo.Context, id ID) error {
 func (sh *strictHandler) RemoveRole(ctx echo.Context, id ID) error {
 	var body RemoveRoleJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.RemoveRole(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7454,7 +7454,7 @@ func (sh *strictHandler) ListIntegrationConfigs(ctx echo.Context, params ListInt
 func (sh *strictHandler) CreateIntegrationConfig(ctx echo.Context) error {
 	var body CreateIntegrationConfigJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateIntegrationConfig(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7476,7 +7476,7 @@ func (sh *strictHandler) RetrieveIntegrationConfig(ctx echo.Context, id ID) erro
 func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id ID) error {
 	var body UpdateIntegrationConfigJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateIntegrationConfig(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7486,7 +7486,7 @@ func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id ID) error 
 func (sh *strictHandler) ReplaceIntegrationConfig(ctx echo.Context, id ID) error {
 	var body ReplaceIntegrationConfigJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceIntegrationConfig(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7508,7 +7508,7 @@ func (sh *strictHandler) ListEvents(ctx echo.Context, params ListEventsParams) e
 func (sh *strictHandler) CreateEvent(ctx echo.Context, params CreateEventParams) error {
 	var body CreateEventJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	status, answer, err := sh.ssi.CreateEvent(ctx.Request().Context(), params, body)
 	return sh.respond(ctx, status, answer, err)
@@ -7518,7 +7518,7 @@ func (sh *strictHandler) CreateEvent(ctx echo.Context, params CreateEventParams)
 func (sh *strictHandler) BulkCreateEvents(ctx echo.Context, params BulkCreateEventsParams) error {
 	var body BulkCreateEventsJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	status, answer, err := sh.ssi.BulkCreateEvents(ctx.Request().Context(), params, body)
 	return sh.respond(ctx, status, answer, err)
@@ -7546,7 +7546,7 @@ func (sh *strictHandler) ListJourneyInstances(ctx echo.Context, params ListJourn
 func (sh *strictHandler) CreateJourneyInstance(ctx echo.Context) error {
 	var body CreateJourneyInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateJourneyInstance(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7568,7 +7568,7 @@ func (sh *strictHandler) RetrieveJourneyInstance(ctx echo.Context, id ID) error 
 func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id ID) error {
 	var body UpdateJourneyInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateJourneyInstance(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7578,7 +7578,7 @@ func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceJourneyInstance(ctx echo.Context, id ID) error {
 	var body ReplaceJourneyInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceJourneyInstance(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7600,7 +7600,7 @@ func (sh *strictHandler) ListStageInstances(ctx echo.Context, params ListStageIn
 func (sh *strictHandler) CreateStageInstance(ctx echo.Context) error {
 	var body CreateStageInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateStageInstance(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7622,7 +7622,7 @@ func (sh *strictHandler) RetrieveStageInstance(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id ID) error {
 	var body UpdateStageInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateStageInstance(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7632,7 +7632,7 @@ func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceStageInstance(ctx echo.Context, id ID) error {
 	var body ReplaceStageInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceStageInstance(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7648,7 +7648,7 @@ func (sh *strictHandler) ListStageTemplates(ctx echo.Context, params ListStageTe
 func (sh *strictHandler) CreateStageTemplate(ctx echo.Context) error {
 	var body CreateStageTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateStageTemplate(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7670,7 +7670,7 @@ func (sh *strictHandler) RetrieveStageTemplate(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id ID) error {
 	var body UpdateStageTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateStageTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7680,7 +7680,7 @@ func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceStageTemplate(ctx echo.Context, id ID) error {
 	var body ReplaceStageTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceStageTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7696,7 +7696,7 @@ func (sh *strictHandler) ListJourneyTemplates(ctx echo.Context, params ListJourn
 func (sh *strictHandler) CreateJourneyTemplate(ctx echo.Context) error {
 	var body CreateJourneyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateJourneyTemplate(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7718,7 +7718,7 @@ func (sh *strictHandler) RetrieveJourneyTemplate(ctx echo.Context, id ID) error 
 func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id ID) error {
 	var body UpdateJourneyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateJourneyTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7728,7 +7728,7 @@ func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceJourneyTemplate(ctx echo.Context, id ID) error {
 	var body ReplaceJourneyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceJourneyTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7744,7 +7744,7 @@ func (sh *strictHandler) ListDepartments(ctx echo.Context, params ListDepartment
 func (sh *strictHandler) CreateDepartment(ctx echo.Context) error {
 	var body CreateDepartmentJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateDepartment(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7766,7 +7766,7 @@ func (sh *strictHandler) RetrieveDepartment(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id ID) error {
 	var body UpdateDepartmentJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateDepartment(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7776,7 +7776,7 @@ func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceDepartment(ctx echo.Context, id ID) error {
 	var body ReplaceDepartmentJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceDepartment(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7792,7 +7792,7 @@ func (sh *strictHandler) ListHospitals(ctx echo.Context, params ListHospitalsPar
 func (sh *strictHandler) CreateHospital(ctx echo.Context) error {
 	var body CreateHospitalJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateHospital(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7814,7 +7814,7 @@ func (sh *strictHandler) RetrieveHospital(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateHospital(ctx echo.Context, id ID) error {
 	var body UpdateHospitalJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateHospital(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7824,7 +7824,7 @@ func (sh *strictHandler) UpdateHospital(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceHospital(ctx echo.Context, id ID) error {
 	var body ReplaceHospitalJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceHospital(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7840,7 +7840,7 @@ func (sh *strictHandler) ListPatients(ctx echo.Context, params ListPatientsParam
 func (sh *strictHandler) CreatePatient(ctx echo.Context) error {
 	var body CreatePatientJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreatePatient(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7862,7 +7862,7 @@ func (sh *strictHandler) RetrievePatient(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdatePatient(ctx echo.Context, id ID) error {
 	var body UpdatePatientJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdatePatient(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7872,7 +7872,7 @@ func (sh *strictHandler) UpdatePatient(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplacePatient(ctx echo.Context, id ID) error {
 	var body ReplacePatientJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplacePatient(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7888,7 +7888,7 @@ func (sh *strictHandler) ListPhysicians(ctx echo.Context, params ListPhysiciansP
 func (sh *strictHandler) CreatePhysician(ctx echo.Context) error {
 	var body CreatePhysicianJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreatePhysician(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7910,7 +7910,7 @@ func (sh *strictHandler) RetrievePhysician(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id ID) error {
 	var body UpdatePhysicianJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdatePhysician(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7920,7 +7920,7 @@ func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplacePhysician(ctx echo.Context, id ID) error {
 	var body ReplacePhysicianJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplacePhysician(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7936,7 +7936,7 @@ func (sh *strictHandler) ListSurveyTemplates(ctx echo.Context, params ListSurvey
 func (sh *strictHandler) CreateSurveyTemplate(ctx echo.Context) error {
 	var body CreateSurveyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.CreateSurveyTemplate(ctx.Request().Context(), body)
 	return sh.respond(ctx, 201, answer, err)
@@ -7958,7 +7958,7 @@ func (sh *strictHandler) RetrieveSurveyTemplate(ctx echo.Context, id ID) error {
 func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id ID) error {
 	var body UpdateSurveyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.UpdateSurveyTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
@@ -7968,7 +7968,7 @@ func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id ID) error {
 func (sh *strictHandler) ReplaceSurveyTemplate(ctx echo.Context, id ID) error {
 	var body ReplaceSurveyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
-		return err
+		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceSurveyTemplate(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)

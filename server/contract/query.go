@@ -13,7 +13,6 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 
-	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -139,10 +138,16 @@ func (c *compiler) ordering(p *openapi3.Parameter) (*node, error) {
 	return n, nil
 }
 
+// A Term of an ordering: a field of the rows, ascending unless Descending.
+type Term struct {
+	Field      string
+	Descending bool
+}
+
 // A Page is what a request says of the page that it wants of a list.
 type Page struct {
 	Number, Size int // from 1
-	Order        queries.Order
+	Order        []Term
 	References   []Reference // of the filters: what must exist
 	sent         url.Values  // all that the client sent, for the links to other pages
 }
@@ -292,14 +297,14 @@ func (n *node) parse(text string) (string, []string) {
 	return text, n.checkText(text)
 }
 
-func (n *node) parseOrder(text string) (order queries.Order, messages []string) {
+func (n *node) parseOrder(text string) (order []Term, messages []string) {
 	for term := range strings.SplitSeq(text, ",") {
 		term = strings.TrimSpace(term)
 		if !slices.Contains(n.items.choices, term) {
 			return nil, []string{messageNoFilter(term)}
 		}
 		name, descending := strings.CutPrefix(term, "-")
-		order = append(order, queries.Column{Name: name, Descending: descending})
+		order = append(order, Term{Field: name, Descending: descending})
 	}
 	if len(order) > n.maxItems {
 		return nil, []string{messageMaxItems(n.maxItems)}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -45,7 +44,7 @@ func TestReadQuery(t *testing.T) {
 		t.Errorf("bound as %s, want %s", got, want)
 	}
 	if page.Number != 3 || page.Size != 50 || page.Offset() != 100 ||
-		!reflect.DeepEqual(page.Order, queries.Order{{Name: "name", Descending: true}, {Name: "code"}}) ||
+		!reflect.DeepEqual(page.Order, []Term{{Field: "name", Descending: true}, {Field: "code"}}) ||
 		!reflect.DeepEqual(page.References, []Reference{{"thing", "thing", uuid.MustParse(testID)}}) {
 		t.Errorf("the page is %+v", page)
 	}

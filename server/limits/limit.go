@@ -13,7 +13,7 @@ type Limit struct {
 	Window time.Duration
 }
 
-// Limits by policy. A zero Limit means its default.
+// Limits by policy. Start from DefaultLimits.
 type Limits struct {
 	Events Limit // creation of events, by source system; a sender has ten times that over all sources
 	Auth   Limit // token operations, all together, by client address

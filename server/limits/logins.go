@@ -2,6 +2,8 @@ package limits
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,6 +42,9 @@ type Logins struct {
 	waits    *semaphore.Weighted
 }
 
+// errManyWait tells the log why a login was answered 503.
+var errManyWait = errors.New("too many logins wait")
+
 // NewLogins knows of no failures.
 func NewLogins() *Logins {
 	return &Logins{
@@ -69,7 +74,7 @@ func (l *Logins) wait(ctx context.Context, name string) error {
 		return nil
 	}
 	if !l.waits.TryAcquire(1) {
-		return problem.Busy()
+		return fmt.Errorf("%w: %w", errManyWait, problem.Busy())
 	}
 	defer l.waits.Release(1)
 	return l.sleep(ctx, d)

@@ -126,8 +126,8 @@ func (l *RateLimiter) Charges(policy, caller string, sources []string) []Charge 
 	return append(charges, Charge{PolicySender, caller, int64(max(1, len(distinct)))})
 }
 
-// Glance is what events cost whose body is not read yet: nothing, but their sender must have calls left.
-func (l *RateLimiter) Glance(caller string) []Charge {
+// Peek is what events cost whose body is not read yet: nothing, but their sender must have calls left.
+func (l *RateLimiter) Peek(caller string) []Charge {
 	if l.mode == ModeOff {
 		return nil
 	}

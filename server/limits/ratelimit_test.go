@@ -142,8 +142,8 @@ func TestCharges(t *testing.T) {
 	if sources[0] != "rad" {
 		t.Error("the sources were sorted in place")
 	}
-	if got := l.Glance("sara"); !slices.Equal(got, []Charge{{"sender", "sara", 0}}) || off.Glance("sara") != nil {
-		t.Errorf("%v, and %v when limits are off", got, off.Glance("sara"))
+	if got := l.Peek("sara"); !slices.Equal(got, []Charge{{"sender", "sara", 0}}) || off.Peek("sara") != nil {
+		t.Errorf("%v, and %v when limits are off", got, off.Peek("sara"))
 	}
 }
 
@@ -240,11 +240,11 @@ func TestRecordAndCache(t *testing.T) {
 }
 
 // A sender who has no calls left is refused before the body is read, and from the cache the next time.
-func TestGlanceIsCached(t *testing.T) {
+func TestPeekIsCached(t *testing.T) {
 	t.Parallel()
 	l := newStopped(t, ModeEnforce, Limits{})
-	l.Record(t.Context(), l.answered(l.Glance("sara"), 0, 30*second, 30*second))
-	for name, charges := range map[string][]Charge{"glance": l.Glance("sara"), "call": l.Charges(PolicyEvents, "sara", nil)} {
+	l.Record(t.Context(), l.answered(l.Peek("sara"), 0, 30*second, 30*second))
+	for name, charges := range map[string][]Charge{"glance": l.Peek("sara"), "call": l.Charges(PolicyEvents, "sara", nil)} {
 		if d, found := l.Cached(charges); !found || !d.Refused() {
 			t.Errorf("%s: not refused", name)
 		}

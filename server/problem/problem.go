@@ -113,13 +113,8 @@ func OutcomeUnknown() *Problem {
 }
 
 // Writing marks the error of an operation that writes, once its handler has run: if the connection was lost, the
-// change may have been committed. It is nil for a nil error.
-func Writing(err error) error {
-	if err == nil {
-		return nil
-	}
-	return writing{err}
-}
+// change may have been committed.
+func Writing(err error) error { return writing{err} }
 
 type writing struct{ error }
 
@@ -139,7 +134,7 @@ func Of(err error) *Problem {
 		return BadRequest("The request has a value that cannot be stored.")
 	case queries.Referenced:
 		return Conflict("Others refer to this, so it cannot be deleted.")
-	case queries.Retry, queries.Busy, queries.Canceled:
+	case queries.Retry, queries.Busy, queries.TimedOut:
 		return Busy()
 	case queries.Lost:
 		var written writing
