@@ -1,4 +1,4 @@
-# PX360. `make help` lists what there is to make.
+# PX360. `make help` lists the targets.
 
 OAPI_CODEGEN = github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
 SQLC         = github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
@@ -11,14 +11,14 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Serve and work on http://127.0.0.1:8000, with a Postgres of its own
+run: ## Run server and worker on http://127.0.0.1:8000, with a private Postgres
 	@go run . up
 
 .PHONY: build
 build: ## Build bin/px360
 	go build -trimpath -o $(BIN)/px360 .
 
-# A browser for the documentation pages: what is installed, or what the script gets.
+# The documentation tests need a browser: an installed one, or one that the script downloads.
 .PHONY: test
 test: ## Run every test
 	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test ./...
@@ -28,13 +28,14 @@ race: ## Run every test under the race detector
 	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test -race ./...
 
 .PHONY: lint
-lint: $(BIN)/staticcheck ## Look for mistakes and for what is not formatted
+lint: $(BIN)/staticcheck ## Run gofmt, go vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted, run 'gofmt -w':"; echo "$$files"; exit 1; }
 	go vet ./...
 	$(BIN)/staticcheck ./...
 	cd tests/bench && go vet ./...
 
-# What to give to the bench, such as BENCH="-rounds 1 -seconds 1"; see `go run . -help` in tests/bench.
+# Arguments of the benchmark, such as BENCH="-rounds 1 -seconds 1"; see `go run . -help` in
+# tests/bench.
 BENCH =
 
 $(BIN)/schemathesis:
@@ -47,11 +48,11 @@ contract: build $(BIN)/schemathesis ## Test a server against the contract with S
 	tests/contract.sh $(BIN)/px360 $(BIN)/schemathesis
 
 .PHONY: bench
-bench: build ## Measure this machine, each figure beside bare Postgres
+bench: build ## Benchmark, each figure beside plain Postgres
 	cd tests/bench && go build -o ../../$(BIN)/bench .
 	$(BIN)/bench -px360 $(BIN)/px360 $(BENCH)
 
-# The tools are built once, without touching go.mod: the program does not depend on them.
+# The tools are built once, outside of go.mod: the program does not depend on them.
 $(BIN)/oapi-codegen: TOOL = $(OAPI_CODEGEN)
 $(BIN)/sqlc:         TOOL = $(SQLC)
 $(BIN)/staticcheck:  TOOL = $(STATICCHECK)
@@ -59,7 +60,7 @@ $(BIN)/oapi-codegen $(BIN)/sqlc $(BIN)/staticcheck:
 	@echo "building $(notdir $@), once; sqlc takes some minutes"
 	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(TOOL)
 
-# The server's config is the common one and what openapi/server.yaml adds to it.
+# The server's config is oapi-codegen.yaml with openapi/server.yaml appended.
 define generate
 	(cat oapi-codegen.yaml openapi/server.yaml) > $(BIN)/server.yaml
 	$(BIN)/oapi-codegen -config $(BIN)/server.yaml -package api -generate types,echo-server,strict-server -o gen/api/api.gen.go openapi/openapi.yaml
@@ -72,7 +73,7 @@ generate: $(BIN)/oapi-codegen $(BIN)/sqlc ## Generate gen/ from openapi/, querie
 	$(generate)
 
 .PHONY: docs-assets
-docs-assets: ## Renew Swagger UI and ReDoc from their npm packages
+docs-assets: ## Update Swagger UI and ReDoc from their npm packages
 	openapi/docs/renew.sh
 
 .PHONY: verify
@@ -80,12 +81,12 @@ verify: generate ## Fail if gen/ does not match its sources
 	@test -z "$$(git status --porcelain gen)" || { git status --short gen; git --no-pager diff --stat gen; \
 	  echo "gen/ does not match its sources: run 'make generate' and commit what it writes"; exit 1; }
 
-# A number of inputs rather than a time: go test may fail when a time runs out in the middle of one.
+# A number of inputs, not a time: go test may fail when the time ends in the middle of an input.
 FUZZTIME = 5000x
 
-# go test lists the targets of a package by itself, and fuzzes one at a time.
+# go test can fuzz only one target of one package at a time.
 .PHONY: fuzz
-fuzz: ## Fuzz what reads the input of strangers, each target with FUZZTIME inputs
+fuzz: ## Fuzz the parsers of unauthenticated input, each target with FUZZTIME inputs
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  targets=$$(go test -list '^Fuzz' $$dir); \
 	  for target in $$(echo "$$targets" | grep '^Fuzz'); do \

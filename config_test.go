@@ -38,7 +38,7 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
-		t.Errorf("what the commands choose has a value: %+v", config)
+		t.Errorf("a setting without a default has a value: %+v", config)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestConfigErrors(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", set, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("a secret is shown: %v", err)
+			t.Errorf("an error contains a secret: %v", err)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNeverShown(t *testing.T) {
+func TestSecretsAreNotLogged(t *testing.T) {
 	t.Parallel()
 	const hidden = "correct-horse-battery-staple-and-more"
 	config := mustRead(t, "PX360_SECRET_KEY="+hidden, "PX360_SECRET_KEY_PREVIOUS="+hidden, "PX360_ADMIN_PASSWORD="+hidden,
@@ -130,10 +130,10 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("configuration", "config", config, "key", config.SecretKey)
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("configuration", "config", config, "key", config.SecretKey)
 	if strings.Contains(shown.String(), "correct-horse") || strings.Contains(shown.String(), fmt.Sprintf("%x", "correct-horse")) {
-		t.Errorf("a secret is shown:\n%s", shown.String())
+		t.Errorf("the log contains a secret:\n%s", shown.String())
 	}
 	if !strings.Contains(shown.String(), `"PX360_SECRET_KEY":"(set)"`) || !strings.Contains(shown.String(), `"PX360_LOG_LEVEL":"DEBUG"`) {
-		t.Errorf("the log does not tell what is set:\n%s", shown.String())
+		t.Errorf("the log lacks a setting:\n%s", shown.String())
 	}
 }
 
@@ -170,7 +170,7 @@ func TestDefaultDataDir(t *testing.T) {
 
 var updateReadme = flag.Bool("update", false, "write the table of environment variables into the README")
 
-// TestReadmeEnvironment holds the README's table of environment variables to what the program reads.
+// TestReadmeEnvironment compares the README's table of environment variables with the configuration.
 func TestReadmeEnvironment(t *testing.T) {
 	t.Parallel()
 	var table strings.Builder
@@ -186,7 +186,7 @@ func TestReadmeEnvironment(t *testing.T) {
 	head, rest, _ := strings.Cut(string(text), begin)
 	have, tail, found := strings.Cut(rest, end)
 	if !found {
-		t.Fatal("the README has no place for the environment variables")
+		t.Fatal("the README lacks the markers around the environment variables")
 	}
 	if *updateReadme {
 		have = table.String()
@@ -195,6 +195,6 @@ func TestReadmeEnvironment(t *testing.T) {
 		}
 	}
 	if have != table.String() {
-		t.Errorf("the README's table is not what the program reads; run `go test . -run ReadmeEnvironment -update`")
+		t.Errorf("the README's table is out of date; run `go test . -run ReadmeEnvironment -update`")
 	}
 }

@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// running is a command in progress.
-type running struct {
+// process is a running command.
+type process struct {
 	t              *testing.T
 	stdout, stderr *output
 	stop           context.CancelFunc
@@ -55,35 +55,35 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// start starts a command; it is stopped after the test at the latest.
-func start(t *testing.T, environ []string, stdin string, args ...string) *running {
+// start runs a command in the background and stops it at the end of the test.
+func start(t *testing.T, environ []string, stdin string, args ...string) *process {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	r := &running{t: t, stdout: &output{}, stderr: &output{}, stop: stop, done: make(chan struct{})}
+	r := &process{t: t, stdout: &output{}, stderr: &output{}, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		p := program{stdin: strings.NewReader(stdin), stdout: r.stdout, stderr: r.stderr, environ: environ}
 		r.code = p.run(ctx, args)
 	}()
-	t.Cleanup(func() { r.end() })
+	t.Cleanup(func() { r.stopAndWait() })
 	return r
 }
 
-// end stops the command and returns its exit code.
-func (r *running) end() int {
+// stopAndWait stops the command and returns its exit code.
+func (r *process) stopAndWait() int {
 	r.stop()
 	<-r.done
 	return r.code
 }
 
-// wait returns the exit code once the command ends by itself.
-func (r *running) wait() int {
+// wait waits until the command ends by itself and returns its exit code.
+func (r *process) wait() int {
 	<-r.done
 	return r.code
 }
 
-// find waits for the pattern in an output and returns its first group.
-func (r *running) find(o *output, pattern string) string {
+// waitFor waits until the output matches the pattern and returns the first group.
+func (r *process) waitFor(o *output, pattern string) string {
 	r.t.Helper()
 	var found []string
 	expression := regexp.MustCompile(pattern)
@@ -92,7 +92,7 @@ func (r *running) find(o *output, pattern string) string {
 		select {
 		case <-r.done:
 			if found == nil {
-				r.t.Fatalf("the command ended with %d:\n%s%s", r.code, r.stdout, r.stderr)
+				r.t.Fatalf("the command exited with code %d:\n%s%s", r.code, r.stdout, r.stderr)
 			}
 		default:
 		}
@@ -101,8 +101,8 @@ func (r *running) find(o *output, pattern string) string {
 	return found[1]
 }
 
-// run runs a command to its end and wants this exit code.
-func run(t *testing.T, want int, environ []string, stdin string, args ...string) *running {
+// run runs a command to its end and expects this exit code.
+func run(t *testing.T, want int, environ []string, stdin string, args ...string) *process {
 	t.Helper()
 	r := start(t, environ, stdin, args...)
 	if got := r.wait(); got != want {
@@ -134,16 +134,17 @@ func TestHelp(t *testing.T) {
 		wantText(t, help, want)
 	}
 	if run(t, 0, nil, "").stdout.String() != help {
-		t.Error("px360 alone does not show the help")
+		t.Error("px360 without arguments does not print the help")
 	}
 	eachCommand(func(c *cobra.Command) {
 		if c.Short == "" || c.Long == "" || c.Example == "" {
-			t.Errorf("%s does not explain itself", c.CommandPath())
+			t.Errorf("%s lacks a short text, a long text or an example", c.CommandPath())
 		}
 	})
 }
 
-// pflag shows the first backquoted part of a flag's usage text as its placeholder, whatever it is.
+// pflag shows the first backquoted part of a flag's usage as its placeholder, so usage texts must
+// not quote anything else.
 func TestFlagPlaceholders(t *testing.T) {
 	t.Parallel()
 	wantText(t, run(t, 0, nil, "", "demo", "--help").stdout.String(), "--password PASSWORD ")
@@ -159,7 +160,7 @@ func TestFlagPlaceholders(t *testing.T) {
 		})
 	})
 	if flags < 10 {
-		t.Errorf("only %d flags were looked at", flags)
+		t.Errorf("only %d flags were checked", flags)
 	}
 }
 
@@ -176,7 +177,7 @@ func eachCommand(visit func(*cobra.Command)) {
 	walk(p.rootCommand())
 }
 
-func TestWrongCalls(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
 		"frobnicate":        `unknown command "frobnicate"`,
@@ -188,7 +189,7 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissing(t *testing.T) {
+func TestMissingConfiguration(t *testing.T) {
 	t.Parallel()
 	dir := "PX360_DATA_DIR=" + t.TempDir()
 	key := "PX360_SECRET_KEY=" + newSecretKey()
@@ -205,7 +206,7 @@ func TestWhatIsMissing(t *testing.T) {
 	wantText(t, run(t, 1, []string{dir, "PX360_DATABASE_URL=postgres://px360"}, "", "serve").stderr.String(), "PX360_SECRET_KEY is not set")
 }
 
-// The password that `up` keeps for this host is sent to no other.
+// The kept password of the local server is not sent to another host.
 func TestDemoLogin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -229,7 +230,7 @@ func TestDemoLogin(t *testing.T) {
 	}
 }
 
-// What somebody does who tries PX360 for the first time, and once more.
+// The first run of up and demo, and a second one on the same data.
 func TestUpAndDemo(t *testing.T) {
 	t.Parallel()
 	environ := []string{
@@ -237,8 +238,8 @@ func TestUpAndDemo(t *testing.T) {
 		"PX360_METRICS_ADDR=127.0.0.1:0", "PX360_LOG_LEVEL=info", "PX360_ADDDR=x",
 	}
 	up := start(t, environ, "", "up")
-	url := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
-	password := up.find(up.stdout, `Log in +user admin, password (\S+) \(kept in `)
+	url := up.waitFor(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	password := up.waitFor(up.stdout, `Log in +user admin, password (\S+) \(kept in `)
 	connect(t, url, "admin", password)
 	wantText(t, up.stderr.String(), "do you mean PX360_ADDR?")
 
@@ -251,18 +252,18 @@ func TestUpAndDemo(t *testing.T) {
 			t.Errorf("no %s in:\n%s", want, first)
 		}
 	}
-	metrics := up.find(up.stderr, `"msg":"serving metrics and profiles","addr":"([^"]+)"`)
+	metrics := up.waitFor(up.stderr, `"msg":"serving metrics and profiles","addr":"([^"]+)"`)
 	if response, err := http.Get("http://" + metrics + "/metrics"); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("metrics: %v, %v", response, err)
 	} else {
 		response.Body.Close()
 	}
-	if code := up.end(); code != 0 {
-		t.Errorf("up ended with %d", code)
+	if code := up.stopAndWait(); code != 0 {
+		t.Errorf("up exited with code %d", code)
 	}
 
 	up = start(t, environ, "", "up")
-	url = up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	url = up.waitFor(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
 	wantText(t, up.stdout.String(), "user admin, password as in ")
 	second := run(t, 0, environ, "", "demo", "--url", url).stdout.String()
 	for _, want := range []string{`accepted +0\n`, `duplicate +5392 `, `patients +0 +1028\n`, `processed +2298 `, `completed +477\n`} {
@@ -294,7 +295,7 @@ func version7(t *testing.T) (environ []string) {
 func TestUpAtVersion7(t *testing.T) {
 	t.Parallel()
 	up := start(t, version7(t), "", "up")
-	server := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	server := up.waitFor(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
 	wantText(t, up.stdout.String(), "user admin, password as in ")
 	ready, err := http.Get(server + "/readyz")
 	if err != nil {
@@ -348,18 +349,18 @@ func TestUpWithAnotherAdmin(t *testing.T) {
 	environ := []string{"PX360_DATABASE_URL=" + dbtest.New(t), "PX360_DATA_DIR=" + dir, "PX360_ADDR=127.0.0.1:0"}
 	run(t, 0, environ, "correct-horse-battery\n", "user", "create-admin", "sara")
 	up := start(t, environ, "", "up")
-	up.find(up.stdout, `(as a PX Admin; .px360 user set-password NAME. helps)`)
+	up.waitFor(up.stdout, `(as a PX Admin; .px360 user set-password NAME. helps)`)
 	if _, err := os.Stat(filepath.Join(dir, adminPasswordFile)); err == nil {
-		t.Error("the password file is there, and no user has the password")
+		t.Error("there is a password file, but no user has that password")
 	}
 }
 
-func TestTwoUpsAtOnce(t *testing.T) {
+func TestConcurrentUps(t *testing.T) {
 	t.Parallel()
 	environ := []string{"PX360_DATABASE_URL=" + dbtest.NewBlank(t), "PX360_DATA_DIR=" + t.TempDir(), "PX360_ADDR=127.0.0.1:0"}
 	one, other := start(t, environ, "", "up"), start(t, environ, "", "up")
-	url := one.find(one.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
-	other.find(other.stdout, `(PX360 is running)`)
+	url := one.waitFor(one.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	other.waitFor(other.stdout, `(PX360 is running)`)
 	kept, err := os.ReadFile(filepath.Join(environ[1][len("PX360_DATA_DIR="):], adminPasswordFile))
 	if err != nil {
 		t.Fatal(err)
@@ -370,10 +371,10 @@ func TestTwoUpsAtOnce(t *testing.T) {
 	wantText(t, third.stderr.String(), address+" is in use, perhaps by another px360")
 }
 
-// The whole of `up` with nothing given but a place for its data.
+// up with the default configuration, which starts a private Postgres.
 func TestUpWithPrivatePostgres(t *testing.T) {
 	t.Parallel()
-	// Not t.TempDir(), whose parents are closed to the user as whom root runs Postgres.
+	// Not t.TempDir(): as root, Postgres runs as another user, who cannot enter its parents.
 	dir, err := os.MkdirTemp("", "px360-up-")
 	if err != nil {
 		t.Fatal(err)
@@ -389,19 +390,19 @@ func TestUpWithPrivatePostgres(t *testing.T) {
 	})
 	environ := []string{"PX360_DATA_DIR=" + dir, "PX360_ADDR=127.0.0.1:0", "PX360_ADMIN_USERNAME=sara", "PX360_ADMIN_PASSWORD=correct-horse-battery"}
 	up := start(t, environ, "", "up")
-	url := up.find(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
+	url := up.waitFor(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`)
 	wantText(t, up.stdout.String(), "user sara, password as in PX360_ADMIN_PASSWORD")
 	connect(t, url, "sara", "correct-horse-battery")
 
-	run(t, 0, environ, "other-horse-battery", "user", "set-password", "sara") // joins the running one
+	run(t, 0, environ, "other-horse-battery", "user", "set-password", "sara") // joins the running Postgres
 	connect(t, url, "sara", "other-horse-battery")
-	if code := up.end(); code != 0 {
-		t.Errorf("up ended with %d", code)
+	if code := up.stopAndWait(); code != 0 {
+		t.Errorf("up exited with code %d", code)
 	}
-	run(t, 0, environ, "third-horse-battery", "user", "set-password", "sara") // starts it for this
+	run(t, 0, environ, "third-horse-battery", "user", "set-password", "sara") // starts the Postgres
 }
 
-// The way of a production system: migrate, then serve and work apart.
+// The commands of a production system: migrate, then serve and work as separate processes.
 func TestServeAndWork(t *testing.T) {
 	t.Parallel()
 	environ := []string{
@@ -416,8 +417,8 @@ func TestServeAndWork(t *testing.T) {
 	run(t, 0, environ, "correct-horse-battery\n", "user", "create-admin", "sara")
 
 	serve, work := start(t, environ, "", "serve"), start(t, environ, "", "work")
-	url := "http://" + serve.find(serve.stderr, `"msg":"serving","addr":"([^"]+)"`)
-	work.find(work.stderr, `"msg":"(working)"`)
+	url := "http://" + serve.waitFor(serve.stderr, `"msg":"serving","addr":"([^"]+)"`)
+	work.waitFor(work.stderr, `"msg":"(working)"`)
 	wantText(t, serve.stderr.String(), "PX360_PUBLIC_URL is not set")
 	api := connect(t, url, "sara", "correct-horse-battery")
 	sent, err := api.CreateEventWithResponse(t.Context(), nil, client.EventCreate{SourceSystem: "his", EventCode: "X", EncounterID: "E1"})
@@ -431,9 +432,9 @@ func TestServeAndWork(t *testing.T) {
 		}
 		return event.JSON200.Status == client.EventStatusIgnored && event.JSON200.Reason == "no_journey"
 	})
-	for _, r := range []*running{serve, work} {
-		if code := r.end(); code != 0 {
-			t.Errorf("ended with %d:\n%s", code, r.stderr)
+	for _, r := range []*process{serve, work} {
+		if code := r.stopAndWait(); code != 0 {
+			t.Errorf("exited with code %d:\n%s", code, r.stderr)
 		}
 		wantJSONLines(t, r.stderr.String())
 	}
@@ -443,7 +444,7 @@ func wantJSONLines(t *testing.T, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		if !json.Valid([]byte(line)) {
-			t.Errorf("a line of the log is no JSON: %s", line)
+			t.Errorf("a log line is not JSON: %s", line)
 		}
 	}
 }
@@ -462,12 +463,12 @@ func TestRunTasks(t *testing.T) {
 	waits := func(ctx context.Context) error { <-ctx.Done(); return nil }
 	fails := func(context.Context) error { return lost }
 	if err := runTasks(t.Context(), noop, waits, fails); !errors.Is(err, lost) {
-		t.Errorf("a task failed and the others ended with %v", err)
+		t.Errorf("a task failed, and runTasks returned %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := runTasks(ctx, noop, waits); err != nil {
-		t.Errorf("stopped with %v", err)
+		t.Errorf("cancelled tasks ended with %v", err)
 	}
 }
 
@@ -486,7 +487,7 @@ func TestLoadOrCreateSecret(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
-		t.Errorf("left behind: %v", files)
+		t.Errorf("temporary files are left: %v", files)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -501,7 +502,7 @@ func TestSecretCreatedConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	var mu sync.Mutex
 	var wait sync.WaitGroup
-	secrets, makers := map[secret]bool{}, 0
+	secrets, creators := map[secret]bool{}, 0
 	for range 20 {
 		wait.Go(func() {
 			text, created, err := loadOrCreateSecret(path, newPassword)
@@ -512,12 +513,12 @@ func TestSecretCreatedConcurrently(t *testing.T) {
 			defer mu.Unlock()
 			secrets[text] = true
 			if created {
-				makers++
+				creators++
 			}
 		})
 	}
 	wait.Wait()
-	if len(secrets) != 1 || makers != 1 {
-		t.Errorf("%d secrets by %d makers", len(secrets), makers)
+	if len(secrets) != 1 || creators != 1 {
+		t.Errorf("%d secrets by %d creators", len(secrets), creators)
 	}
 }

@@ -30,7 +30,7 @@ LEFT JOIN hospitals h ON h.id = c.hospital_id
 WHERE c.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope));
 
 -- name: ConfigLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
 FROM integration_configs c
@@ -55,13 +55,13 @@ WHERE id = @id;
 DELETE FROM integration_configs WHERE id = @id;
 
 -- name: ConfigHasKey :one
--- Whether a config other than this one has the key with these hashes.
+-- Reports whether another config has an API key with one of these hashes.
 SELECT EXISTS (SELECT FROM integration_configs WHERE api_key_hash = ANY (@hashes::bytea[]) AND id <> @id);
 
 -- name: ConfigPrincipal :one
--- Which active config an API key belongs to, and what is left to it of the limits that a call counts under.
--- They are named by policy, sorted: whom each is about only the config tells, the source system for that of
--- events, and the config itself for any other.
+-- Returns the active config of an API key, and counts the call against the rate limits of these policies,
+-- which must be sorted. The key of each limit depends on the config: its source system for the policy
+-- events, its id for any other.
 SELECT
     c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
     (CASE WHEN cardinality(@policies::text[]) > 0

@@ -36,7 +36,7 @@ LEFT JOIN users m ON m.id = d.manager_id AND (m.hospital_id = d.hospital_id OR m
 WHERE d.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope));
 
 -- name: DepartmentLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     hospital_id, name, name_ar, code, parent_id, manager_id, phone, location, status, id
 FROM departments d
@@ -61,12 +61,12 @@ WHERE id = @id;
 DELETE FROM departments WHERE id = @id;
 
 -- name: DepartmentLockTree :exec
--- One at a time may change which department of a hospital is above which: together, changes that are each
--- right can close a ring.
+-- Serializes changes of the department tree of a hospital: two concurrent moves, each valid alone, could
+-- close a cycle.
 SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;
 
 -- name: DepartmentIsBelow :one
--- Whether one department is the other, or anywhere below it: then it cannot become its parent.
+-- Reports whether the department is or is below the other, so that it cannot become its parent.
 WITH RECURSIVE above AS (
     SELECT d.id, d.parent_id FROM departments d WHERE d.id = @department::uuid
     UNION
@@ -75,7 +75,7 @@ WITH RECURSIVE above AS (
 SELECT EXISTS (SELECT FROM above WHERE above.id = @above::uuid);
 
 -- name: DepartmentByCode :many
--- Which departments events name.
+-- Looks up the departments that events name.
 SELECT id, hospital_id, code
 FROM departments
 WHERE hospital_id = ANY (@hospitals::uuid[]) AND code = ANY (@codes::text[]);

@@ -1,9 +1,9 @@
 -- name: EventInsert :many
--- Stores events in the order of the lists and returns the new ones. An event whose source_event_id is known is left out,
--- and so is one whose id is: the same statement again, after the answer to the first was lost. Element i of each list
--- belongs together. What came with one request is given once, in lists of their own; request is each event's place
--- there, from 1. The nil UUID stands for no hospital. With short_lock_timeout it fails soon where another transaction
--- is about to store one of the same events.
+-- Inserts events in the order of the lists and returns the new ones. An event is skipped if its source_event_id is
+-- known or if its id is, which means that the statement is a retry whose first answer was lost. The lists of events are
+-- parallel arrays, one element for each event. The lists of requests have one element for each request; requests has
+-- the index of each event's request, from 1. The nil UUID means no hospital. With short_lock_timeout the statement
+-- fails after 50 ms of waiting for a transaction that inserts one of the same events.
 WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', CASE WHEN @short_lock_timeout::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
@@ -27,8 +27,8 @@ ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 
 -- name: EventStored :many
--- The events that were stored before under these source ids, and whether they said the same; own are those
--- that have the very id. In two parts, each of which is one look into an index.
+-- Returns the stored events with these ids (own) or source event ids, and whether their content is the
+-- same. The UNION lets each part use its index.
 WITH sent AS (
     SELECT
         unnest(@positions::integer[]) AS i, unnest(@ids::uuid[]) AS id, unnest(@source_systems::text[]) AS source_system,
@@ -82,31 +82,32 @@ FROM events e
 WHERE e.id = @id;
 
 -- name: EventReprocess :execrows
--- Makes a finished event pending again. It keeps its seq, and so its place in the queue.
+-- Makes a failed or ignored event pending again. It keeps its seq, and so its position in the
+-- queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
     journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
 WHERE id = @id AND status IN ('failed', 'ignored');
 
 -- name: EventRequeue :execrows
--- Makes the events pending again that were ignored for want of a journey which is there now. They keep their seq,
--- and so their places in the queue.
+-- Makes events pending again that were ignored with no_journey, after their journey was created. They keep their
+-- seq, and so their positions in the queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now()
 WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journey'
   AND (hospital_id IS NULL OR hospital_id = @hospital::uuid);
 
 -- name: EncounterLock :exec
--- The mutex of an encounter, an advisory lock until the transaction ends. Workers hold it while they apply the
--- encounter's events, and the server holds it while it gives the encounter a journey: so a worker never decides that
--- there is no journey while one is being made.
+-- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
+-- the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
+-- decides that there is no journey while one is being created.
 SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
 
 -- name: EventClaimEncounters :many
--- Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
--- The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
--- encounter's mutex, if it is free, makes the encounter this transaction's own. Neither lock is waited for. Each
--- step is MATERIALIZED and leaves the planner no choice: its statistics of a queue are always out of date.
+-- Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
+-- each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
+-- with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
+-- are always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -134,10 +135,10 @@ FROM head h
 WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
 
 -- name: EventClaim :many
--- The pending events of encounters whose mutex this transaction holds, in their order. Of a payload come only the
--- texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
--- fill the memory. OFFSET 0 has each encounter looked up by itself, also where the planner believes
--- that there is hardly anything pending.
+-- Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a
+-- payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
+-- batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
+-- the planner expects hardly any pending events.
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
@@ -163,7 +164,7 @@ FROM (
 ORDER BY e.seq;
 
 -- name: EventPendingFrom :one
--- The seq of the pending event that lies so many places further on in the queue.
+-- Returns the seq of the pending event so many positions further in the queue.
 SELECT e.seq
 FROM events e
 WHERE e.status = 'pending' AND e.seq >= @from_seq
@@ -172,8 +173,8 @@ OFFSET sqlc.arg(places)::integer
 LIMIT 1;
 
 -- name: EventFinish :execrows
--- Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
--- status || '' keeps the planner from the index of pending events, which holds many dead entries.
+-- Stores the outcomes of events, given as parallel arrays; the nil UUID means null. status || '' keeps the
+-- planner from using the index of pending events, which has many dead entries.
 UPDATE events e
 SET status = f.status, reason = f.reason, error_message = f.error_message,
     attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
@@ -190,9 +191,10 @@ FROM (
 WHERE e.seq = f.seq AND e.status || '' = 'pending';
 
 -- name: EventTry :one
--- Counts a try of an event before it is made, so that an event which crashes the worker is counted too:
--- only of the first pending event of an encounter, whose mutex the connection then holds until
--- EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
+-- Counts an attempt before it is made, so that a poison event which crashes the worker is counted too.
+-- It applies only to the first pending event of an encounter and locks the encounter's mutex for the
+-- session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
+-- an earlier event is pending or the mutex is held.
 UPDATE events e
 SET attempts = e.attempts + 1, tries = e.tries + 1
 WHERE e.seq = @seq AND e.processed_at IS NULL
@@ -203,35 +205,36 @@ WHERE e.seq = @seq AND e.processed_at IS NULL
 RETURNING e.tries;
 
 -- name: EventTryBegin :exec
--- A connection whose client vanished must not hold a mutex for longer than a transaction could.
+-- Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
+-- for longer than a transaction could.
 SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false);
 
 -- name: EventTryEnd :exec
--- Releases all mutexes that the connection holds.
+-- Releases all mutexes of the session.
 SELECT pg_advisory_unlock_all();
 
 -- name: EventTryUndo :exec
--- Takes back the count of a try that failed for no fault of the event's.
+-- Takes back a counted attempt that failed with a transient error.
 UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = @seq AND tries > 0;
 
 -- name: EventQueueState :one
--- How many events are pending, counted up to a limit, and for how many seconds the oldest is. It reads pending
--- events only, however many there are in all.
+-- Returns the number of pending events, counted up to a limit, and the age of the oldest in seconds. It reads
+-- pending events only.
 SELECT
     (SELECT count(*) FROM (SELECT FROM events WHERE status = 'pending' LIMIT sqlc.arg(at_most)::integer) p)::bigint AS pending,
     (coalesce((SELECT extract(epoch FROM now() - received_at) FROM events WHERE status = 'pending' ORDER BY seq LIMIT 1), 0))::float8 AS oldest_seconds;
 
 -- name: EventNotify :exec
--- Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. It need not be
--- durable, so its commit does not wait for the disk.
+-- Wakes idle workers. It must not be part of a transaction that stores events, because NOTIFY takes a global lock
+-- at commit. The commit is asynchronous, since a notification need not be durable.
 SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '');
 
 -- name: EventApplyAsync :exec
--- The transaction that applies events does not wait for the disk when it commits: that would hold up
--- those who wait for their own events to be stored. A crash of the database within the next moments may
--- take back all of it at once, outcomes and effects; then the events are pending and applied again.
+-- Makes the commit of the transaction that applies events asynchronous, so that its WAL flush does not
+-- delay the requests that store events. A crash of the database within the next moments may undo it as
+-- a whole, outcomes and effects; the events are then pending and applied again.
 SELECT set_config('synchronous_commit', 'off', true);
 
 -- name: Now :one
--- The time by the one clock that all times are taken from.
+-- Returns the database's time, from which all times are taken.
 SELECT statement_timestamp()::timestamptz;

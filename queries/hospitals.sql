@@ -26,7 +26,7 @@ FROM hospitals h
 WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope));
 
 -- name: HospitalLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     name, name_ar, code, address, city, phone, email, license_number, capacity, status, id
 FROM hospitals h

@@ -1,5 +1,5 @@
 -- name: IdempotencyLock :exec
--- Two requests with one key come one after the other.
+-- Serializes requests with the same key.
 SELECT pg_advisory_xact_lock(hashtextextended(@principal::text || '/' || @operation::text || '/' || @key::text, 24));
 
 -- name: IdempotencyGet :one

@@ -34,7 +34,7 @@ JOIN hospitals h ON h.id = t.hospital_id
 WHERE t.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyTemplateLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
 FROM journey_templates t
@@ -59,11 +59,11 @@ WHERE id = @id;
 DELETE FROM journey_templates WHERE id = @id;
 
 -- name: JourneyTemplateClearDefault :exec
--- Makes room for another default template of the same hospital and type.
+-- Clears the default flag of the other templates of the hospital and type.
 UPDATE journey_templates
 SET is_default = false, updated_at = now()
 WHERE hospital_id = @hospital AND journey_type = @journey_type AND is_default AND id <> @id;
 
 -- name: JourneyTemplateLockDefault :exec
--- One at a time may change which template is the default of a hospital.
+-- Serializes changes of the default templates of a hospital.
 SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;

@@ -46,7 +46,7 @@ LEFT JOIN departments d ON d.id = j.department_id
 WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
 FROM journey_instances j
@@ -73,7 +73,7 @@ WHERE id = @id;
 DELETE FROM journey_instances WHERE id = @id;
 
 -- name: JourneyAddStages :exec
--- Copies every active stage of the journey's template, as they are now.
+-- Copies the active stages of the journey's template into the journey.
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
     survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional
@@ -87,19 +87,20 @@ WHERE t.journey_template_id = @journey_template AND t.is_active
 ORDER BY t."order", t.code;
 
 -- name: JourneyComplete :exec
--- Completes journeys that are under way; element i of each list belongs together. Which journeys are complete, and
--- since when, package rules decides.
+-- Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when.
 UPDATE journey_instances j
 SET status = 'completed', completed_at = c.completed_at, updated_at = now()
 FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@completed_at::timestamptz[]) AS completed_at) c
 WHERE j.id = c.id AND j.status = 'active';
 
 -- name: JourneyHasOutcome :one
--- Whether a survey of the journey was sent: then it is part of the record and cannot be deleted.
+-- Reports whether a survey of the journey was sent: it is then part of the record and cannot be
+-- deleted.
 SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND sent_at IS NOT NULL);
 
 -- name: JourneyProgress :many
--- A journey and its stages in their order, a row for each; one row without a stage when it has none.
+-- Returns a journey and its stages in their order, one row for each stage, or one row if it has
+-- none.
 SELECT
     j.id AS journey_id, j.encounter_id, p.full_name AS patient, t.journey_type, j.status, j.started_at, j.completed_at,
     s.name AS stage_name, s."order" AS stage_order, s.status AS stage_status, s.completed_at AS stage_completed_at,
@@ -113,9 +114,9 @@ WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.nar
 ORDER BY s."order", s.code;
 
 -- name: JourneyClaim :many
--- The journeys that events of these encounters may concern, locked, and with them their stages, which
--- nobody changes without this lock. One that somebody else holds comes as not owned, so that a worker
--- can leave it for later instead of waiting.
+-- Locks the journeys of these encounters, and so their stages, which are only changed under this
+-- lock. A journey that another transaction has locked is returned with is_owned false, so that a
+-- worker defers its events instead of waiting.
 WITH owned AS MATERIALIZED (
     SELECT o.id, o.status
     FROM journey_instances o

@@ -34,7 +34,7 @@ LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope));
 
 -- name: PatientLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
     address, city, primary_hospital_id, status, id

@@ -36,7 +36,7 @@ LEFT JOIN departments d ON d.id = p.department_id
 WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope));
 
 -- name: PhysicianLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     first_name, last_name, first_name_ar, last_name_ar, license_number, specialization, hospital_id, department_id,
     phone, email, status, id
@@ -65,7 +65,7 @@ WHERE id = @id;
 DELETE FROM physicians WHERE id = @id;
 
 -- name: PhysicianByLicense :many
--- Whom events name.
+-- Looks up the physicians that events name.
 SELECT id, hospital_id, license_number
 FROM physicians
 WHERE hospital_id = ANY (@hospitals::uuid[]) AND license_number = ANY (@licenses::text[]);

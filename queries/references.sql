@@ -1,6 +1,6 @@
 -- name: ReferenceMissing :many
--- Which of these references, each a noun and an id, lead nowhere as far as the caller may see;
--- element i of each list belongs together. For one hospital's users another hospital's rows do not exist.
+-- Returns which of these references, pairs of a noun and an id in parallel arrays, do not exist or are
+-- invisible to the caller. Users of one hospital cannot see the rows of another.
 SELECT r.i::integer AS i
 FROM (SELECT unnest(@positions::integer[]) AS i, unnest(@nouns::text[]) AS noun, unnest(@ids::uuid[]) AS id) r
 WHERE NOT CASE r.noun

@@ -36,7 +36,7 @@ LEFT JOIN survey_templates v ON v.id = s.survey_template_id
 WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyTemplateStages :many
--- The stages of a journey template, as they are answered with it.
+-- The stages of a journey template, as the response of the parent embeds them.
 SELECT
     s.id, s.auto_send_survey, s.code, s.created_at, s.is_active, s.is_optional,
     s.journey_template_id AS journey_template, s.name, s.name_ar, s."order" AS order, s.requires_department,
@@ -48,7 +48,7 @@ WHERE s.journey_template_id = @journey_template
 ORDER BY s."order", s.code;
 
 -- name: StageTemplateLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     hospital_id, journey_template_id, name, name_ar, code, "order", trigger_event_code, survey_template_id,
     auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional, is_active, id

@@ -38,7 +38,7 @@ LEFT JOIN surveys v ON v.stage_instance_id = s.id
 WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyStages :many
--- The stages of a journey, as they are answered with it.
+-- The stages of a journey, as the response of the parent embeds them.
 SELECT
     s.id, s.completed_at, s.completed_by_event, s.created_at, s.department_id AS department, d.name AS department_name,
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
@@ -53,7 +53,7 @@ WHERE s.journey_instance_id = @journey_instance
 ORDER BY s."order", s.code;
 
 -- name: StageLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 FROM stage_instances s
@@ -68,7 +68,7 @@ INSERT INTO stage_instances (
 );
 
 -- name: StageUpdate :exec
--- Does not complete a stage: that is StageComplete's, which knows when.
+-- Changes a stage except for completing it, which StageComplete does.
 UPDATE stage_instances
 SET hospital_id = @hospital, journey_instance_id = @journey_instance, stage_template_id = @stage_template,
     status = CASE WHEN @status::text = 'completed' THEN status ELSE @status END,
@@ -80,7 +80,7 @@ WHERE id = @id;
 DELETE FROM stage_instances WHERE id = @id RETURNING journey_instance_id;
 
 -- name: StageListOf :many
--- The stages of journeys as a worker needs them, in their order.
+-- Returns the columns of stages that a worker needs, in the order of the stages.
 SELECT
     s.id, s.journey_instance_id, s.hospital_id, s.trigger_event_code, s.status, s.completed_at, s.is_optional,
     s.auto_send_survey, s.requires_physician, s.requires_department
@@ -89,8 +89,8 @@ WHERE s.journey_instance_id = ANY (@journeys::uuid[])
 ORDER BY s.journey_instance_id, s."order", s.code;
 
 -- name: StageAdd :execrows
--- Adds a stage to a journey under way, copied from a template of its hospital. Like StageUpdate it leaves
--- completing to StageComplete.
+-- Adds a stage to an active journey, copied from a stage template of its hospital. It does not complete
+-- the stage, which StageComplete does.
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
     survey_template_id, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional,
@@ -104,8 +104,7 @@ FROM stage_templates t, journey_instances j
 WHERE t.id = @stage_template AND j.id = @journey_instance AND t.journey_template_id = j.journey_template_id;
 
 -- name: StageComplete :exec
--- Completes stages, by event or by hand: element i of each list belongs together, and the nil UUID
--- stands for none.
+-- Completes stages, by event or by request, given as parallel arrays; the nil UUID means null.
 UPDATE stage_instances s
 SET status = 'completed', completed_at = c.completed_at,
     completed_by_event = nullif(c.event, '00000000-0000-0000-0000-000000000000'),
@@ -121,5 +120,5 @@ FROM (
 WHERE s.id = c.id AND s.status IN ('pending', 'in_progress');
 
 -- name: StageHasOutcome :one
--- Whether the stage's survey was sent: then it is part of the record and cannot be deleted.
+-- Reports whether the stage's survey was sent: it is then part of the record and cannot be deleted.
 SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = @id AND sent_at IS NOT NULL);

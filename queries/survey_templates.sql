@@ -28,7 +28,7 @@ JOIN hospitals h ON h.id = s.hospital_id
 WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
 
 -- name: SurveyTemplateLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     name, name_ar, hospital_id, is_active, id
 FROM survey_templates s

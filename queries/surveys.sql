@@ -1,6 +1,6 @@
 -- name: SurveySchedule :many
--- Schedules the surveys of stages that were just completed, where the stage sends one and its
--- questionnaire is in use. A stage has at most one, however often this runs.
+-- Schedules the surveys of completed stages, if the stage sends one and its survey template is
+-- active. It is idempotent: a stage has at most one survey.
 INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at)
 SELECT uuid7(), s.hospital_id, t.id, s.journey_instance_id, s.id, s.completed_at + s.survey_delay_hours * interval '1 hour'
 FROM stage_instances s

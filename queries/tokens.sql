@@ -1,5 +1,6 @@
 -- name: RefreshTokenUse :one
--- Uses a refresh token up, and returns whose use that was: another one's if it was used before.
+-- Marks a refresh token as used and returns the id of that use: the id of the first use if the
+-- token was used before.
 INSERT INTO used_refresh_tokens (token_id, used_by, expires_at) VALUES (@token_id, @used_by, @expires_at)
 ON CONFLICT (token_id) DO UPDATE SET used_by = used_refresh_tokens.used_by
 RETURNING used_by;

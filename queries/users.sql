@@ -44,7 +44,7 @@ LEFT JOIN departments d ON d.id = u.department_id
 WHERE u.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid);
 
 -- name: UserLock :one
--- The writable columns, for a change to start from.
+-- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     password, username, email, first_name, last_name, phone, employee_id, language, hospital_id, department_id,
     is_active, id
@@ -78,9 +78,9 @@ FROM users
 WHERE username = @username;
 
 -- name: UserPrincipal :one
--- Who a token belongs to, as things stand now, and what is left to that user of the limits that a call counts
--- under. It counts only if the token is good and, with members_only, the user belongs to a hospital or is a PX
--- Admin: nobody uses up what they may not use.
+-- Returns the user of a token, and counts the call against the rate limits. The call counts only if the token
+-- is valid and, with members_only, the user belongs to a hospital or is a PX Admin, so that no refused call
+-- uses up a limit.
 SELECT
     u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version, u.roles::text[] AS roles,
     (CASE WHEN cardinality(@keys::text[]) > 0 AND u.is_active AND u.token_version = @token_version::integer
@@ -93,24 +93,24 @@ FROM (
         ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = v.id) AS roles
     FROM users v
     WHERE v.id = @id::uuid
-    OFFSET 0 -- the roles are read once, which also makes one plan for all as cheap as one for each
+    OFFSET 0 -- an optimization fence: the roles are read once, and the generic plan is as cheap as a custom one
 ) u;
 
 -- name: UserPassword :one
 SELECT password FROM users WHERE id = @id FOR UPDATE;
 
 -- name: UserSetPassword :exec
--- Ends every token issued before.
+-- Revokes all tokens of the user.
 UPDATE users SET password = @password, token_version = token_version + 1, updated_at = now() WHERE id = @id;
 
 -- name: UserLoggedIn :exec
--- Keeps the time, and the password's better hash where there is one.
--- Not of a user whose password was changed since it was compared: the new one stays.
+-- Stores the time of the login and the rehashed password, if there is one, unless the password was
+-- changed since it was verified.
 UPDATE users SET last_login = now(), password = coalesce(sqlc.narg(password), password)
 WHERE id = @id AND token_version = @token_version;
 
 -- name: UserEndTokens :execrows
--- Ends every token issued before or, with a version, those of that version, once.
+-- Revokes all tokens of the user; with a version, only if that is still the current one.
 UPDATE users SET token_version = token_version + 1
 WHERE id = @id AND token_version = coalesce(sqlc.narg(token_version), token_version);
 
@@ -124,12 +124,12 @@ INSERT INTO user_roles (user_id, role_id) VALUES (@user_id, @role_id) ON CONFLIC
 DELETE FROM user_roles WHERE user_id = @user_id AND role_id = @role_id;
 
 -- name: UserLockAdmins :exec
--- One at a time may take a PX Admin away. A statement of its own, before the count: one that waited for the
--- lock would still count those who were there when it began.
+-- Serializes the removal of PX Admins. It is a statement of its own, before the count: a statement that
+-- waited for the lock would count with a snapshot from before.
 SELECT FROM roles WHERE name = 'PX Admin' FOR NO KEY UPDATE;
 
 -- name: UserOtherAdmins :one
--- How many active PX Admins there are beside this user.
+-- Returns the number of other active PX Admins.
 SELECT count(*)
 FROM user_roles r
 JOIN roles o ON o.id = r.role_id AND o.name = 'PX Admin'

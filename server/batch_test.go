@@ -13,30 +13,31 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-// A request that ended takes its events out of the queue: they are not stored later, and nothing of them stays in memory.
-func TestAbandonedInsertsAreWithdrawn(t *testing.T) {
+// A cancelled request removes its insert from the queue.
+func TestCancelledInsertsAreWithdrawn(t *testing.T) {
 	t.Parallel()
-	b := &batcher{running: maxStatements} // all are under way
+	b := &batcher{running: maxStatements} // saturated, so inserts wait
 	ctx, cancel := context.WithCancel(context.Background())
-	answered := make(chan error)
+	errs := make(chan error)
 	for range 3 {
 		go func() {
 			_, err := b.EventInsert(ctx, db.EventInsertParams{Ids: []uuid.UUID{newID()}})
-			answered <- err
+			errs <- err
 		}()
 	}
 	cancel()
 	for range 3 {
-		if err := <-answered; !errors.Is(err, context.Canceled) {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	}
 	if len(b.waiting) != 0 {
-		t.Errorf("%d inserts still wait", len(b.waiting))
+		t.Errorf("%d inserts are still queued", len(b.waiting))
 	}
 }
 
-// A user of no hospital has the nil UUID for a scope, which in an event would mean every hospital.
+// A user without a hospital may not send events: their scope is the nil UUID, which in an event
+// means a sender of all hospitals.
 func TestEventsOfNoHospital(t *testing.T) {
 	t.Parallel()
 	list := []api.EventCreate{{SourceSystem: "his", EventCode: "E", EncounterID: "1"}}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// However many ask, one check a second goes to the database.
-func TestReadinessIsAskedOnceASecond(t *testing.T) {
+// Concurrent readiness requests share one database check a second.
+func TestReadinessCheckIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gone := errors.New("gone")
+		unreachable := errors.New("unreachable")
 		var checks int
 		var answer error
 		r := &readiness{check: func(context.Context) error { checks++; return answer }}
@@ -33,22 +33,22 @@ func TestReadinessIsAskedOnceASecond(t *testing.T) {
 			}
 		}
 		ask(nil, 1)
-		answer = gone
+		answer = unreachable
 		time.Sleep(readyKept - time.Millisecond)
 		ask(nil, 1)
 		time.Sleep(time.Millisecond)
-		ask(gone, 2)
+		ask(unreachable, 2)
 		answer = nil
-		ask(gone, 2)
+		ask(unreachable, 2)
 	})
 }
 
-// Who hangs up must not have the process taken for one that is not ready.
-func TestReadinessOutlastsItsCaller(t *testing.T) {
+// A client that closes the connection does not cancel the shared check.
+func TestReadinessIgnoresCancelledRequests(t *testing.T) {
 	t.Parallel()
 	r := &readiness{check: func(ctx context.Context) error {
 		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > readyTimeout {
-			t.Error("a check has no end")
+			t.Error("the check has no deadline")
 		}
 		return ctx.Err()
 	}}

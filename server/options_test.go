@@ -9,8 +9,8 @@ import (
 	"github.com/px360/px360/server/limits"
 )
 
-// No zero value is replaced by a default behind the caller's back.
-func TestOptionsThatMakeNoSense(t *testing.T) {
+// A zero value is an error and not replaced by a default.
+func TestInvalidOptions(t *testing.T) {
 	t.Parallel()
 	database, err := queries.Open(t.Context(), "postgres://nobody@127.0.0.1:1/nothing", queries.DefaultOptions())
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-// hungUp is a client that left before its answer.
-type hungUp struct{ *httptest.ResponseRecorder }
+// closedConnection is the ResponseWriter of a client that closed the connection.
+type closedConnection struct{ *httptest.ResponseRecorder }
 
-func (hungUp) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+func (closedConnection) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-func TestAnswerNotWrittenIsLoggedWithItsRequest(t *testing.T) {
+func TestFailedWriteIsLoggedWithTheRequestID(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s := apart(t, func(o *Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
-	w := hungUp{httptest.NewRecorder()}
+	s := newServerWithoutDatabase(t, func(o *Options) { o.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
+	w := closedConnection{httptest.NewRecorder()}
 	s.ServeHTTP(w, httptest.NewRequest("GET", "/nothing/", nil))
 	line, _, _ := strings.Cut(log.String(), "\n")
 	if id := w.Header().Get("X-Request-ID"); id == "" || !strings.Contains(line, "answer not written") || !strings.Contains(line, id) {
@@ -32,7 +32,7 @@ func TestAnswerNotWrittenIsLoggedWithItsRequest(t *testing.T) {
 	}
 }
 
-// What the database says of an error quotes values, which are patients'.
+// The texts of database errors can quote patient data.
 func TestLoggable(t *testing.T) {
 	t.Parallel()
 	const secret = "Ahmad has diabetes"
@@ -42,7 +42,7 @@ func TestLoggable(t *testing.T) {
 	}
 }
 
-// Too many passwords being hashed is a reason to come back, and nothing was done.
+// A saturated hashing semaphore is a 503 with Retry-After and a known outcome.
 func TestBusyHashing(t *testing.T) {
 	t.Parallel()
 	p := problem.Of(problem.Writing(busyIfHashing(auth.ErrBusy)))

@@ -11,8 +11,9 @@ import (
 	"github.com/px360/px360/server/limits"
 )
 
-// apart is a server whose database is nowhere: enough for what never asks it.
-func apart(t *testing.T, change ...func(*Options)) *Server {
+// newServerWithoutDatabase returns a server whose database is unreachable, for requests that do not
+// use it.
+func newServerWithoutDatabase(t *testing.T, change ...func(*Options)) *Server {
 	t.Helper()
 	database, err := queries.Open(context.Background(), "postgres://nobody@127.0.0.1:1/nothing?connect_timeout=1", queries.DefaultOptions())
 	if err != nil {
@@ -31,17 +32,17 @@ func apart(t *testing.T, change ...func(*Options)) *Server {
 	return s
 }
 
-// Beyond the last place the answer is 503 at once, whoever asks; but not for health.
+// Above the in-flight limit every request gets a 503 at once, except for health checks.
 func TestInFlightRefuses(t *testing.T) {
 	t.Parallel()
-	s := apart(t, func(o *Options) { o.MaxInFlight = 4 })
-	leave := func() {}
+	s := newServerWithoutDatabase(t, func(o *Options) { o.MaxInFlight = 4 })
+	release := func() {}
 	for {
 		last, ok := s.inFlight.Enter(false)
 		if !ok {
 			break
 		}
-		leave = last
+		release = last
 	}
 	status := func(method, path string) (int, http.Header) {
 		w := httptest.NewRecorder()
@@ -50,35 +51,35 @@ func TestInFlightRefuses(t *testing.T) {
 	}
 	code, header := status("GET", "/api/auth/users/")
 	if code != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || header.Get("Cache-Control") != "no-store" {
-		t.Errorf("with no place left: %d %v, want 503 with Retry-After", code, header)
+		t.Errorf("without a free slot: %d %v, want 503 with Retry-After", code, header)
 	}
 	if code, _ := status("GET", "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
 	}
-	// The last place is kept for events; this one lacks credentials.
+	// One slot is reserved for events; this request lacks credentials.
 	if code, _ := status("POST", "/api/integrations/events/"); code != http.StatusUnauthorized {
 		t.Errorf("an event: %d, want 401", code)
 	}
-	leave()
+	release()
 	if code, _ := status("GET", "/api/auth/users/"); code != http.StatusUnauthorized {
-		t.Errorf("with a place left: %d, want 401", code)
+		t.Errorf("with a free slot: %d, want 401", code)
 	}
-	// Every place that a request took is free again: one for others than events, and one more for events.
+	// All slots are free again: one for any request, and one reserved for events.
 	for i, event := range []bool{false, true} {
 		if _, ok := s.inFlight.Enter(event); !ok {
-			t.Errorf("place %d was not given back", i+1)
+			t.Errorf("slot %d was not released", i+1)
 		}
 	}
 	if _, ok := s.inFlight.Enter(true); ok {
-		t.Error("there is a place too many")
+		t.Error("a slot was released twice")
 	}
 }
 
-// Each time that a client can take is bounded, and each level gives up before the one around it, so that
-// there is a reason to tell: lock, statement, request, answer.
+// Each timeout is bounded and shorter than the one around it, so that the inner one can report its
+// cause: lock, statement, request, response.
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
-	s := apart(t)
+	s := newServerWithoutDatabase(t)
 	h := s.httpServer()
 	for name, d := range map[string][2]time.Duration{
 		"header": {h.ReadHeaderTimeout, 5 * time.Second}, "body": {h.ReadTimeout, 15 * time.Second},

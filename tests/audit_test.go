@@ -13,7 +13,7 @@ import (
 
 const auditPath = "/api/audit/"
 
-// entries are the audit entries that a query lists, the newest first.
+// entries lists audit entries by a query, newest first.
 func (c *clinic) entries(token, query string) []fields {
 	c.t.Helper()
 	var list []fields
@@ -30,7 +30,7 @@ func TestEveryChangeLeavesOneEntry(t *testing.T) {
 	path := organizations + "departments/" + department.String() + "/"
 	began := value[time.Time](c.system, "SELECT now()")
 	changed := c.expect(t, 200, "PATCH", path, c.admin.access, fields{"phone": "123", "location": "3rd floor", "name": "Department LAB"})
-	// None of these is a change.
+	// These requests change nothing, so they leave no entry.
 	c.expect(t, 400, "PATCH", path, c.admin.access, fields{"name": ""})
 	c.expect(t, 400, "PATCH", path, c.admin.access, fields{"parent": uuid.New()})
 	c.expect(t, 403, "PATCH", path, c.person(c.hospital, "Nurse").access, fields{"name": "Mine"})
@@ -66,7 +66,7 @@ func sorted(values []any) []string {
 	return texts
 }
 
-func TestAuditKeepsSecretsToItself(t *testing.T) {
+func TestAuditHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital)
@@ -85,12 +85,12 @@ func TestAuditKeepsSecretsToItself(t *testing.T) {
 	}
 }
 
-// A Hospital Admin reads of every change to what belongs to the hospital, whoever made it, and of no other.
-func TestAuditIsReadWithinTheHospital(t *testing.T) {
+// A Hospital Admin sees the changes of all users to objects of the hospital, and no others.
+func TestAuditIsScopedToTheHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	abroad := c.clinic()
-	abroad.post(organizations+"departments/", fields{"name": "Laboratory", "code": "LAB"})
+	otherHospital := c.clinic()
+	otherHospital.post(organizations+"departments/", fields{"name": "Laboratory", "code": "LAB"})
 	c.hospital = c.create(c.px, organizations+"hospitals/", fields{"name": "Audited", "code": "AUDITED"})
 	c.admin = c.person(c.hospital, "Hospital Admin")
 	survey := c.post("/api/surveys/templates/", fields{"name": "Visit"})
@@ -123,7 +123,7 @@ func TestAuditIsReadWithinTheHospital(t *testing.T) {
 		t.Errorf("the PX Admin reads of %v changes of %v", all, stored)
 	}
 	for query, count := range map[string]int{
-		"?operation=updateHospital": 1, "?actor=" + c.admin.id.String(): 1, "?actor=" + abroad.admin.id.String(): 0,
+		"?operation=updateHospital": 1, "?actor=" + c.admin.id.String(): 1, "?actor=" + otherHospital.admin.id.String(): 0,
 		"?object_type=patient": 1, "?since=2999-01-01T00:00:00Z": 0, "?until=2000-01-01T00:00:00Z": 0, "?since=2000-01-01T00:00:00Z": len(want),
 	} {
 		if got := len(c.entries(c.admin.access, query+"&page_size=100")); got != count {

@@ -14,12 +14,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// The cases of these tests are generated from the contract: every field of every body, and every
-// parameter of every list, is wrong once in each way that its schema has. What is expected comes from
-// tables of their own, bad_input_*_test.go, and not from the server: the messages are the interface.
+// The cases are generated from the contract: every field of every body and every parameter of every
+// list is made invalid in each way that its schema allows. The expected messages come from tables in
+// bad_input_*_test.go and not from the server, since they are part of the interface.
 
-// TestBadBodies breaks one field at a time of bodies that are good otherwise. Each must be refused
-// with exactly the message for that field, and leave no trace.
+// TestBadBodies makes one field at a time of a valid body invalid. Each body must be refused with
+// exactly the message for that field, and change nothing.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
 	m := newSample(startServer(t))
@@ -41,7 +41,7 @@ func TestBadBodies(t *testing.T) {
 	t.Logf("%d bad bodies", cases.Load())
 }
 
-// badBodies are the cases of one operation.
+// badBodies are the invalid bodies of one operation.
 type badBodies struct {
 	m          *sample
 	o          exampleOperation
@@ -53,27 +53,28 @@ type badBodies struct {
 func (b badBodies) run(t *testing.T) {
 	schema := mergedSchema(b.o.RequestBody.Value.Content["application/json"].Schema)
 	for name, f := range fieldsOf(schema) {
-		for _, w := range f.wrongs() {
+		for _, w := range f.invalids() {
 			body := b.copy()
 			w.put(body, name)
-			b.refuses(t, name+"/"+w.kind, body, map[string]any{name: w.messages})
+			b.expectRefused(t, name+"/"+w.kind, body, map[string]any{name: w.messages})
 		}
 		if f.schema.Extensions["x-px360-items-apart"] == true {
 			b.runItems(t, name, f)
 		}
 	}
 	for kind, c := range wholeBodies {
-		b.refuses(t, kind, json.RawMessage(c.body), c.want)
+		b.expectRefused(t, kind, json.RawMessage(c.body), c.want)
 	}
 }
 
-// runItems breaks the fields of an item in a list of which each item stands alone.
+// runItems makes the fields of an item of a list invalid. The items of the list are accepted or
+// refused separately.
 func (b badBodies) runItems(t *testing.T, list string, f field) {
 	for name, itemField := range fieldsOf(mergedSchema(f.schema.Items)) {
-		for _, w := range itemField.wrongs() {
+		for _, w := range itemField.invalids() {
 			body := b.copy()
 			w.put(body[list].([]any)[0].(map[string]any), name)
-			b.refuses(t, list+"/"+name+"/"+w.kind, body, map[string]any{
+			b.expectRefused(t, list+"/"+name+"/"+w.kind, body, map[string]any{
 				"created": 0, "failed": 1, "duplicates": 0,
 				"errors": []any{map[string]any{"index": 0, "errors": map[string]any{name: w.messages}}},
 			})
@@ -83,8 +84,8 @@ func (b badBodies) runItems(t *testing.T, list string, f field) {
 
 func (b badBodies) copy() map[string]any { return decode([]byte(b.good)).(map[string]any) }
 
-// refuses sends a body and expects this 400, and that nothing was written.
-func (b badBodies) refuses(t *testing.T, what string, body, want any) {
+// expectRefused sends a body and expects this 400, and no change of the database.
+func (b badBodies) expectRefused(t *testing.T, what string, body, want any) {
 	t.Helper()
 	b.cases.Add(1)
 	if raw, ok := body.(json.RawMessage); ok {
@@ -93,7 +94,7 @@ func (b badBodies) refuses(t *testing.T, what string, body, want any) {
 	a := b.m.send(b.o.method, b.path, b.m.token, body)
 	got := decode([]byte(a.body))
 	if object, ok := got.(map[string]any); ok {
-		if text, ok := object["detail"].(string); ok { // a parser's own words
+		if text, ok := object["detail"].(string); ok { // followed by the parser's message
 			object["detail"], _, _ = strings.Cut(text, " - ")
 		}
 	}
@@ -105,7 +106,7 @@ func (b badBodies) refuses(t *testing.T, what string, body, want any) {
 	}
 }
 
-// wholeBodies are wrong as a whole.
+// wholeBodies are invalid as a whole.
 var wholeBodies = map[string]struct {
 	body string
 	want map[string]any
@@ -120,8 +121,8 @@ var wholeBodies = map[string]struct {
 	"too deep":      {`{"a":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}`, map[string]any{"detail": "JSON parse error"}},
 }
 
-// fingerprint is the same as long as no row of any table is. The first call prepares the others, and
-// must not run beside them.
+// fingerprint changes when a row of any table changes. The first call prepares the query, and must
+// not be concurrent.
 func (m *sample) fingerprint() string {
 	m.t.Helper()
 	if m.digest == "" {
@@ -135,7 +136,7 @@ func (m *sample) fingerprint() string {
 	return fingerprint
 }
 
-// A field of a body, as the contract describes it.
+// A field is a member of a body, as the contract describes it.
 type field struct {
 	schema   *openapi3.Schema
 	required bool
@@ -149,7 +150,7 @@ func fieldsOf(schema *openapi3.Schema) map[string]field {
 	return fields
 }
 
-// TestBadQueries gives every parameter of every list each value that it cannot have.
+// TestBadQueries sends every invalid value of every parameter of every list.
 func TestBadQueries(t *testing.T) {
 	t.Parallel()
 	m := newSample(startServer(t))
@@ -181,14 +182,14 @@ func TestBadQueries(t *testing.T) {
 	t.Logf("%d bad queries", cases.Load())
 }
 
-// A wrongQuery is a query string and what it is answered with.
+// A wrongQuery is an invalid query string and its answer.
 type wrongQuery struct {
 	query  string
 	status int
 	want   map[string]any
 }
 
-// wrongQueries are all of a parameter.
+// wrongQueries are the invalid queries of a parameter.
 func wrongQueries(p *openapi3.Parameter) []wrongQuery {
 	var all []wrongQuery
 	add := func(value string, message string) {
@@ -209,42 +210,41 @@ func wrongQueries(p *openapi3.Parameter) []wrongQuery {
 	return all
 }
 
-// wrongParameterValues are the values, percent-encoded, that a parameter cannot have, and the message
-// for each.
+// wrongParameterValues are invalid values of a parameter, percent-encoded, and their messages.
 func wrongParameterValues(p *openapi3.Parameter) map[string]string {
 	schema := mergedSchema(p.Schema)
 	const choice = "Select a valid choice. %s is not one of the available choices."
-	wrong := map[string]string{}
+	invalid := map[string]string{}
 	switch {
 	case p.Name == "page":
 		return nil
 	case p.Name == "page_size":
 		for _, value := range []string{"0", "-1", "x", "1.5", "%2B1", "%00"} {
-			wrong[value] = "A positive integer is required."
+			invalid[value] = "A positive integer is required."
 		}
-		return wrong
+		return invalid
 	case p.Name == "ordering":
 		first := fmt.Sprint(schema.Items.Value.Enum[0])
-		wrong[strings.Repeat(first+",", 3)+first] = "Ensure this field has no more than 3 elements."
+		invalid[strings.Repeat(first+",", 3)+first] = "Ensure this field has no more than 3 elements."
 		for _, term := range []string{"no_such_column", "--" + first, "1;DROP", first + "__id"} {
-			wrong[strings.ReplaceAll(term, ";", "%3B")] = fmt.Sprintf(choice, term)
+			invalid[strings.ReplaceAll(term, ";", "%3B")] = fmt.Sprintf(choice, term)
 		}
-		wrong[first+",no_such_column"] = fmt.Sprintf(choice, "no_such_column")
-		return wrong
+		invalid[first+",no_such_column"] = fmt.Sprintf(choice, "no_such_column")
+		return invalid
 	case len(schema.Enum) > 0:
-		wrong["no_such_choice"] = fmt.Sprintf(choice, "no_such_choice")
+		invalid["no_such_choice"] = fmt.Sprintf(choice, "no_such_choice")
 	case schema.Type.Is("boolean"):
-		wrong["maybe"], wrong["2"], wrong["TRUE"] = "Must be a valid boolean.", "Must be a valid boolean.", "Must be a valid boolean."
+		invalid["maybe"], invalid["2"], invalid["TRUE"] = "Must be a valid boolean.", "Must be a valid boolean.", "Must be a valid boolean."
 	case schema.Format == "uuid":
-		wrong["abc"], wrong[wireUnknownID+"0"] = "“abc” is not a valid UUID.", "“"+wireUnknownID+"0” is not a valid UUID."
+		invalid["abc"], invalid[wireUnknownID+"0"] = "“abc” is not a valid UUID.", "“"+wireUnknownID+"0” is not a valid UUID."
 		if schema.Extensions["x-px360-refers-to"] != nil {
-			wrong[wireUnknownID] = "Select a valid choice. That choice is not one of the available choices."
+			invalid[wireUnknownID] = "Select a valid choice. That choice is not one of the available choices."
 		}
 	case schema.Format == "date-time":
-		wrong["yesterday"], wrong["2025-12-14T09:00:00"] = "Enter a valid date/time.", "Enter a valid date/time."
+		invalid["yesterday"], invalid["2025-12-14T09:00:00"] = "Enter a valid date/time.", "Enter a valid date/time."
 	case schema.MaxLength != nil:
-		wrong[strings.Repeat("x", int(*schema.MaxLength)+1)] = fmt.Sprintf("Ensure this field has no more than %d characters.", *schema.MaxLength)
+		invalid[strings.Repeat("x", int(*schema.MaxLength)+1)] = fmt.Sprintf("Ensure this field has no more than %d characters.", *schema.MaxLength)
 	}
-	wrong["a%00b"] = "Null characters are not allowed."
-	return wrong
+	invalid["a%00b"] = "Null characters are not allowed."
+	return invalid
 }

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// A wrong is one way in which a field can be wrong.
-type wrong struct {
+// An invalid is one way in which a field can be invalid.
+type invalid struct {
 	kind     string
-	value    any // missing stands for no value
+	value    any // missing: the member is left out
 	messages []string
 }
 
 type missing struct{}
 
-func (w wrong) put(body map[string]any, name string) {
+func (w invalid) put(body map[string]any, name string) {
 	if _, none := w.value.(missing); none {
 		delete(body, name)
 		return
@@ -25,32 +25,32 @@ func (w wrong) put(body map[string]any, name string) {
 	body[name] = w.value
 }
 
-// The messages that clients of Django REST Framework know.
+// The messages of Django REST Framework.
 const (
-	saysRequired = "This field is required."
-	saysNull     = "This field may not be null."
-	saysBlank    = "This field may not be blank."
-	saysNUL      = "Null characters are not allowed."
-	saysText     = "Not a valid string."
-	saysBoolean  = "Must be a valid boolean."
-	saysInteger  = "A valid integer is required."
-	saysEmail    = "Enter a valid email address."
-	saysURL      = "Enter a valid URL."
-	saysDate     = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
-	saysTime     = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
-	saysUsername = "Enter a valid username. This value may contain only letters, numbers, and @/./+/-/_ characters."
-	saysSystem   = "Enter a valid source system. This value may contain only letters, numbers, - and _."
-	saysKey      = "Ensure this field has at least 15 characters."
+	msgRequired = "This field is required."
+	msgNull     = "This field may not be null."
+	msgBlank    = "This field may not be blank."
+	msgNUL      = "Null characters are not allowed."
+	msgText     = "Not a valid string."
+	msgBoolean  = "Must be a valid boolean."
+	msgInteger  = "A valid integer is required."
+	msgEmail    = "Enter a valid email address."
+	msgURL      = "Enter a valid URL."
+	msgDate     = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
+	msgTime     = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+	msgUsername = "Enter a valid username. This value may contain only letters, numbers, and @/./+/-/_ characters."
+	msgSystem   = "Enter a valid source system. This value may contain only letters, numbers, - and _."
+	msgKey      = "Ensure this field has at least 15 characters."
 )
 
-// saysPattern are the messages for text that does not match, by the pattern.
-var saysPattern = map[string]string{
-	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: saysUsername,
-	`^[A-Za-z0-9_-]{1,50}$`:                                  saysSystem,
-	`^([\s\S]{15,})?$`:                                       saysKey,
+// patternMessages are the messages for a mismatch, by pattern.
+var patternMessages = map[string]string{
+	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: msgUsername,
+	`^[A-Za-z0-9_-]{1,50}$`:                                  msgSystem,
+	`^([\s\S]{15,})?$`:                                       msgKey,
 }
 
-// Values of the wrong type, by what they are called.
+// Values of the wrong type.
 var (
 	aNumber  any = 5
 	aBoolean any = true
@@ -58,28 +58,28 @@ var (
 	anObject any = map[string]any{}
 )
 
-// wrongs are all the ways in which a field can be wrong.
-func (f field) wrongs() []wrong {
-	var all []wrong
-	add := func(kind string, value any, messages ...string) { all = append(all, wrong{kind, value, messages}) }
+// invalids are all ways in which the field can be invalid.
+func (f field) invalids() []invalid {
+	var all []invalid
+	add := func(kind string, value any, messages ...string) { all = append(all, invalid{kind, value, messages}) }
 	if f.required {
-		add("missing", missing{}, saysRequired)
+		add("missing", missing{}, msgRequired)
 	}
 	if !f.schema.Nullable {
-		add("null", nil, saysNull)
+		add("null", nil, msgNull)
 	}
 	switch s := f.schema; {
 	case len(s.Enum) > 0:
 		f.wrongChoices(add)
 	case s.Type == nil:
-		add("NUL", map[string]any{"a": []any{"b\x00"}}, saysNUL)
-		add("NUL in a name", map[string]any{"a\x00": 1}, saysNUL)
+		add("NUL", map[string]any{"a": []any{"b\x00"}}, msgNUL)
+		add("NUL in a name", map[string]any{"a\x00": 1}, msgNUL)
 		add("a number too large", json.RawMessage(`{"a":1e400}`), "A number in it is too large or too long.")
 	case s.Type.Is("boolean"):
-		wrongTypes(add, saysBoolean, "true", aNumber, aList, anObject)
+		wrongTypes(add, msgBoolean, "true", aNumber, aList, anObject)
 	case s.Type.Is("integer"):
-		wrongTypes(add, saysInteger, "7", aBoolean, aList, anObject)
-		add("a fraction", json.RawMessage("1.5"), saysInteger)
+		wrongTypes(add, msgInteger, "7", aBoolean, aList, anObject)
+		add("a fraction", json.RawMessage("1.5"), msgInteger)
 		if s.Min != nil {
 			add("too small", json.RawMessage(strconv.Itoa(int(*s.Min)-1)), fmt.Sprintf("Ensure this value is greater than or equal to %d.", int(*s.Min)))
 		}
@@ -92,9 +92,9 @@ func (f field) wrongs() []wrong {
 	case s.Format == "uuid":
 		f.wrongReferences(add)
 	case s.Format == "date":
-		wrongTypes(add, saysDate, "yesterday", "", "1990-1-5", "1990-02-30", "15/01/1990", "1990-01-15T00:00:00Z", "0000-01-01", "1990-01-15\x00", aNumber, aBoolean, aList, anObject)
+		wrongTypes(add, msgDate, "yesterday", "", "1990-1-5", "1990-02-30", "15/01/1990", "1990-01-15T00:00:00Z", "0000-01-01", "1990-01-15\x00", aNumber, aBoolean, aList, anObject)
 	case s.Format == "date-time":
-		wrongTypes(add, saysTime, "yesterday", "", "2025-12-14", "2025-12-14T09:00:00", "2025-02-30T09:00:00Z", "2025-12-14T25:00:00Z", aNumber, aBoolean, aList, anObject)
+		wrongTypes(add, msgTime, "yesterday", "", "2025-12-14", "2025-12-14T09:00:00", "2025-02-30T09:00:00Z", "2025-12-14T25:00:00Z", aNumber, aBoolean, aList, anObject)
 	default:
 		f.wrongTexts(add)
 	}
@@ -103,7 +103,7 @@ func (f field) wrongs() []wrong {
 
 type adding func(kind string, value any, messages ...string)
 
-// wrongTypes adds values that all get the same message.
+// wrongTypes adds values that get the same message.
 func wrongTypes(add adding, message string, values ...any) {
 	for _, value := range values {
 		add(fmt.Sprintf("%T %v", value, value), value, message)
@@ -131,7 +131,7 @@ func (f field) wrongReferences(add adding) {
 	add("a number", aNumber, `Invalid pk "5" - object does not exist.`)
 	add("a boolean", aBoolean, "Incorrect type. Expected pk value, received bool.")
 	if !f.schema.Nullable {
-		add("blank", "", saysNull)
+		add("blank", "", msgNull)
 	}
 	add("unknown", wireUnknownID, `Invalid pk "`+wireUnknownID+`" - object does not exist.`)
 }
@@ -151,21 +151,21 @@ func (f field) wrongLists(add adding) {
 
 func (f field) wrongTexts(add adding) {
 	s := f.schema
-	notText := map[string]string{"": saysText, "email": saysEmail, "uri": saysURL}[s.Format]
+	notText := map[string]string{"": msgText, "email": msgEmail, "uri": msgURL}[s.Format]
 	wrongTypes(add, notText, aNumber, aBoolean, aList, anObject)
 	if s.MinLength > 0 {
-		wrongTypes(add, saysBlank, "", " \t ")
+		wrongTypes(add, msgBlank, "", " \t ")
 	}
-	nul := []string{saysNUL}
+	nul := []string{msgNUL}
 	switch {
 	case s.Format == "email":
-		wrongTypes(add, saysEmail, "no address", "a@", "@hospital.sa", "a b@hospital.sa", "a@hospital..sa")
-		nul = append(nul, saysEmail)
+		wrongTypes(add, msgEmail, "no address", "a@", "@hospital.sa", "a b@hospital.sa", "a@hospital..sa")
+		nul = append(nul, msgEmail)
 	case s.Format == "uri":
-		wrongTypes(add, saysURL, "no url", "https://", "javascript:alert(1)", "https://his.hospital.sa:99999/", "//his.hospital.sa/")
-		nul = append(nul, saysURL)
+		wrongTypes(add, msgURL, "no url", "https://", "javascript:alert(1)", "https://his.hospital.sa:99999/", "//his.hospital.sa/")
+		nul = append(nul, msgURL)
 	case s.Pattern != "":
-		message := saysPattern[s.Pattern]
+		message := patternMessages[s.Pattern]
 		wrongTypes(add, message, "two words", "semi;colon", "a\nb")
 	}
 	add("NUL", "a\x00b", nul...)
@@ -174,15 +174,15 @@ func (f field) wrongTexts(add adding) {
 	}
 }
 
-// longText is text of that many characters, right in all other respects. Where the format lets it, a
-// character has more than one byte, because it is characters that count.
+// longText is text of so many characters that is valid otherwise. Where the format allows, its
+// characters have several bytes, since the limit counts characters.
 func (f field) longText(length int) string {
 	switch s := f.schema; {
 	case s.Format == "email":
 		return strings.Repeat("a", length-len("@hospital.sa")) + "@hospital.sa"
 	case s.Format == "uri":
 		return "https://his.hospital.sa/" + strings.Repeat("a", length-len("https://his.hospital.sa/"))
-	case s.Pattern != "", length > 1000: // long ones in one byte each, or the body would be too large
+	case s.Pattern != "", length > 1000: // one byte each if long, or the body would be too large
 		return strings.Repeat("a", length)
 	}
 	return strings.Repeat("ن", length)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints the path of a Chromium or Chrome for the tests of the documentation pages, and gets one where
-# there is none: as root Debian's package, else the one in an npm package, unpacked under bin/.
+# Prints the path of a Chromium or Chrome for the documentation tests. If none is installed, it installs
+# Debian's package (as root), or downloads the one of an npm package to bin/.
 #
-#   tests/browser.sh       what there is, else what can be got; `make test` calls it
-#   tests/browser.sh find  only what there is; `go test` calls it
-#   tests/browser.sh npm   the one of the npm package, whatever else there is; CI tests that it works
+#   tests/browser.sh       an installed browser, else a downloaded one; `make test` calls it
+#   tests/browser.sh find  an installed or already downloaded browser only; `go test` calls it
+#   tests/browser.sh npm   the browser of the npm package, even if another is installed; CI tests it
 set -euo pipefail
 
 VERSION=143.0.4 # of @sparticuz/chromium
@@ -19,7 +19,7 @@ installed() {
   for name in chromium chromium-browser google-chrome google-chrome-stable headless-shell \
     /usr/bin/chromium /usr/bin/google-chrome /opt/google/chrome/chrome /snap/bin/chromium /headless-shell/headless-shell \
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" /Applications/Chromium.app/Contents/MacOS/Chromium; do
-    # Some are only a script that says what to install.
+    # Some are stubs that only say what to install.
     if program=$(command -v "$name") && works "$program"; then
       echo "$program"
       return
@@ -44,7 +44,7 @@ npm_package() {
     [ "$(uname -sm)" = "Linux x86_64" ] || { say "the npm package has a Chromium for Linux on x86-64 only"; return 1; }
     command -v npm >/dev/null && command -v node >/dev/null || { say "there is no npm to get a Chromium with"; return 1; }
     say "getting Chromium from the npm package @sparticuz/chromium@$VERSION into $UNPACKED, once"
-    # Complete or not there at all, for whoever else runs or interrupts this script.
+    # Renamed when complete, in case the script is interrupted or runs concurrently.
     mkdir -p bin && work=$(mktemp -d "$PWD/bin/chromium.XXXXXX") || return 1
     trap 'rm -rf "$work"' EXIT
     unpack "$work" || { say "that failed"; return 1; }
@@ -53,8 +53,8 @@ npm_package() {
   unpacked || { say "$UNPACKED/chromium needs glibc 2.34 or newer and libgcc_s.so.1 of the machine: $("$UNPACKED/chromium" --version 2>&1)"; return 1; }
 }
 
-# unpack DIR: the npm package into DIR/browser. Its own way to unpack needs other packages, and leaves
-# everything at fixed paths under /tmp.
+# unpack DIR extracts the npm package into DIR/browser. The package's own code for that has dependencies,
+# and extracts to fixed paths under /tmp.
 unpack() {
   local from=$1/package/bin to=$1/browser
   mkdir "$to" "$to/program" &&
@@ -62,14 +62,14 @@ unpack() {
     tar -xzf "$1/sparticuz-chromium-$VERSION.tgz" -C "$1" --no-same-owner &&
     unbrotli <"$from/chromium.br" >"$to/program/chromium" &&
     chmod 755 "$to/program/chromium" &&
-    unbrotli <"$from/swiftshader.tar.br" | tar -x --no-same-owner -C "$to/program" && # beside the program, where it looks
+    unbrotli <"$from/swiftshader.tar.br" | tar -x --no-same-owner -C "$to/program" && # next to the program, which looks there
     unbrotli <"$from/al2023.tar.br" | tar -x --no-same-owner -C "$to" &&              # lib/: NSS and expat
     unbrotli <"$from/fonts.tar.br" | tar -x --no-same-owner -C "$to" &&
     cp "$1/package/LICENSE" "$to" &&
     echo '<fontconfig><dir prefix="relative">fonts</dir></fontconfig>' >"$to/fonts.conf" &&
     cat >"$to/chromium" <<'END' &&
 #!/bin/sh
-# Starts Chromium with the libraries and fonts that came with it.
+# Starts Chromium with its bundled libraries and fonts.
 here=$(cd "$(dirname "$0")" && pwd)
 export LD_LIBRARY_PATH="$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" FONTCONFIG_FILE="$here/fonts.conf"
 exec "$here/program/chromium" "$@"

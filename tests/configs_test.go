@@ -29,7 +29,7 @@ func TestAPIKeyIsShownOnce(t *testing.T) {
 			t.Errorf("the key is shown again: %s", a.body)
 		}
 	}
-	// Neither is it to be found anywhere else.
+	// The key is stored in no other place either.
 	for _, table := range []string{"integration_configs", "audit_log"} {
 		if found := value[int](c.system, "SELECT count(*) FROM "+table+" t WHERE t::text LIKE '%' || $1 || '%' OR t::text LIKE '%' || encode($1::bytea, 'hex') || '%'", key); found > 0 {
 			t.Errorf("%s has the key in %d rows", table, found)
@@ -42,7 +42,7 @@ func TestAPIKeyIsShownOnce(t *testing.T) {
 		t.Helper()
 		a := c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
 		if want == 401 && (a.json()["detail"] != "Invalid API key." || a.header.Get("WWW-Authenticate") == "") {
-			t.Errorf("a key that is no good is answered with %s", a.body)
+			t.Errorf("an invalid key is answered with %s", a.body)
 		}
 	}
 	send(201, key)
@@ -57,7 +57,7 @@ func TestAPIKeyIsShownOnce(t *testing.T) {
 	send(401, rotated)
 }
 
-func TestAPIKeyOfOnesOwn(t *testing.T) {
+func TestChosenAPIKey(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	const own, next = "a key that the hospital made itself", "another key that the hospital made"
@@ -69,7 +69,7 @@ func TestAPIKeyOfOnesOwn(t *testing.T) {
 	if made.json()["hospital"] != nil {
 		t.Errorf("a config for all hospitals belongs to %v", made.json()["hospital"])
 	}
-	// Any number of configs may be of one source system, but a key leads to one of them.
+	// Several configs may have the same source system, but API keys are unique.
 	if a := c.expect(t, 400, "POST", configPath, c.px, body); a.json()["api_key"] == nil {
 		t.Errorf("a key twice: %s", a.body)
 	}
@@ -80,13 +80,13 @@ func TestAPIKeyOfOnesOwn(t *testing.T) {
 		t.Helper()
 		c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
 	}
-	c.expect(t, 200, "PATCH", path, c.px, fields{"name": "Other"}) // leaves the key alone
+	c.expect(t, 200, "PATCH", path, c.px, fields{"name": "Other"}) // does not change the key
 	key(201, own)
 	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": next})
 	key(401, own)
 	key(201, next)
 	c.expect(t, 200, "PUT", path, c.px, fields{"name": "Other", "source_system": "lab"})
-	key(400, next) // it is the laboratory's now
+	key(400, next) // another config has it now
 	for _, bad := range []fields{
 		{"name": "His"}, {"source_system": "his"}, {"name": "His", "source_system": "h i s"}, {"name": "His", "source_system": "his", "api_url": "no url"},
 	} {
@@ -94,32 +94,32 @@ func TestAPIKeyOfOnesOwn(t *testing.T) {
 	}
 }
 
-// A key is known again under whichever secret it was stored.
+// The uniqueness of API keys covers hashes with the previous secret.
 func TestAPIKeyIsUniqueAcrossSecrets(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	const own = "a key that the hospital made itself"
 	first := c.create(c.px, configPath, fields{"name": "His", "source_system": "his", "api_key": own}).String() + "/"
-	s := c.another(func(o *server.Options) {
+	s := c.secondServer(func(o *server.Options) {
 		o.SecretKey, o.SecretKeyPrevious = "the next signing key, of no use either", signingKey
 	})
 	second := s.create(c.px, configPath, fields{"name": "Lab", "source_system": "lab"}).String() + "/"
-	const says = `{"api_key":["integration config with this api key already exists."]}`
+	const wantBody = `{"api_key":["integration config with this api key already exists."]}`
 	for _, a := range []answer{
 		s.expect(t, 400, "POST", configPath, c.px, fields{"name": "Lab", "source_system": "lab", "api_key": own}),
 		s.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}),
-		c.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}), // by the secret that it has
+		c.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}), // hashed with the current secret
 	} {
-		if a.body != says {
+		if a.body != wantBody {
 			t.Errorf("a key twice: %s", a.body)
 		}
 	}
-	// The config that has it may be given it again, which renews its hash.
+	// The same config may be given its own key again, which rehashes it.
 	s.expect(t, 200, "PATCH", configPath+first, c.px, fields{"api_key": own})
 	s.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", own)
 }
 
-func TestAPIKeyIsNotGuessed(t *testing.T) {
+func TestAPIKeyMinimumLength(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	body := func(key any) fields { return fields{"name": "His", "source_system": "his", "api_key": key} }
@@ -133,7 +133,7 @@ func TestAPIKeyIsNotGuessed(t *testing.T) {
 			}
 		}
 	}
-	// Blank is to leave it out.
+	// A blank key counts as omitted.
 	if key, _ := c.expect(t, 201, "POST", configPath, c.px, body("")).json()["api_key"].(string); len(key) < 32 {
 		t.Errorf("the key is %q", key)
 	}

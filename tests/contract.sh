@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs Schemathesis against a server of its own: every operation, authenticated as PX Admin, with the
-# examples of the contract and with what covers its schemas. `make contract` calls it.
+# Runs Schemathesis against a new server: every operation, authenticated as PX Admin, with the examples
+# of the contract and with generated values that cover its schemas. `make contract` calls it.
 set -euo pipefail
 program=$(realpath "$1") schemathesis=$2
 shift 2
@@ -24,7 +24,7 @@ token=$(curl -fs "$url/api/auth/token/" -H 'Content-Type: application/json' \
   -d "{\"username\": \"admin\", \"password\": \"$PX360_ADMIN_PASSWORD\"}" | cut -d'"' -f4)
 contract=$PWD/openapi/openapi.yaml
 schemathesis=$(realpath "$schemathesis")
-cd "$dir" # it leaves a cache where it runs
+cd "$dir" # it writes a cache to the working directory
 "$schemathesis" run "$contract" --url "$url" --header "Authorization: Bearer $token" \
   --phases examples,coverage \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \

@@ -32,7 +32,7 @@ import (
 	"github.com/px360/px360/server/limits"
 )
 
-func TestDocsSchemaIsWhatTheClientAccepts(t *testing.T) {
+func TestDocsSchemaContentNegotiation(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	const inYAML, inJSON = "application/vnd.oai.openapi; charset=utf-8", "application/vnd.oai.openapi+json"
@@ -88,7 +88,7 @@ func TestDocsSchemaIsTheContractWithItsPolicy(t *testing.T) {
 	inYAML := loadSchema(t, s.send("GET", "/api/schema/", "", nil).body)
 	served := loadSchema(t, s.send("GET", "/api/schema/?format=json", "", nil).body)
 	if !reflect.DeepEqual(plainValue(t, inYAML), plainValue(t, served)) {
-		t.Error("the schema says one thing in YAML and another in JSON")
+		t.Error("the schemas in YAML and JSON differ")
 	}
 	for _, rule := range auth.Permissions() {
 		if row := fmt.Sprintf("| `%s` | %s | %s |", rule.Permission, rule.Who(), rule.Meaning); !strings.Contains(served.Info.Description, row) {
@@ -109,7 +109,7 @@ func TestDocsSchemaIsTheContractWithItsPolicy(t *testing.T) {
 			case !strings.Contains(o.Description, fmt.Sprintf("`%s`", operation.Extensions["x-px360-permission"])):
 				t.Errorf("%s names another permission: %q", o.OperationID, o.Description)
 			default:
-				o.Description = operation.Description // and nothing else may differ
+				o.Description = operation.Description // only descriptions may differ
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func plainValue(t *testing.T, doc *openapi3.T) any {
 	return value
 }
 
-// docPaths are the schema, the pages, and what the pages load.
+// docPaths are the paths of the schema, of the pages, and of the assets that the pages load.
 func docPaths(t *testing.T, s *system) []string {
 	t.Helper()
 	paths := []string{"/api/schema/", "/api/schema/?format=json"}
@@ -150,24 +150,24 @@ func docPaths(t *testing.T, s *system) []string {
 	return paths
 }
 
-func TestDocsAreCachedAndPacked(t *testing.T) {
+func TestDocsCachingAndCompression(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	for _, path := range docPaths(t, s) {
-		packed := s.send("GET", path, "", nil, "Accept-Encoding", "gzip")
+		compressed := s.send("GET", path, "", nil, "Accept-Encoding", "gzip")
 		plain := s.send("GET", path, "", nil, "Accept-Encoding", "identity")
-		if packed.header.Get("Content-Encoding") != "gzip" || plain.header.Get("Content-Encoding") != "" {
-			t.Errorf("%s: %q where gzip was asked for, %q where it was not", path, packed.header.Get("Content-Encoding"), plain.header.Get("Content-Encoding"))
+		if compressed.header.Get("Content-Encoding") != "gzip" || plain.header.Get("Content-Encoding") != "" {
+			t.Errorf("%s: %q where gzip was asked for, %q where it was not", path, compressed.header.Get("Content-Encoding"), plain.header.Get("Content-Encoding"))
 			continue
 		}
-		r, err := gzip.NewReader(strings.NewReader(packed.body))
+		r, err := gzip.NewReader(strings.NewReader(compressed.body))
 		must(t, err)
-		unpacked, err := io.ReadAll(r)
+		decompressed, err := io.ReadAll(r)
 		must(t, err)
-		if !bytes.Equal(unpacked, []byte(plain.body)) {
-			t.Errorf("%s: the packed content is another", path)
+		if !bytes.Equal(decompressed, []byte(plain.body)) {
+			t.Errorf("%s: the gzip content differs", path)
 		}
-		for encoding, a := range map[string]answer{"gzip": packed, "identity": plain} {
+		for encoding, a := range map[string]answer{"gzip": compressed, "identity": plain} {
 			if a.header.Get("ETag") == "" || a.header.Get("Content-Length") != fmt.Sprint(len(a.body)) {
 				t.Errorf("%s %s: ETag %q, length %s of %d", path, encoding, a.header.Get("ETag"), a.header.Get("Content-Length"), len(a.body))
 			}
@@ -176,7 +176,7 @@ func TestDocsAreCachedAndPacked(t *testing.T) {
 				t.Errorf("%s %s again: %d with %d bytes", path, encoding, again.status, len(again.body))
 			}
 		}
-		if packed.header.Get("ETag") == plain.header.Get("ETag") {
+		if compressed.header.Get("ETag") == plain.header.Get("ETag") {
 			t.Errorf("%s: one ETag for two encodings", path)
 		}
 		cache := "public, no-cache"
@@ -230,7 +230,7 @@ func TestDocsHeadersAndMethods(t *testing.T) {
 			t.Errorf("%s: %d %s", page, a.status, a.header.Get("Content-Type"))
 		}
 		if strings.Contains(a.body, "://") || regexp.MustCompile(`<style|<script[^>]*>[^<]|style=|="//`).MatchString(a.body) {
-			t.Errorf("%s has something inline or of elsewhere:\n%s", page, a.body)
+			t.Errorf("%s has inline code or refers to another host:\n%s", page, a.body)
 		}
 	}
 	for _, path := range []string{"/api/docs/assets/", "/api/docs/assets/swagger.html", "/api/docs/assets/..%2Fopenapi.yaml", "/api/docs/other/"} {
@@ -249,7 +249,7 @@ func TestDocsSwaggerInBrowser(t *testing.T) {
 		chromedp.Navigate(s.url+"/api/docs/"),
 		chromedp.WaitVisible(chromedp.CSS(".opblock-tag")),
 		chromedp.Evaluate[chromedp.Void](`document.querySelectorAll(".opblock-tag[data-is-open=false]").forEach(tag => tag.click())`),
-		chromedp.Poll[chromedp.Void](fmt.Sprintf(`document.querySelectorAll(".opblock").length === %d`, len(operations)), patiently),
+		chromedp.Poll[chromedp.Void](fmt.Sprintf(`document.querySelectorAll(".opblock").length === %d`, len(operations)), untilDeadline),
 	)
 	b.do("authorize",
 		chromedp.Click(chromedp.CSS(".auth-wrapper .btn.authorize")),
@@ -281,9 +281,10 @@ func TestDocsRedocInBrowser(t *testing.T) {
 	b := openBrowser(t, s.url)
 	b.do("open", chromedp.Navigate(s.url+"/api/redoc/"), chromedp.WaitVisible(chromedp.CSS(".api-content h1")))
 	for _, operation := range everyOperation(t) {
-		// In its own section's heading, for several operations have the same summary.
+		// The heading of the operation's own section, since several operations have the same
+		// summary.
 		b.do("show "+operation.OperationID, chromedp.Poll[chromedp.Void](
-			fmt.Sprintf(`document.querySelector('[id$="/operation/%s"] h2')?.textContent.includes(%q)`, operation.OperationID, operation.Summary), patiently))
+			fmt.Sprintf(`document.querySelector('[id$="/operation/%s"] h2')?.textContent.includes(%q)`, operation.OperationID, operation.Summary), untilDeadline))
 	}
 	b.do("search", chromedp.SendKeys(chromedp.CSS(`[role="search"] input`), "Reprocess"))
 	if found := b.text("see what was found", `[data-role="search:results"]`); !strings.Contains(found, "eprocess") {
@@ -305,22 +306,23 @@ func everyOperation(t *testing.T) []*openapi3.Operation {
 	return operations
 }
 
-// patiently leaves it to the deadline of the step to end the waiting: ReDoc takes seconds to show a
-// contract of this size, and many on a busy machine.
-var patiently = chromedp.WithPollingTimeout(0)
+// untilDeadline removes the timeout of a poll, so that only the timeout of the step applies: ReDoc
+// takes seconds to render the contract, and longer on a busy machine.
+var untilDeadline = chromedp.WithPollingTimeout(0)
 
 const stepTimeout = 2 * time.Minute
 
-// A browser is a Chromium with one page open. It notes what that does besides showing itself.
+// A browser is a Chromium with one open page. It records the errors of the page and its requests to
+// other hosts.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
 
 	mu       sync.Mutex
-	mischief []string
+	problems []string
 }
 
-// openBrowser starts a browser whose page may ask the server at origin, and nobody else.
+// openBrowser starts a browser whose page may send requests to origin only.
 func openBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	program := browserProgram(t)
@@ -341,7 +343,7 @@ func openBrowser(t *testing.T, origin string) *browser {
 	return b
 }
 
-// browserProgram is the path of a Chromium or Chrome, which `make test` also gets where there is none.
+// browserProgram is the path of a Chromium or Chrome; `make test` downloads one if none is installed.
 func browserProgram(t *testing.T) string {
 	t.Helper()
 	if program := os.Getenv("PX360_TEST_BROWSER"); program != "" {
@@ -349,46 +351,47 @@ func browserProgram(t *testing.T) string {
 	}
 	program, err := exec.Command("./browser.sh", "find").Output()
 	if err != nil {
-		t.Fatalf("no browser to test the pages of the documentation in (%v): run `make test`, which gets one", err)
+		t.Fatalf("no browser for the documentation tests (%v): run `make test`, which downloads one", err)
 	}
 	return strings.TrimSpace(string(program))
 }
 
-// watch notes requests to other hosts, errors and violations of the page's policy.
+// watch records requests to other hosts, console errors and violations of the
+// Content-Security-Policy.
 func (b *browser) watch(event any, host string) {
-	var mischief string
+	var problem string
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
 		u, err := url.Parse(e.Request.URL)
 		if err != nil || u.Host != host && u.Scheme != "data" && u.Scheme != "blob" {
-			mischief = "request to " + e.Request.URL
+			problem = "request to " + e.Request.URL
 		}
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
-			mischief = fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+			problem = fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError {
 			text, _ := json.Marshal(e.Args)
-			mischief = "console error: " + string(text)
+			problem = "console error: " + string(text)
 		}
 	case *runtime.EventExceptionThrown:
 		text, _ := json.Marshal(e.ExceptionDetails)
-		mischief = "exception: " + string(text)
+		problem = "exception: " + string(text)
 	case *audits.EventIssueAdded:
 		if violation := e.Issue.Details.ContentSecurityPolicyIssueDetails; violation != nil {
 			text, _ := json.Marshal(violation)
-			mischief = "policy: " + string(text)
+			problem = "policy: " + string(text)
 		}
 	}
-	if mischief != "" {
+	if problem != "" {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.mischief = append(b.mischief, mischief)
+		b.problems = append(b.problems, problem)
 	}
 }
 
-// do does a step of a test.
+// do runs the actions of a step, with a timeout.
 func (b *browser) do(step string, actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
@@ -399,7 +402,7 @@ func (b *browser) do(step string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// text is what the page shows at a selector, once it is there.
+// text waits for an element and returns its text.
 func (b *browser) text(step, selector string) string {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
@@ -412,22 +415,22 @@ func (b *browser) text(step, selector string) string {
 	return text
 }
 
-// done fails the test if the page did anything that it must not.
+// done fails the test for each recorded problem of the page.
 func (b *browser) done() {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, text := range b.mischief {
+	for _, text := range b.problems {
 		b.t.Error(text)
 	}
 }
 
-// TestDocsTellTheLimitsInForce: an operator's own limits stand in the documentation, not the defaults.
-func TestDocsTellTheLimitsInForce(t *testing.T) {
+// The documentation shows the configured rate limits, not the defaults.
+func TestDocsShowConfiguredLimits(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: perMinute(4321)}))
+	s := startServer(t, withLimits(limits.Limits{User: perMinute(4321)}))
 	schema := s.send("GET", "/api/schema/?format=json", "", nil)
 	if !strings.Contains(schema.body, "`user` (4321/m by user)") {
-		t.Error("the schema does not tell the limit by user that is set")
+		t.Error("the schema does not show the configured limit by user")
 	}
 }

@@ -20,12 +20,12 @@ func eventOf(encounter string, more fields) fields {
 func TestRepeatedSourceEventID(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	nurse, abroad := c.person(c.hospital, "Nurse"), c.clinic()
+	nurse, otherHospital := c.person(c.hospital, "Nurse"), c.clinic()
 	body := eventOf("1", fields{"source_event_id": "MSG-1", "payload_json": fields{"a": 1, "b": []any{2}}})
 	first := c.expect(t, 201, "POST", eventPath, c.admin.access, body)
-	// Another user of the hospital speaks for the same system.
+	// A user of the same hospital sends a duplicate.
 	if again := c.expect(t, 200, "POST", eventPath, nurse.access, body); again.body != first.body {
-		t.Errorf("the same again is answered with %s, the first time it was %s", again.body, first.body)
+		t.Errorf("a duplicate is answered with %s, the first was answered with %s", again.body, first.body)
 	}
 	for field, v := range map[string]any{
 		"event_code": "E2", "encounter_id": "2", "patient_identifier": "M", "payload_json": fields{"a": 1},
@@ -36,16 +36,16 @@ func TestRepeatedSourceEventID(t *testing.T) {
 			t.Errorf("another %s: %s", field, a.body)
 		}
 	}
-	// The id is the sender's own: another system's and another hospital's are others, and the PX Admin's too.
+	// source_event_id is unique within a source system and a hospital; events of PX Admins are separate.
 	for token, other := range map[string]fields{
-		c.admin.access:      eventOf("2", fields{"source_event_id": "MSG-1", "source_system": "lab"}),
-		abroad.admin.access: eventOf("2", fields{"source_event_id": "MSG-1"}),
-		c.px:                eventOf("2", fields{"source_event_id": "MSG-1"}),
+		c.admin.access:             eventOf("2", fields{"source_event_id": "MSG-1", "source_system": "lab"}),
+		otherHospital.admin.access: eventOf("2", fields{"source_event_id": "MSG-1"}),
+		c.px:                       eventOf("2", fields{"source_event_id": "MSG-1"}),
 	} {
 		c.expect(t, 201, "POST", eventPath, token, other)
 		c.expect(t, 200, "POST", eventPath, token, other)
 	}
-	// Without an id, the same twice is two.
+	// Events without source_event_id are never duplicates.
 	one, two := c.create(c.px, eventPath, eventOf("9", nil)), c.create(c.px, eventPath, eventOf("9", nil))
 	if stored := value[int](c.system, "SELECT count(*) FROM events"); one == two || stored != 6 {
 		t.Errorf("%d events are stored, want 6", stored)
@@ -65,7 +65,7 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("the replay is %s, the answer was %s", again.body, first.body)
 	}
 	send(409, c.px, eventPath, "K", eventOf("2", nil))
-	// The key is one principal's and one operation's.
+	// An Idempotency-Key is scoped to the principal and the operation.
 	if other := send(201, c.admin.access, eventPath, "K", body); other.body == first.body {
 		t.Errorf("another user's key is answered with %s", other.body)
 	}
@@ -74,9 +74,9 @@ func TestIdempotencyKey(t *testing.T) {
 	if again := send(201, c.px, eventBulkPath, "K", bulk); again.body != answered.body {
 		t.Errorf("the replay is %s, the answer was %s", again.body, answered.body)
 	}
-	// Nor is it the same body when the items that are refused are others.
+	// The bodies are compared as a whole, refused items included.
 	send(409, c.px, eventBulkPath, "K", fields{"events": []any{eventOf("", nil), body, eventOf("3", nil)}})
-	// A refused request is not an answer to remember.
+	// A refused request is not stored under its key.
 	send(400, c.px, eventPath, "L", eventOf("", nil))
 	send(201, c.px, eventPath, "L", body)
 	if stored := value[int](c.system, "SELECT count(*) FROM events"); stored != 5 {
@@ -115,7 +115,7 @@ func TestBulkEnvelope(t *testing.T) {
 	}
 }
 
-func TestEachItemOfABulkStandsAlone(t *testing.T) {
+func TestBulkItemsAreIndependent(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	message := func(id string, more fields) fields {
@@ -153,7 +153,7 @@ func TestEachItemOfABulkStandsAlone(t *testing.T) {
 	}
 }
 
-func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
+func TestAPIKeyAuthorizesSendingEventsOnly(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	make := func(more fields) (id, key string) {
@@ -181,8 +181,8 @@ func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
 	if kind := value[string](c.system, "SELECT sender_kind FROM events WHERE sender_id = $1", config); kind != "key" {
 		t.Errorf("the sender is a %s", kind)
 	}
-	abroad := c.clinic()
-	abroad.journey(abroad.Template(nil), "ABROAD")
+	otherHospital := c.clinic()
+	otherHospital.journey(otherHospital.Template(nil), "ABROAD")
 	id := send(201, "POST", eventPath, key, eventOf("ABROAD", nil)).json()["id"].(string)
 	if o := c.outcome(uuid.MustParse(id)); o["reason"] != "no_journey" {
 		t.Errorf("an event for another hospital's journey: %v", o)
@@ -204,13 +204,13 @@ func TestAPIKeySendsEventsAndDoesNothingElse(t *testing.T) {
 	if a := send(401, "POST", eventPath, "wrong", eventOf("1", nil)); a.json()["detail"] != "Invalid API key." {
 		t.Errorf("a wrong key: %s", a.body)
 	}
-	// Whoever shows a token as well is the token's user, or nobody.
+	// A token takes precedence over an API key, also if it is invalid.
 	c.expect(t, 401, "POST", eventPath, "no.such.token", eventOf("1", nil), "X-API-Key", key)
 	c.expect(t, 200, "GET", eventPath, c.px, nil, "X-API-Key", key)
 	c.expect(t, 401, "POST", eventPath, "", eventOf("1", nil))
 }
 
-func TestNumbersOfAPayloadAreKept(t *testing.T) {
+func TestPayloadNumbersAreExact(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	for _, payload := range []string{
@@ -236,7 +236,7 @@ func TestNumbersOfAPayloadAreKept(t *testing.T) {
 	}
 }
 
-func TestSourceSystemIsAWord(t *testing.T) {
+func TestSourceSystemFormat(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	for source, want := range map[string]int{

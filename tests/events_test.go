@@ -14,7 +14,7 @@ import (
 
 const eventPath = "/api/integrations/events/"
 
-// TestOutcomes has an event for every way that it can end, in the order in which the rules ask.
+// TestOutcomes sends an event for each possible outcome, in the order in which the rules check.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
@@ -62,12 +62,12 @@ func TestOutcomes(t *testing.T) {
 		done := slices.DeleteFunc(j.stages(), func(stage fields) bool { return stage["status"] != "completed" })
 		if test.status != "processed" {
 			if len(done) > 0 {
-				t.Errorf("%s: %s, and yet completed %v", what, test.status, done)
+				t.Errorf("%s: %s, but completed %v", what, test.status, done)
 			}
 			continue
 		}
 		if len(done) != 1 || o["stage_instance"] != done[0]["id"] || o["journey_instance"] != j.id.String() || done[0]["completed_by_event"] != o["id"] {
-			t.Errorf("%s: the event says %v, the stages %v", what, o, done)
+			t.Errorf("%s: the event has %v, the stages %v", what, o, done)
 		}
 		if test.code == "E2" && done[0]["physician"] != physician.String() || test.code == "E3" && done[0]["department"] != department.String() {
 			t.Errorf("%s: the stage is %v", what, done[0])
@@ -75,7 +75,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
+func TestStagesWithTheSameCode(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	vitals := triggeredBy("VITALS")
@@ -88,7 +88,7 @@ func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
 			t.Errorf("stage %d: %v", i+1, o)
 		}
 	}
-	// The journey was completed by the second, which comes before the question of the stage.
+	// The second event completed the journey, which is checked before the stage.
 	if o := c.outcome(third); o["reason"] != "journey_not_active" {
 		t.Errorf("a third event: %v", o)
 	}
@@ -101,13 +101,13 @@ func TestStagesOfOneCodeAreDoneInOrder(t *testing.T) {
 	}
 }
 
-func TestStageIsCompletedWhenItHappened(t *testing.T) {
+func TestStageCompletionTime(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	template := c.Template(nil)
 	for _, test := range []struct {
 		stated any
-		want   string // blank: when it was received
+		want   string // blank: the time of receipt
 	}{
 		{"2025-12-14T10:45:00Z", "2025-12-14T10:45:00Z"},
 		{"2025-12-14T10:45:00.123456+03:00", "2025-12-14T07:45:00.123456Z"},
@@ -131,8 +131,8 @@ func TestStageIsCompletedWhenItHappened(t *testing.T) {
 	}
 }
 
-// The journey is over when its last stage is, by the clock of the hospital, not by the order of arrival.
-func TestJourneyEndsWithItsLatestStage(t *testing.T) {
+// The completion time of a journey is the latest of its stages, not that of the last event received.
+func TestJourneyCompletionTime(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	j := c.journey(c.Template(nil, nil, optional), "1")
@@ -151,9 +151,9 @@ func TestSurveyIsScheduledOnce(t *testing.T) {
 	survey, unused := c.Survey(), c.Survey()
 	c.expect(t, 200, "PATCH", "/api/surveys/templates/"+unused.String()+"/", c.px, fields{"is_active": false})
 	j := c.journey(c.Template(
-		asks(survey, 24),
+		sendsSurvey(survey, 24),
 		func(s *stageTemplate) { s.SurveyTemplate = &survey },
-		asks(unused, 0),
+		sendsSurvey(unused, 0),
 		func(s *stageTemplate) { s.AutoSendSurvey = true },
 		nil), "1")
 	when := fields{"payload_json": fields{"timestamp": "2025-12-14T10:00:00Z"}}
@@ -163,7 +163,7 @@ func TestSurveyIsScheduledOnce(t *testing.T) {
 		t.Errorf("the events scheduled %v and %v", o["survey"], c.outcome(again)["survey"])
 	}
 	if stage := j.stages()[0]; stage["survey_scheduled_at"] != "2025-12-15T10:00:00Z" || stage["survey_sent"] != false {
-		t.Errorf("the stage says %v", stage)
+		t.Errorf("the stage has %v", stage)
 	}
 	due := value[time.Time](c.system, "SELECT due_at FROM surveys WHERE id = $1", o["survey"])
 	if !due.Equal(time.Date(2025, 12, 15, 10, 0, 0, 0, time.UTC)) {
@@ -179,17 +179,17 @@ func TestSurveyIsScheduledOnce(t *testing.T) {
 	}
 }
 
-func TestEventsWaitForTheirJourney(t *testing.T) {
+func TestEventsBeforeTheirJourney(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	abroad := c.clinic()
+	otherHospital := c.clinic()
 	template := c.Template(nil, nil)
 	send := func(token, code string) uuid.UUID {
 		return c.create(token, eventPath, fields{"source_system": "his", "event_code": code, "encounter_id": "LATE"})
 	}
 	first, second := send(c.admin.access, "E1"), send(c.px, "E2")
-	stranger := send(abroad.admin.access, "E1")
-	for _, event := range []uuid.UUID{first, second, stranger} {
+	anonymous := send(otherHospital.admin.access, "E1")
+	for _, event := range []uuid.UUID{first, second, anonymous} {
 		if o := c.outcome(event); o["status"] != "ignored" || o["reason"] != "no_journey" {
 			t.Errorf("before the journey: %v", o)
 		}
@@ -201,38 +201,39 @@ func TestEventsWaitForTheirJourney(t *testing.T) {
 			t.Errorf("after the journey got its encounter: %v", o)
 		}
 	}
-	if o := c.outcome(stranger); o["status"] != "ignored" {
+	if o := c.outcome(anonymous); o["status"] != "ignored" {
 		t.Errorf("another hospital's event: %v", o)
 	}
-	theirs := abroad.begin(abroad.Template(nil), "LATE")
-	if o := c.outcome(stranger); o["status"] != "processed" || o["journey_instance"] != theirs.id.String() {
+	theirs := otherHospital.postJourney(otherHospital.Template(nil), "LATE")
+	if o := c.outcome(anonymous); o["status"] != "processed" || o["journey_instance"] != theirs.id.String() {
 		t.Errorf("after the other hospital's journey began: %v", o)
 	}
 }
 
-func TestSenderOfNoHospitalMayMeanTwoJourneys(t *testing.T) {
+func TestAmbiguousJourney(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
-	abroad := c.clinic()
-	here, there := c.journey(c.Template(nil), "SAME"), abroad.journey(abroad.Template(nil), "SAME")
+	otherHospital := c.clinic()
+	here, there := c.journey(c.Template(nil), "SAME"), otherHospital.journey(otherHospital.Template(nil), "SAME")
 	o := c.outcome(here.event("E1", nil))
 	if o["status"] != "failed" || o["reason"] != "ambiguous_journey" || o["hospital"] != nil {
 		t.Errorf("an event for either: %v", o)
 	}
-	for _, hospital := range []uuid.UUID{c.hospital, abroad.hospital} {
+	for _, hospital := range []uuid.UUID{c.hospital, otherHospital.hospital} {
 		name := value[string](c.system, "SELECT name FROM hospitals WHERE id = $1", hospital)
 		if message := fmt.Sprint(o["error_message"]); !strings.Contains(message, name) {
 			t.Errorf("the message does not name %s: %s", name, message)
 		}
 	}
 	body := fields{"source_system": "his", "event_code": "E1", "encounter_id": "SAME"}
-	o = c.outcome(c.create(abroad.person(abroad.hospital).access, eventPath, body))
-	if o["status"] != "processed" || o["journey_instance"] != there.id.String() || o["hospital"] != abroad.hospital.String() {
+	o = c.outcome(c.create(otherHospital.person(otherHospital.hospital).access, eventPath, body))
+	if o["status"] != "processed" || o["journey_instance"] != there.id.String() || o["hospital"] != otherHospital.hospital.String() {
 		t.Errorf("an event of one hospital's user: %v", o)
 	}
 }
 
-// The order of arrival is the order of effect, also within a bulk, and with several workers' hands.
+// Events of an encounter are applied in the order of arrival, also within a bulk and with several
+// workers.
 func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
@@ -255,7 +256,7 @@ func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 			t.Fatalf("the bulk was answered with %s", a.body)
 		}
 	}
-	c.settled()
+	c.waitForWorker()
 	for _, j := range journeys {
 		for i, stage := range j.stages() {
 			if want := fmt.Sprintf("2025-12-14T10:%02d:00Z", i); stage["completed_at"] != want {
@@ -270,7 +271,7 @@ func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 
 func TestReprocessing(t *testing.T) {
 	t.Parallel()
-	s := startServer(t) // the worker comes later
+	s := startServer(t) // without a worker at first
 	c := s.clinic()
 	j := c.journey(c.Template(needsPhysician), "1")
 	event := j.event("E1", fields{"payload_json": fields{"physician_license": "L-1"}})
@@ -292,7 +293,7 @@ func TestReprocessing(t *testing.T) {
 		t.Errorf("with the physician: %v", o)
 	}
 	again(409, c.px) // processed
-	// An ignored event may be reprocessed, too, and says again what it says.
+	// An ignored event may be reprocessed too.
 	event = j.event("E9", nil)
 	c.outcome(event)
 	again(200, c.px)
@@ -308,7 +309,7 @@ func TestListOfEvents(t *testing.T) {
 	j := c.journey(c.Template(nil), "1")
 	j.event("E1", nil)
 	j.event("E9", fields{"source_system": "lab"})
-	c.settled()
+	c.waitForWorker()
 	for query, count := range map[string]float64{
 		"": 2, "?status=processed": 1, "?status=ignored": 1, "?status=failed": 0, "?status=processing": 0,
 		"?source_system=lab": 1, "?event_code=E1": 1, "?encounter_id=1": 2, "?encounter_id=2": 0,

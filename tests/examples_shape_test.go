@@ -9,12 +9,13 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// compareShape tells where an answer has other members than its example, or values of other types.
-// Null is as good as a value where the schema says so. If full, a list that the example shows with
-// items has some, and a choice is the one that the example shows; the rows of a list differ too much.
+// compareShape lists where an answer has other members than its example, or values of other types.
+// Null matches a value if the schema is nullable. With full, a list with items in the example must
+// have items, and an enum must have the example's value; otherwise they may differ, as between the
+// rows of a list.
 func compareShape(at string, schema *openapi3.SchemaRef, example, got any, full bool) []string {
 	whole := mergedSchema(schema)
-	if whole.Type == nil && len(whole.Properties) == 0 { // any JSON: the client's own
+	if whole.Type == nil && len(whole.Properties) == 0 { // any JSON
 		return nil
 	}
 	if example == nil || got == nil {
@@ -76,7 +77,7 @@ func compareShapes(at string, schema *openapi3.Schema, example, got map[string]a
 	return wrong
 }
 
-// mergedSchema is a schema with its allOf parts in it.
+// mergedSchema merges the allOf parts of a schema.
 func mergedSchema(ref *openapi3.SchemaRef) *openapi3.Schema {
 	if len(ref.Value.AllOf) == 0 {
 		return ref.Value
@@ -96,7 +97,8 @@ func mergedSchema(ref *openapi3.SchemaRef) *openapi3.Schema {
 	return &merged
 }
 
-// decodePlain is an example as JSON decodes it, so that its types are those of an answer's.
+// decodePlain decodes an example with encoding/json, so that its Go types are those of a decoded
+// answer.
 func decodePlain(example any) (value any) {
 	_ = json.Unmarshal([]byte(jsonText(example)), &value)
 	return value

@@ -14,15 +14,14 @@ import (
 	"github.com/px360/px360/worker"
 )
 
-// TestExamples sends every example of a request in the contract, and compares every example of an
-// answer with the real one. A success that the contract documents and that this walk does not produce
-// fails the test.
+// TestExamples sends every request example of the contract, and compares every response example with
+// the real response. It fails for a documented success that it does not produce.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	m := newSample(startServer(t))
-	m.exampleOf("createEvent", "", http.StatusOK) // again, while it is pending
+	m.exampleOf("createEvent", "", http.StatusOK) // a duplicate, while the first is pending
 	m.work(worker.DefaultOptions())
-	m.settled()
+	m.waitForWorker()
 	m.exampleOf("assignRole", "", http.StatusOK)
 	m.each(http.MethodPut, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
 	m.each(http.MethodPatch, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
@@ -31,19 +30,19 @@ func TestExamples(t *testing.T) {
 	m.exampleOf("rotateIntegrationConfigKey", "", http.StatusOK)
 	m.eventExamples()
 	m.each(http.MethodDelete, func(o exampleOperation) { m.deleteExample(o) })
-	m.tokenExamples() // the last, because they end tokens
+	m.tokenExamples() // last, because they revoke tokens
 
 	for _, id := range slices.Sorted(maps.Keys(m.operations)) {
 		for _, status := range m.operations[id].successes() {
-			if what := fmt.Sprintf("%s %d", id, status); !m.done[what] {
+			if what := fmt.Sprintf("%s %d", id, status); !m.produced[what] {
 				t.Errorf("%s is documented, and was not produced", what)
 			}
 		}
 	}
-	t.Logf("%d operations, %d documented successes", len(m.operations), len(m.done))
+	t.Logf("%d operations, %d documented successes", len(m.operations), len(m.produced))
 }
 
-// each calls f for every operation with this method, in the order of their ids.
+// each calls f for every operation with this method, sorted by id.
 func (m *sample) each(method string, f func(exampleOperation)) {
 	for _, id := range slices.Sorted(maps.Keys(m.operations)) {
 		if o := m.operations[id]; o.method == method && o.response(http.StatusOK) != nil || method == http.MethodDelete && o.method == method {
@@ -52,7 +51,7 @@ func (m *sample) each(method string, f func(exampleOperation)) {
 	}
 }
 
-// exampleOf sends an operation's example as it is.
+// exampleOf sends an operation's example unchanged.
 func (m *sample) exampleOf(operation, id string, status int) answer {
 	m.t.Helper()
 	o := m.operations[operation]
@@ -66,14 +65,14 @@ func (m *sample) eventExamples() {
 	event := body.(map[string]any)["events"].([]any)[0]
 	makeUnique(event)
 	m.call(bulk, "", body, http.StatusCreated)
-	// Its encounter has no journey, so it is ignored, and can be reprocessed.
-	m.settled()
+	// The event is ignored, since its encounter has no journey, and can be reprocessed.
+	m.waitForWorker()
 	encounter := fmt.Sprint(event.(map[string]any)["encounter_id"])
 	list := m.send(http.MethodGet, "/api/integrations/events/?encounter_id="+encounter, m.token, nil)
 	m.exampleOf("reprocessEvent", pick([]byte(list.body), "results.0.id"), http.StatusOK)
 }
 
-// deleteExample deletes something that the operation next to it made for that.
+// deleteExample creates an object for the DELETE operation and deletes it.
 func (m *sample) deleteExample(o exampleOperation) {
 	collection := strings.TrimSuffix(o.path, "{id}/")
 	for id, create := range m.operations {
@@ -82,7 +81,7 @@ func (m *sample) deleteExample(o exampleOperation) {
 			return
 		}
 	}
-	m.t.Fatalf("%s: nothing makes what it deletes", o.OperationID)
+	m.t.Fatalf("%s: no operation creates what it deletes", o.OperationID)
 }
 
 func (m *sample) tokenExamples() {
@@ -98,8 +97,8 @@ func (m *sample) tokenExamples() {
 	}
 }
 
-// TestErrorExamples produces every error that the contract documents once for all operations, and
-// compares it with its example to the letter.
+// TestErrorExamples produces every error response that the contract shares between operations, and
+// compares it with its example exactly.
 func TestErrorExamples(t *testing.T) {
 	t.Parallel()
 	const hospitals = "/api/organizations/hospitals/"
@@ -141,7 +140,7 @@ func TestErrorExamples(t *testing.T) {
 	}
 }
 
-// throttled is the answer to one login too many.
+// throttled is the answer to a login above the rate limit.
 func throttled(t *testing.T) answer {
 	t.Helper()
 	s := startServer(t, func(o *server.Options) { o.RateLimits = "enforce" })

@@ -14,13 +14,13 @@ import (
 	"github.com/px360/px360/openapi"
 )
 
-// An operation of the contract, with where it is.
+// An exampleOperation is an operation of the contract with its method and path.
 type exampleOperation struct {
 	*openapi3.Operation
 	method, path string
 }
 
-// exampleOperations are the contract's operations by their ids.
+// exampleOperations returns the operations of the contract by id.
 func exampleOperations(t testing.TB) (*openapi3.T, map[string]exampleOperation) {
 	t.Helper()
 	doc, err := openapi.Load()
@@ -34,7 +34,7 @@ func exampleOperations(t testing.TB) (*openapi3.T, map[string]exampleOperation) 
 	return doc, operations
 }
 
-// request is the documented request, nil if the operation takes no body.
+// request is the example of the request body, nil without a body.
 func (o exampleOperation) request() any {
 	if o.RequestBody == nil {
 		return nil
@@ -42,7 +42,7 @@ func (o exampleOperation) request() any {
 	return o.RequestBody.Value.Content["application/json"].Example
 }
 
-// response is the documented answer with this status.
+// response is the documented response with this status.
 func (o exampleOperation) response(status int) *openapi3.MediaType {
 	if response := o.Responses.Status(status); response != nil {
 		return response.Value.Content["application/json"]
@@ -63,7 +63,7 @@ func (o exampleOperation) successes() []int {
 	return statuses
 }
 
-// object is the example's id of the thing that the path names.
+// object is the id in the example of the object that the path refers to.
 func (o exampleOperation) object() string {
 	for _, status := range o.successes() {
 		if media := o.response(status); media != nil {
@@ -78,17 +78,17 @@ func (o exampleOperation) object() string {
 	return ""
 }
 
-// The ids of things in the contract's examples begin so. Roles are real ones, seeded.
+// exampleID is the prefix of the ids in the contract's examples. The ids of roles are real.
 const exampleID = "0193c5a0-7a00-7000-8000-0000000000"
 
-// A sample is a system with one of everything that the contract shows, made by sending the contract's
-// own examples in the order in which one thing needs the other.
+// A sample is a system with one object of every kind, created by sending the examples of the contract
+// in the order of their dependencies.
 type sample struct {
 	*system
 	operations map[string]exampleOperation
 	token      string
-	real       map[string]string // what stands for an example's id or secret
-	done       map[string]bool   // operation and status, such as "createUser 201"
+	real       map[string]string // the id or secret that replaces one of an example
+	produced   map[string]bool   // operation and status, such as "createUser 201"
 	digest     string            // the query of fingerprint
 }
 
@@ -96,8 +96,8 @@ func newSample(s *system) *sample {
 	s.t.Helper()
 	_, operations := exampleOperations(s.t)
 	login := s.send(http.MethodPost, "/api/auth/token/", "", map[string]string{"username": adminName, "password": adminPassword}).json()
-	m := &sample{system: s, operations: operations, token: login["access"].(string), real: map[string]string{}, done: map[string]bool{}}
-	for _, o := range operations { // in the place of every token that an example shows
+	m := &sample{system: s, operations: operations, token: login["access"].(string), real: map[string]string{}, produced: map[string]bool{}}
+	for _, o := range operations { // replaces the tokens of the examples
 		if example, ok := o.request().(map[string]any); ok {
 			for _, member := range []string{"refresh", "token"} {
 				if shown, ok := example[member].(string); ok {
@@ -107,7 +107,7 @@ func newSample(s *system) *sample {
 		}
 	}
 	m.real["your_password"] = adminPassword
-	// A department names its manager, and a user a department: the first manager is the PX Admin.
+	// Departments refer to a manager, and users to a department: the first manager is the PX Admin.
 	user := operations["retrieveUser"].object()
 	m.real[user] = s.send(http.MethodGet, "/api/auth/users/me/", m.token, nil).json()["id"].(string)
 	m.create("createHospital")
@@ -120,25 +120,24 @@ func newSample(s *system) *sample {
 	} {
 		m.create(id)
 	}
-	for _, id := range slices.Sorted(maps.Keys(operations)) { // what the contract has beside those
-		if o := operations[id]; o.response(http.StatusCreated) != nil && o.object() != "" && !m.done[id+" 201"] {
+	for _, id := range slices.Sorted(maps.Keys(operations)) { // the remaining create operations
+		if o := operations[id]; o.response(http.StatusCreated) != nil && o.object() != "" && !m.produced[id+" 201"] {
 			m.create(id)
 		}
 	}
 	return m
 }
 
-// create sends the example of an operation that makes something, and returns the id of what it made.
-// The first of its kind stands for the example's id from then on; the later ones are unlike it where
-// rows must differ.
+// create sends the example of a create operation and returns the new id. The first object of a kind
+// gets the id of the example; later ones get other values for unique members.
 func (m *sample) create(operation string) string {
 	m.t.Helper()
 	o := m.operations[operation]
 	body := m.body(o)
-	if m.done[operation+" 201"] {
+	if m.produced[operation+" 201"] {
 		makeUnique(body)
 	}
-	if operation == "createStageInstance" { // the journey has all stages that there were when it began
+	if operation == "createStageInstance" { // the journey already has all stages of its template
 		body.(map[string]any)["stage_template"] = m.create("createStageTemplate")
 	}
 	made := m.call(o, "", body, http.StatusCreated).json()
@@ -146,13 +145,13 @@ func (m *sample) create(operation string) string {
 	if _, known := m.real[o.object()]; !known {
 		m.real[o.object()] = id
 	}
-	m.learnStage(made)
+	m.mapStage(made)
 	return id
 }
 
-// learnStage finds in a new journey the stage that the examples speak of: the copy of their stage
-// template.
-func (m *sample) learnStage(journey map[string]any) {
+// mapStage maps the stage id of the examples to the stage that a new journey copied from the
+// examples' stage template.
+func (m *sample) mapStage(journey map[string]any) {
 	shown, template := m.operations["retrieveStageInstance"].object(), m.operations["retrieveStageTemplate"].object()
 	stages, _ := journey["stage_instances"].([]any)
 	for _, stage := range stages {
@@ -162,7 +161,7 @@ func (m *sample) learnStage(journey map[string]any) {
 	}
 }
 
-// uniqueMembers are those whose value no two rows share.
+// uniqueMembers are the members with a unique constraint.
 var uniqueMembers = []string{"username", "code", "mrn", "license_number", "encounter_id", "api_key", "source_event_id"}
 
 func makeUnique(body any) {
@@ -174,26 +173,26 @@ func makeUnique(body any) {
 	}
 }
 
-// body is the operation's example with real ids in it, a copy of its own.
+// body is a copy of the operation's example with real ids.
 func (m *sample) body(o exampleOperation) any {
 	m.t.Helper()
 	if o.request() == nil {
 		return nil
 	}
-	return m.realised(decode([]byte(jsonText(o.request()))))
+	return m.withRealIDs(decode([]byte(jsonText(o.request()))))
 }
 
-func (m *sample) realised(data any) any {
+func (m *sample) withRealIDs(data any) any {
 	switch d := data.(type) {
 	case string:
 		return m.realText(d)
 	case []any:
 		for i := range d {
-			d[i] = m.realised(d[i])
+			d[i] = m.withRealIDs(d[i])
 		}
 	case map[string]any:
 		for name := range d {
-			d[name] = m.realised(d[name])
+			d[name] = m.withRealIDs(d[name])
 		}
 	}
 	return data
@@ -204,12 +203,12 @@ func (m *sample) realText(text string) string {
 		return real
 	}
 	if strings.HasPrefix(text, exampleID) {
-		m.t.Fatalf("an example refers to %s, which nothing made", text)
+		m.t.Fatalf("an example refers to %s, which no example created", text)
 	}
 	return text
 }
 
-// pathTo is the operation's path with the id in it; without one, that of the example.
+// pathTo is the operation's path with this id, or with that of the example if it is blank.
 func (m *sample) pathTo(o exampleOperation, id string) string {
 	if !strings.Contains(o.path, "{id}") {
 		return o.path
@@ -224,18 +223,18 @@ func (m *sample) pathTo(o exampleOperation, id string) string {
 	return strings.ReplaceAll(o.path, "{id}", id)
 }
 
-// get is the operation that reads what is at the path.
+// get is the operation that reads the object at the path.
 func (m *sample) get(path string) exampleOperation {
 	for _, o := range m.operations {
 		if o.path == path && o.method == http.MethodGet {
 			return o
 		}
 	}
-	m.t.Fatalf("nothing reads %s", path)
+	m.t.Fatalf("no operation reads %s", path)
 	return exampleOperation{}
 }
 
-// call sends a request and compares the answer with the documented one.
+// call sends a request and compares the response with the documented one.
 func (m *sample) call(o exampleOperation, id string, body any, status int) answer {
 	m.t.Helper()
 	return m.callAs(m.token, o, id, body, status)
@@ -247,7 +246,7 @@ func (m *sample) callAs(token string, o exampleOperation, id string, body any, s
 	if a.status != status {
 		m.t.Fatalf("%s: answered %d %s, want %d", o.OperationID, a.status, a.body, status)
 	}
-	m.done[fmt.Sprintf("%s %d", o.OperationID, status)] = true
+	m.produced[fmt.Sprintf("%s %d", o.OperationID, status)] = true
 	documented := o.response(status)
 	if documented == nil {
 		if a.body != "" {

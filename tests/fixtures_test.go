@@ -16,8 +16,8 @@ import (
 	"github.com/px360/px360/tests/fixtures"
 )
 
-// A clinic is a hospital with somebody to administer it. What its embedded Hospital inserts is not made
-// through the API; a test of how something is made posts it.
+// A clinic is a hospital with a PX Admin and a Hospital Admin. The methods of the embedded Hospital
+// insert rows directly; a test of a create operation uses post.
 type clinic struct {
 	*system
 	*fixtures.Hospital
@@ -37,7 +37,7 @@ func (s *system) clinic() *clinic {
 	}
 }
 
-// post creates something of the clinic through the API; its hospital need not be said.
+// post creates an object through the API. It sets the hospital if the body lacks one.
 func (c *clinic) post(path string, body fields) uuid.UUID {
 	c.t.Helper()
 	body = maps.Clone(body)
@@ -45,7 +45,7 @@ func (c *clinic) post(path string, body fields) uuid.UUID {
 	return c.create(c.px, path, body)
 }
 
-// What the stages of a template may have beside their defaults.
+// Options of a stage template.
 
 type stageTemplate = db.StageTemplateInsertParams
 
@@ -57,27 +57,27 @@ func triggeredBy(code string) func(*stageTemplate) {
 	return func(s *stageTemplate) { s.TriggerEventCode = code }
 }
 
-// asks has a stage send a survey so many hours after it was completed.
-func asks(survey uuid.UUID, hours int32) func(*stageTemplate) {
+// sendsSurvey makes a stage send a survey so many hours after its completion.
+func sendsSurvey(survey uuid.UUID, hours int32) func(*stageTemplate) {
 	return func(s *stageTemplate) { s.SurveyTemplate, s.AutoSendSurvey, s.SurveyDelayHours = &survey, true, hours }
 }
 
-// journey inserts one, of a new patient whose MRN is "MRN-" and the encounter id.
+// journey inserts a journey of a new patient whose MRN is "MRN-" and the encounter id.
 func (c *clinic) journey(template uuid.UUID, encounter string) journey {
 	c.t.Helper()
 	patient := c.Patient("MRN-" + encounter)
 	return journey{c, c.Journey(template, patient, encounter), patient, template, encounter}
 }
 
-// begin is journey through the API.
-func (c *clinic) begin(template uuid.UUID, encounter string) journey {
+// postJourney is journey through the API.
+func (c *clinic) postJourney(template uuid.UUID, encounter string) journey {
 	c.t.Helper()
 	patient := c.Patient("MRN-" + encounter)
 	id := c.post(journeyPath, fields{"journey_template": template, "patient": patient, "encounter_id": encounter})
 	return journey{c, id, patient, template, encounter}
 }
 
-// A journey is one that runs.
+// A journey identifies a journey instance.
 type journey struct {
 	*clinic
 	id, patient, template uuid.UUID
@@ -91,7 +91,7 @@ func (j journey) now() fields {
 	return j.expect(j.t, http.StatusOK, "GET", j.path(), j.px, nil).json()
 }
 
-// stages are the journey's, in their order.
+// stages returns the stages in their order.
 func (j journey) stages() []fields {
 	j.t.Helper()
 	var stages []fields
@@ -101,7 +101,7 @@ func (j journey) stages() []fields {
 	return stages
 }
 
-// stage sends a change of the nth stage, from 1.
+// stage sends a PATCH of the nth stage, from 1.
 func (j journey) stage(t testing.TB, n, want int, change fields) answer {
 	t.Helper()
 	return j.expect(t, want, "PATCH", fmt.Sprintf("/api/journeys/stage-instances/%v/", j.stages()[n-1]["id"]), j.px, change)
@@ -120,7 +120,7 @@ func (j journey) event(code string, more fields) uuid.UUID {
 	return j.create(j.px, "/api/integrations/events/", body)
 }
 
-// outcome is what became of an event, once the worker has decided on it.
+// outcome waits until the worker has processed the event and returns it.
 func (c *clinic) outcome(event uuid.UUID) fields {
 	c.t.Helper()
 	var a answer
@@ -131,7 +131,7 @@ func (c *clinic) outcome(event uuid.UUID) fields {
 	return a.json()
 }
 
-// at reads a time of an answer.
+// at parses a time of an answer.
 func at(t testing.TB, value any) time.Time {
 	t.Helper()
 	when, err := time.Parse(time.RFC3339Nano, fmt.Sprint(value))
@@ -139,20 +139,21 @@ func at(t testing.TB, value any) time.Time {
 	return when
 }
 
-// hold runs a statement that locks rows, has all requests sent at once, waits until each waits for a
-// lock, lets go, and returns their statuses: so the requests meet at their most delicate point.
-func (s *system) hold(sql string, arg any, requests ...func() int) []int {
+// sendWhileLocked runs a statement that locks rows, sends the requests concurrently, waits until all
+// are blocked, rolls back, and returns their statuses. So the requests race for the same rows.
+func (s *system) sendWhileLocked(sql string, arg any, requests ...func() int) []int {
 	s.t.Helper()
-	return s.meet(pgx.Tx.Rollback, sql, arg, requests...)
+	return s.sendBlocked(pgx.Tx.Rollback, sql, arg, requests...)
 }
 
-// overtake is hold with a statement that stays: the requests find what it did where they had looked before.
-func (s *system) overtake(sql string, arg any, requests ...func() int) []int {
+// sendBeforeCommit is sendWhileLocked, but commits the statement: the requests see its effect after checks
+// that they made before.
+func (s *system) sendBeforeCommit(sql string, arg any, requests ...func() int) []int {
 	s.t.Helper()
-	return s.meet(pgx.Tx.Commit, sql, arg, requests...)
+	return s.sendBlocked(pgx.Tx.Commit, sql, arg, requests...)
 }
 
-func (s *system) meet(end func(pgx.Tx, context.Context) error, sql string, arg any, requests ...func() int) []int {
+func (s *system) sendBlocked(end func(pgx.Tx, context.Context) error, sql string, arg any, requests ...func() int) []int {
 	s.t.Helper()
 	ctx := context.Background()
 	tx, err := s.db.Begin(ctx)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A process that is not ready says so, and its log says why, under the request's id.
+// The reason for not being ready is logged with the request id.
 func TestNotReadyIsLoggedWithItsRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -9,26 +9,25 @@ import (
 	"testing"
 )
 
-const saysNumber = "A number in it is too large or too long."
+const msgNumber = "A number in it is too large or too long."
 
-// TestHostileBodies sends bodies that two readers could read in two ways, that grow when they are
-// unpacked, or that are none.
+// TestHostileBodies sends ambiguous, compressed, oversized and malformed bodies.
 func TestHostileBodies(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t)
 	h.run(t, h.ambiguousBodies())
-	h.run(t, h.strangeBodies())
+	h.run(t, h.unusualBodies())
 	h.run(t, h.largeBodies())
 	h.run(t, h.otherMediaTypes(t))
 	h.run(t, numberBodies())
 	h.secret("hidden-diagnosis-4711")
 	h.run(t, []attack{
-		// Members of another case are other members: this one lacks its name.
-		{name: "folded names", path: "/api/organizations/departments/", body: fields{"hospital": h.hospital, "Name": "N", "code": "C1"}, status: 400, want: saysField("name", saysRequired)},
+		// Member names are case-sensitive: this body lacks a name.
+		{name: "folded names", path: "/api/organizations/departments/", body: fields{"hospital": h.hospital, "Name": "N", "code": "C1"}, status: 400, want: fieldError("name", msgRequired)},
 		{name: "folded names beside good ones", path: "/api/organizations/departments/", body: fmt.Sprintf(`{"hospital":%q,"name":"Good","NAME":"Bad","code":"C2","Status":"inactive","STATUS":"x"}`, h.hospital), status: 201, want: `{"id":…`},
 		{name: "members that only the server writes", path: "/api/organizations/departments/", body: fields{"hospital": h.hospital, "name": "N", "code": "C3", "id": wireUnknownID, "created_at": "1970-01-01T00:00:00Z", "__proto__": fields{"a": 1}}, status: 201, want: `{"id":…`},
 		{name: "a secret in what is refused", path: attackedEvents, body: fields{"source_system": "hidden-diagnosis-4711", "event_code": "", "encounter_id": "hidden-diagnosis-4711\x00", "payload_json": "hidden-diagnosis-4711"}, status: 400,
-			want: `{"encounter_id":["` + saysNUL + `"],"event_code":["` + saysBlank + `"]}`},
+			want: `{"encounter_id":["` + msgNUL + `"],"event_code":["` + msgBlank + `"]}`},
 	})
 	if got := value[int](h.system, "SELECT count(*) FROM departments WHERE code IN ('C2', 'C3') AND status = 'active' AND name IN ('Good', 'N') AND id <> $1", wireUnknownID); got != 2 {
 		t.Errorf("%d departments are as they were sent", got)
@@ -40,12 +39,12 @@ func TestHostileBodies(t *testing.T) {
 	}
 }
 
-// event is a good event with the payload, as text.
+// eventWith is a valid event with the payload, as text.
 func eventWith(encounter, payload string) string {
 	return `{"source_system":"his","event_code":"E","encounter_id":"` + encounter + `","payload_json":` + payload + `}`
 }
 
-// ambiguousBodies are no JSON as strict readers read it.
+// ambiguousBodies are invalid JSON that lenient parsers accept.
 func (h *hostile) ambiguousBodies() []attack {
 	var attacks []attack
 	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
@@ -94,23 +93,23 @@ func (h *hostile) ambiguousBodies() []attack {
 		"only NUL":                    "\x00",
 		"a letter":                    "x",
 	} {
-		attacks = append(attacks, attack{name: name, path: attackedEvents, body: body, status: 400, want: saysParseError})
+		attacks = append(attacks, attack{name: name, path: attackedEvents, body: body, status: 400, want: bodyParseError})
 	}
 	return attacks
 }
 
-// strangeBodies are JSON, but hardly an event.
-func (h *hostile) strangeBodies() []attack {
+// unusualBodies are valid JSON, but mostly no valid event.
+func (h *hostile) unusualBodies() []attack {
 	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 	var attacks []attack
 	whole := func(kind string) string {
-		return saysField("non_field_errors", "Invalid data. Expected a dictionary, but got "+kind+".")
+		return fieldError("non_field_errors", "Invalid data. Expected a dictionary, but got "+kind+".")
 	}
 	lacks := `{"encounter_id":["This field is required."],"event_code":["This field is required."],"source_system":["This field is required."]}`
 	for _, a := range []attack{
 		{name: "depth 64", body: eventWith("deep", nested(63)), status: 201, want: `{"id":…`},
 		{name: "an astral character", body: eventWith(`astral \ud83d\ude00`, "{}"), status: 201, want: `{"id":…`},
-		{name: "null", body: "null", status: 400, want: saysField("non_field_errors", "No data provided")},
+		{name: "null", body: "null", status: 400, want: fieldError("non_field_errors", "No data provided")},
 		{name: "a list", body: "[" + eventWith("X", "{}") + "]", status: 400, want: whole("list")},
 		{name: "text", body: `"x"`, status: 400, want: whole("str")},
 		{name: "a number", body: "5", status: 400, want: whole("int")},
@@ -119,9 +118,9 @@ func (h *hostile) strangeBodies() []attack {
 		{name: "only spaces", body: " \r\n\t ", status: 400, want: lacks},
 		{name: "an empty object", body: "{}", status: 400, want: lacks},
 		{name: "only other cases", body: `{"Source_System":"his","EVENT_CODE":"E","Encounter_id":"X"}`, status: 400, want: lacks},
-		{name: "NUL in text", body: eventWith(`X\u0000`, "{}"), status: 400, want: saysField("encounter_id", saysNUL)},
-		{name: "NUL in the payload", body: eventWith("X", `{"a":"\u0000"}`), status: 400, want: saysField("payload_json", saysNUL)},
-		{name: "NUL in a payload's name", body: eventWith("X", `{"\u0000":1}`), status: 400, want: saysField("payload_json", saysNUL)},
+		{name: "NUL in text", body: eventWith(`X\u0000`, "{}"), status: 400, want: fieldError("encounter_id", msgNUL)},
+		{name: "NUL in the payload", body: eventWith("X", `{"a":"\u0000"}`), status: 400, want: fieldError("payload_json", msgNUL)},
+		{name: "NUL in a payload's name", body: eventWith("X", `{"\u0000":1}`), status: 400, want: fieldError("payload_json", msgNUL)},
 	} {
 		a.path = attackedEvents
 		attacks = append(attacks, a)
@@ -129,38 +128,38 @@ func (h *hostile) strangeBodies() []attack {
 	return attacks
 }
 
-// largeBodies are at the limits and above.
+// largeBodies are at and above the size limits.
 func (h *hostile) largeBodies() []attack {
 	const mebi = 1 << 20
-	fill := func(size int) string { // a body of that many bytes, too long in one field
+	fill := func(size int) string { // a body of so many bytes, with one field too long
 		start, end := `{"source_system":"his","event_code":"E","encounter_id":"`, `"}`
 		return start + strings.Repeat("a", size-len(start)-len(end)) + end
 	}
-	tooLong := saysField("encounter_id", "Ensure this field has no more than 100 characters.")
+	tooLong := fieldError("encounter_id", "Ensure this field has no more than 100 characters.")
 	bulk := func(items string) string { return `{"events":[` + items + `]}` }
 	spaces := func(size int) string { return bulk(strings.Repeat(" ", size-len(bulk("")))) }
 	const tooMany = "Ensure this field has no more than 1000 elements."
 	return []attack{
 		{name: "1 MB", path: attackedEvents, body: fill(mebi), status: 400, want: tooLong},
-		{name: "1 MB and a byte", path: attackedEvents, body: fill(mebi + 1), status: 413, want: saysTooLarge},
-		{name: "1 MB and a byte of spaces", path: attackedEvents, body: strings.Repeat(" ", mebi+1), status: 413, want: saysTooLarge},
-		{name: "5 MB in bulk", path: attackedBulk, body: spaces(5 * mebi), status: 400, want: saysField("events", "This list may not be empty.")},
-		{name: "5 MB and a byte in bulk", path: attackedBulk, body: spaces(5*mebi + 1), status: 413, want: saysTooLarge},
-		{name: "1001 events", path: attackedBulk, body: bulk(strings.Repeat(eventWith("X", "{}")+",", 1000) + eventWith("X", "{}")), status: 400, want: saysField("events", tooMany)},
-		{name: "a million empty events", path: attackedBulk, body: bulk(strings.Repeat("{},", 1_000_000) + "{}"), status: 400, want: saysField("events", tooMany)},
-		{name: "two million numbers", path: attackedBulk, body: bulk(strings.Repeat("1,", 2_000_000) + "1"), status: 400, want: saysField("events", tooMany)},
-		{name: "bulk without a list", path: attackedBulk, body: `{"events":{}}`, status: 400, want: saysField("events", `Expected a list of items but got type "dict".`)},
-		{name: "bulk null", path: attackedBulk, body: `{"events":null}`, status: 400, want: saysField("events", saysNull)},
-		{name: "bulk twice", path: attackedBulk, body: `{"events":[],"events":[` + eventWith("X", "{}") + `]}`, status: 400, want: saysParseError},
-		{name: "a member twice in an item", path: attackedBulk, body: bulk(`{"source_system":"his","source_system":"lab"}`), status: 400, want: saysParseError},
+		{name: "1 MB and a byte", path: attackedEvents, body: fill(mebi + 1), status: 413, want: bodyTooLarge},
+		{name: "1 MB and a byte of spaces", path: attackedEvents, body: strings.Repeat(" ", mebi+1), status: 413, want: bodyTooLarge},
+		{name: "5 MB in bulk", path: attackedBulk, body: spaces(5 * mebi), status: 400, want: fieldError("events", "This list may not be empty.")},
+		{name: "5 MB and a byte in bulk", path: attackedBulk, body: spaces(5*mebi + 1), status: 413, want: bodyTooLarge},
+		{name: "1001 events", path: attackedBulk, body: bulk(strings.Repeat(eventWith("X", "{}")+",", 1000) + eventWith("X", "{}")), status: 400, want: fieldError("events", tooMany)},
+		{name: "a million empty events", path: attackedBulk, body: bulk(strings.Repeat("{},", 1_000_000) + "{}"), status: 400, want: fieldError("events", tooMany)},
+		{name: "two million numbers", path: attackedBulk, body: bulk(strings.Repeat("1,", 2_000_000) + "1"), status: 400, want: fieldError("events", tooMany)},
+		{name: "bulk without a list", path: attackedBulk, body: `{"events":{}}`, status: 400, want: fieldError("events", `Expected a list of items but got type "dict".`)},
+		{name: "bulk null", path: attackedBulk, body: `{"events":null}`, status: 400, want: fieldError("events", msgNull)},
+		{name: "bulk twice", path: attackedBulk, body: `{"events":[],"events":[` + eventWith("X", "{}") + `]}`, status: 400, want: bodyParseError},
+		{name: "a member twice in an item", path: attackedBulk, body: bulk(`{"source_system":"his","source_system":"lab"}`), status: 400, want: bodyParseError},
 		{name: "items of other kinds", path: attackedBulk, body: bulk(`null,1,"x",[],true`), status: 400, want: `{"created":0,"duplicates":0,"errors":[{"errors":{"non_field_errors":["No data provided"]},"index":0},…`},
 		{name: "many members", path: attackedEvents, body: `{` + manyMembers(60_000) + `}`, status: 400, want: `{"encounter_id":["This field is required."],…`},
 		{name: "a long name", path: attackedEvents, body: `{"` + strings.Repeat("a", 900_000) + `":1}`, status: 400, want: `{"encounter_id":["This field is required."],…`},
-		{name: "a long unique value", path: "/api/organizations/patients/", body: fields{"primary_hospital": h.hospital, "first_name": "A", "last_name": "B", "mrn": strings.Repeat("1", 10_000)}, status: 400, want: saysField("mrn", "Ensure this field has no more than 50 characters.")},
-		{name: "a long idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", strings.Repeat("k", 20_000)}, status: 400, want: saysField("Idempotency-Key", "Ensure this field has no more than 200 characters.")},
-		{name: "an idempotency key of no UTF-8", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", "\xff"}, status: 400, want: saysField("Idempotency-Key", "Not valid UTF-8.")},
-		{name: "an empty idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", ""}, status: 400, want: saysField("Idempotency-Key", saysBlank)},
-		{name: "two idempotency keys", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 0\r\n\r\n", status: 400, want: saysField("Idempotency-Key", "Give this header only once.")},
+		{name: "a long unique value", path: "/api/organizations/patients/", body: fields{"primary_hospital": h.hospital, "first_name": "A", "last_name": "B", "mrn": strings.Repeat("1", 10_000)}, status: 400, want: fieldError("mrn", "Ensure this field has no more than 50 characters.")},
+		{name: "a long idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", strings.Repeat("k", 20_000)}, status: 400, want: fieldError("Idempotency-Key", "Ensure this field has no more than 200 characters.")},
+		{name: "an idempotency key of no UTF-8", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", "\xff"}, status: 400, want: fieldError("Idempotency-Key", "Not valid UTF-8.")},
+		{name: "an empty idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", ""}, status: 400, want: fieldError("Idempotency-Key", msgBlank)},
+		{name: "two idempotency keys", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 0\r\n\r\n", status: 400, want: fieldError("Idempotency-Key", "Give this header only once.")},
 	}
 }
 
@@ -172,7 +171,7 @@ func manyMembers(n int) string {
 	return b.String()[1:]
 }
 
-// otherMediaTypes are bodies that say they are no JSON, or are not.
+// otherMediaTypes are bodies with an unsupported media type or encoding.
 func (h *hostile) otherMediaTypes(t *testing.T) []attack {
 	var packed bytes.Buffer
 	zip := gzip.NewWriter(&packed)
@@ -186,7 +185,7 @@ func (h *hostile) otherMediaTypes(t *testing.T) []attack {
 		"application/problem+json", "application/json; charset=utf-16", "application/json; charset=iso-8859-1", "application/json, text/plain", "application/*", "*/*", "json", ";", "application/json; charset=\"",
 	} {
 		attacks = append(attacks, attack{name: contentType, path: attackedEvents, body: good, header: []string{"Content-Type", contentType}, status: 415,
-			want: saysMedia(strings.ReplaceAll(contentType, `"`, `\"`))})
+			want: unsupportedMedia(strings.ReplaceAll(contentType, `"`, `\"`))})
 	}
 	for _, encoding := range []string{"gzip", "deflate", "br", "zstd", "x-gzip", "identity, gzip", "chunked", "nonsense"} {
 		attacks = append(attacks, attack{name: "encoding " + encoding, path: attackedEvents, body: packed.String(), header: []string{"Content-Encoding", encoding}, status: 415, want: `{"detail":"Unsupported content encoding in request."}`})
@@ -194,19 +193,19 @@ func (h *hostile) otherMediaTypes(t *testing.T) []attack {
 	post := "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\n"
 	long := fmt.Sprintf("Content-Length: %d\r\n", len(good))
 	return append(attacks,
-		attack{name: "a bomb under another name", path: attackedEvents, body: packed.String(), status: 400, want: saysParseError},
-		attack{name: "no content type", raw: post + long + "\r\n" + good, status: 415, want: saysMedia("")},
+		attack{name: "a gzip bomb without Content-Encoding", path: attackedEvents, body: packed.String(), status: 400, want: bodyParseError},
+		attack{name: "no content type", raw: post + long + "\r\n" + good, status: 415, want: unsupportedMedia("")},
 		attack{name: "two encodings", raw: post + long + "Content-Type: application/json\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n" + good, status: 415, want: `{"detail":"Unsupported content encoding in request."}`},
-		attack{name: "two content types", raw: post + long + "Content-Type: application/json\r\nContent-Type: text/plain\r\n\r\n" + good, status: 415, want: saysMedia("application/json, text/plain")},
+		attack{name: "two content types", raw: post + long + "Content-Type: application/json\r\nContent-Type: text/plain\r\n\r\n" + good, status: 415, want: unsupportedMedia("application/json, text/plain")},
 		attack{name: "charset in capitals", path: attackedEvents, body: eventWith("charset", "{}"), header: []string{"Content-Type", "Application/JSON; Charset=UTF-8"}, status: 201, want: `{"id":…`},
 		attack{name: "only XML accepted", path: attackedEvents, header: []string{"Accept", "application/xml"}, status: 406, want: `{"detail":"Could not satisfy the request Accept header."}`},
 		attack{name: "JSON not accepted", path: attackedEvents, header: []string{"Accept", "application/json;q=0"}, status: 406, want: `{"detail":"Could not satisfy the request Accept header."}`},
 		attack{name: "ten thousand things accepted", path: attackedEvents, header: []string{"Accept", strings.Repeat("a/b,", 7000) + "c/d"}, status: 406, want: `{"detail":"Could not satisfy the request Accept header."}`},
-		attack{name: "another method in a header", path: attackedEvents, header: []string{"X-HTTP-Method-Override", "DELETE"}, method: http.MethodGet, status: 200, want: saysList},
+		attack{name: "another method in a header", path: attackedEvents, header: []string{"X-HTTP-Method-Override", "DELETE"}, method: http.MethodGet, status: 200, want: bodyList},
 	)
 }
 
-// numberBodies have numbers that unfold, overflow, or turn into others.
+// numberBodies have numbers that expand, overflow or lose precision.
 func numberBodies() []attack {
 	var attacks []attack
 	for name, number := range map[string]string{
@@ -214,11 +213,11 @@ func numberBodies() []attack {
 		"a hundred and one digits": strings.Repeat("9", 101), "a hundred thousand digits": strings.Repeat("9", 100_000), "many decimals": "0." + strings.Repeat("1", 100_000),
 	} {
 		attacks = append(attacks,
-			attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+number+`]}`), status: 400, want: saysField("payload_json", saysNumber)},
-			attack{name: name + " as the payload", path: attackedEvents, body: eventWith("X", number), status: 400, want: saysField("payload_json", saysNumber)})
+			attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+number+`]}`), status: 400, want: fieldError("payload_json", msgNumber)},
+			attack{name: name + " as the payload", path: attackedEvents, body: eventWith("X", number), status: 400, want: fieldError("payload_json", msgNumber)})
 	}
 	for name, numbers := range map[string]string{"a body of large numbers": strings.Repeat("1e308,", 150_000), "of small ones": strings.Repeat("1e-308,", 100_000), "33 of them": strings.Repeat("1e308,", 33)} {
-		attacks = append(attacks, attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+numbers+`{"b":0}]}`), status: 400, want: saysField("payload_json", saysNumber)})
+		attacks = append(attacks, attack{name: name, path: attackedEvents, body: eventWith("X", `{"a":[`+numbers+`{"b":0}]}`), status: 400, want: fieldError("payload_json", msgNumber)})
 	}
 	attacks = append(attacks,
 		attack{name: "32 large numbers", path: attackedEvents, body: eventWith("large", `[`+strings.Repeat("1e308,", 32)+`0]`), status: 201, want: `{"id":…`},
@@ -226,12 +225,12 @@ func numberBodies() []attack {
 		attack{name: "minus zero", path: attackedEvents, body: eventWith("minus zero", `{"a":-0}`), status: 201, want: `{"id":…`})
 	const stages = "/api/journeys/stage-templates/"
 	for number, message := range map[string]string{
-		"1e131071": saysInteger, "1e400": saysInteger, "1.5": saysInteger, "1e-1": saysInteger, strings.Repeat("9", 500): saysInteger,
+		"1e131071": msgInteger, "1e400": msgInteger, "1.5": msgInteger, "1e-1": msgInteger, strings.Repeat("9", 500): msgInteger,
 		"2147483648": "Ensure this value is less than or equal to 2147483647.", "9223372036854775808": "Ensure this value is less than or equal to 2147483647.",
 		"1e300": "Ensure this value is less than or equal to 2147483647.", "-1e300": "Ensure this value is greater than or equal to 0.", "-1": "Ensure this value is greater than or equal to 0.",
 	} {
 		attacks = append(attacks, attack{name: "order " + number[:min(20, len(number))], path: stages,
-			body: `{"journey_template":"` + wireUnknownID + `","name":"S","code":"S","trigger_event_code":"E","order":` + number + `}`, status: 400, want: saysField("order", message)})
+			body: `{"journey_template":"` + wireUnknownID + `","name":"S","code":"S","trigger_event_code":"E","order":` + number + `}`, status: 400, want: fieldError("order", message)})
 	}
 	return attacks
 }

@@ -25,32 +25,34 @@ import (
 	"github.com/px360/px360/server"
 )
 
-// A cutter stands between a server and Postgres. Once a marker has gone by in a statement, it cuts the
-// connection in the moment that hurts: Postgres has committed and said so, and nobody heard it.
-type cutter struct {
-	mu     sync.Mutex
-	marker []byte
-	serial int // of the marker
-	times  int // how often to cut yet
-	cuts   int
+// A dropProxy is a proxy between a server and Postgres that injects a fault: it drops the connection
+// when Postgres has committed a transaction that contains a marker, before the answer reaches the
+// server.
+type dropProxy struct {
+	mu        sync.Mutex
+	marker    []byte
+	serial    int // number of the current marker
+	remaining int // drops still to make
+	drops     int
 }
 
-// arm has the next answers that end a transaction with the marker in it lost.
-func (c *cutter) arm(marker string, times int) {
+// dropCommits drops the answer to the next commits of a transaction that contains the marker.
+func (c *dropProxy) dropCommits(marker string, times int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.marker, c.times, c.cuts = []byte(marker), times, 0
+	c.marker, c.remaining, c.drops = []byte(marker), times, 0
 	c.serial++
 }
 
-func (c *cutter) done() int {
+func (c *dropProxy) dropCount() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cuts
+	return c.drops
 }
 
-// mention returns the serial of the marker if that is in what goes to Postgres, and 0 otherwise.
-func (c *cutter) mention(sent []byte) int {
+// markerSerial returns the serial of the marker if the bytes sent to Postgres contain it, and 0
+// otherwise.
+func (c *dropProxy) markerSerial(sent []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.marker) == 0 || !bytes.Contains(sent, c.marker) {
@@ -59,48 +61,48 @@ func (c *cutter) mention(sent []byte) int {
 	return c.serial
 }
 
-// cut tells whether to cut a connection that mentioned the marker of this serial.
-func (c *cutter) cut(serial int) bool {
+// shouldDrop reports whether to drop a connection that sent the marker of this serial.
+func (c *dropProxy) shouldDrop(serial int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.times == 0 || serial != c.serial {
+	if c.remaining == 0 || serial != c.serial {
 		return false
 	}
-	c.times--
-	c.cuts++
+	c.remaining--
+	c.drops++
 	return true
 }
 
-// behindCutter is a second server on the system's database, all of whose connections go through a cutter.
-func (s *system) behindCutter(change ...func(*server.Options)) (*system, *cutter) {
+// behindDropProxy is a second server on the system's database that connects through a dropProxy.
+func (s *system) behindDropProxy(change ...func(*server.Options)) (*system, *dropProxy) {
 	s.t.Helper()
 	config, err := pgconn.ParseConfig(s.dbURL)
 	must(s.t, err)
-	// Not t.TempDir: the path of a socket has hardly more than a hundred characters.
-	dir, err := os.MkdirTemp("", "cut")
+	// Not t.TempDir: the path of a socket is limited to about 100 bytes.
+	dir, err := os.MkdirTemp("", "drop")
 	must(s.t, err)
 	s.t.Cleanup(func() { os.RemoveAll(dir) })
 	network, address := pgconn.NetworkAddress(config.Host, config.Port)
 	listener, err := net.Listen("unix", filepath.Join(dir, filepath.Base(address)))
 	must(s.t, err)
-	c := &cutter{}
-	var open sync.WaitGroup
-	open.Go(func() {
+	c := &dropProxy{}
+	var connections sync.WaitGroup
+	connections.Go(func() {
 		for {
-			near, err := listener.Accept()
+			downstream, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			far, err := net.Dial(network, address)
+			upstream, err := net.Dial(network, address)
 			if err != nil {
-				near.Close()
+				downstream.Close()
 				continue
 			}
-			open.Go(func() { c.connect(near, far) })
+			connections.Go(func() { c.forward(downstream, upstream) })
 		}
 	})
-	through := fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", config.Database, url.QueryEscape(filepath.Dir(listener.Addr().String())), config.Port, url.QueryEscape(config.User))
-	database, err := queries.Open(context.Background(), through, queries.DefaultOptions())
+	proxyURL := fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", config.Database, url.QueryEscape(filepath.Dir(listener.Addr().String())), config.Port, url.QueryEscape(config.User))
+	database, err := queries.Open(context.Background(), proxyURL, queries.DefaultOptions())
 	must(s.t, err)
 	o := server.DefaultOptions()
 	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
@@ -109,57 +111,57 @@ func (s *system) behindCutter(change ...func(*server.Options)) (*system, *cutter
 	}
 	srv, err := server.New(database, o)
 	must(s.t, err)
-	front := httptest.NewServer(srv)
+	frontend := httptest.NewServer(srv)
 	s.t.Cleanup(func() {
-		front.Close()
+		frontend.Close()
 		database.Close()
 		listener.Close()
-		open.Wait()
+		connections.Wait()
 	})
-	again := *s
-	again.url = front.URL
-	return &again, c
+	second := *s
+	second.url = frontend.URL
+	return &second, c
 }
 
-// connect carries one connection, until either end closes it or it is cut.
-func (c *cutter) connect(near, far net.Conn) {
-	var mentioned atomic.Int64
+// forward copies data in both directions until either side closes the connection or it is dropped.
+func (c *dropProxy) forward(downstream, upstream net.Conn) {
+	var sentSerial atomic.Int64
 	var both sync.WaitGroup
 	both.Go(func() {
-		defer far.Close()
+		defer upstream.Close()
 		buffer := make([]byte, 64<<10)
 		for {
-			n, err := near.Read(buffer)
+			n, err := downstream.Read(buffer)
 			if err != nil {
 				return
 			}
-			if serial := c.mention(buffer[:n]); serial > 0 {
-				mentioned.Store(int64(serial))
+			if serial := c.markerSerial(buffer[:n]); serial > 0 {
+				sentSerial.Store(int64(serial))
 			}
-			if _, err := far.Write(buffer[:n]); err != nil {
+			if _, err := upstream.Write(buffer[:n]); err != nil {
 				return
 			}
 		}
 	})
 	defer both.Wait()
-	defer near.Close()
+	defer downstream.Close()
 	for {
-		answer, idle, err := readAnswer(far)
+		answer, unused, err := readAnswer(upstream)
 		if err != nil {
 			return
 		}
-		if idle && c.cut(int(mentioned.Load())) {
+		if unused && c.shouldDrop(int(sentSerial.Load())) {
 			return
 		}
-		if _, err := near.Write(answer); err != nil {
+		if _, err := downstream.Write(answer); err != nil {
 			return
 		}
 	}
 }
 
-// readAnswer reads messages of Postgres up to one that says that it is ready, and tells whether it is no
-// longer within a transaction then.
-func readAnswer(from io.Reader) (answer []byte, idle bool, err error) {
+// readAnswer reads Postgres messages up to ReadyForQuery or an authentication request, and reports
+// whether the session is then outside of a transaction.
+func readAnswer(from io.Reader) (answer []byte, unused bool, err error) {
 	for {
 		head := make([]byte, 5)
 		if _, err := io.ReadFull(from, head); err != nil {
@@ -173,18 +175,18 @@ func readAnswer(from io.Reader) (answer []byte, idle bool, err error) {
 		switch head[0] {
 		case 'Z':
 			return answer, body[0] == 'I', nil
-		case 'R': // a question about who it is, that waits for an answer
+		case 'R': // an authentication request, to which the client replies
 			return answer, false, nil
 		}
 	}
 }
 
-// TestLostCommit loses the answer to the COMMIT of an event. The server must find out that the event is
-// stored, and neither store it twice nor refuse it.
+// TestLostCommit drops the answer to the COMMIT of an event. The server must find the stored event, and
+// neither store it twice nor refuse it.
 func TestLostCommit(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	s, cutter := c.behindCutter()
+	s, proxy := c.behindDropProxy()
 	event := lostEvent
 	stored := func(encounter string) int {
 		return value[int](c.system, "SELECT count(*) FROM events WHERE encounter_id LIKE $1 || '%'", encounter)
@@ -193,20 +195,20 @@ func TestLostCommit(t *testing.T) {
 		body   fields
 		header []string
 	}{
-		"alone":                      {body: event("lost-alone")},
-		"with a source event id":     {body: event("lost-source", "source_event_id", unique("m"))},
-		"with an idempotency key":    {body: event("lost-key"), header: []string{"Idempotency-Key", unique("k")}},
-		"with both":                  {body: event("lost-both", "source_event_id", unique("m")), header: []string{"Idempotency-Key", unique("k")}},
-		"with the answer lost twice": {body: event("lost-twice")},
+		"alone":                   {body: event("lost-alone")},
+		"with a source event id":  {body: event("lost-source", "source_event_id", unique("m"))},
+		"with an idempotency key": {body: event("lost-key"), header: []string{"Idempotency-Key", unique("k")}},
+		"with both":               {body: event("lost-both", "source_event_id", unique("m")), header: []string{"Idempotency-Key", unique("k")}},
+		"lost twice":              {body: event("lost-twice")},
 	} {
 		marker, times := test.body["encounter_id"].(string), 1
 		if strings.Contains(name, "twice") {
 			times = 2
 		}
-		cutter.arm(marker, times)
+		proxy.dropCommits(marker, times)
 		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/", c.px, test.body, test.header...)
-		if n := cutter.done(); n != times {
-			t.Fatalf("%s: the connection was cut %d times, want %d", name, n, times)
+		if n := proxy.dropCount(); n != times {
+			t.Fatalf("%s: the connection was dropped %d times, want %d", name, n, times)
 		}
 		if n := stored(marker); n != 1 {
 			t.Fatalf("%s: stored %d times, want once, %s", name, n, s.log)
@@ -218,27 +220,27 @@ func TestLostCommit(t *testing.T) {
 
 	t.Run("bulk", func(t *testing.T) {
 		same := unique("m")
-		cutter.arm("lost-bulk", 1)
+		proxy.dropCommits("lost-bulk", 1)
 		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/bulk_create/", c.px, fields{"events": []fields{
 			event("lost-bulk-1"), event("lost-bulk-2", "source_event_id", same), event("lost-bulk-2", "source_event_id", same),
 			event("lost-bulk-3", "source_event_id", same), event(""),
 		}})
 		got := a.json()
-		if fmt.Sprint(got["created"], got["duplicates"], got["failed"]) != "2 1 2" || cutter.done() != 1 || stored("lost-bulk") != 2 {
-			t.Errorf("answered %s, cut %d times, stored %d", a.body, cutter.done(), stored("lost-bulk"))
+		if fmt.Sprint(got["created"], got["duplicates"], got["failed"]) != "2 1 2" || proxy.dropCount() != 1 || stored("lost-bulk") != 2 {
+			t.Errorf("answered %s, dropped %d times, stored %d", a.body, proxy.dropCount(), stored("lost-bulk"))
 		}
 	})
 
-	// A connection that stays lost, and a change of which it cannot be known, are a reason to come back.
-	t.Run("given up", func(t *testing.T) {
-		cutter.arm("lost-for-good", 3)
-		s.comeBack(t, s.send("POST", "/api/integrations/events/", c.px, event("lost-for-good")))
-		cutter.arm("lost-department", 1)
-		s.comeBack(t, s.send("POST", "/api/organizations/departments/", c.px, fields{"hospital": c.hospital, "name": "lost-department", "code": "LOST"}))
+	// Repeated losses, and writes that cannot be looked up, are answered with 503.
+	t.Run("503", func(t *testing.T) {
+		proxy.dropCommits("lost-for-good", 3)
+		s.expectRetryLater(t, s.send("POST", "/api/integrations/events/", c.px, event("lost-for-good")))
+		proxy.dropCommits("lost-department", 1)
+		s.expectRetryLater(t, s.send("POST", "/api/organizations/departments/", c.px, fields{"hospital": c.hospital, "name": "lost-department", "code": "LOST"}))
 	})
 }
 
-// lostEvent is an event of an encounter, with more members than it needs.
+// lostEvent is an event of the encounter with these additional members.
 func lostEvent(encounter string, more ...string) fields {
 	body := fields{"source_system": "his", "event_code": "CHECKED_IN", "encounter_id": encounter, "payload_json": fields{"n": 1}}
 	for i := 0; i < len(more); i += 2 {
@@ -247,50 +249,50 @@ func lostEvent(encounter string, more ...string) fields {
 	return body
 }
 
-func (s *system) comeBack(t *testing.T, a answer) {
+func (s *system) expectRetryLater(t *testing.T, a answer) {
 	t.Helper()
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("answered %d %s, want 503 with Retry-After", a.status, a.body)
 	}
 }
 
-// TestLostCommitIsNotRepeated loses the answer to the COMMIT of what has no key to know it again by. The
-// server says that it does not know, and the client does not do it twice.
+// TestLostCommitIsNotRepeated drops the answer to the COMMIT of a write without a key. The server
+// answers outcome_unknown, and the client does not retry.
 func TestLostCommitIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	s, cutter := c.behindCutter()
+	s, proxy := c.behindDropProxy()
 	made := func(name string) int {
 		return value[int](c.system, "SELECT count(*) FROM survey_templates WHERE name = $1", name)
 	}
 	const path = "/api/surveys/templates/"
 
-	cutter.arm("lost-by-hand", 1)
+	proxy.dropCommits("lost-by-hand", 1)
 	a := s.send("POST", path, c.px, fields{"hospital": c.hospital, "name": "lost-by-hand"})
-	s.comeBack(t, a)
+	s.expectRetryLater(t, a)
 	if a.json()["code"] != client.CodeOutcomeUnknown || made("lost-by-hand") != 1 {
 		t.Errorf("made %d, answered %s", made("lost-by-hand"), a.body)
 	}
-	// What only reads, or has not begun, is simply to be asked again.
+	// Reads get a plain 503, without outcome_unknown.
 	for _, method := range []string{"GET", "HEAD"} {
-		cutter.arm("lost-search", 1)
+		proxy.dropCommits("lost-search", 1)
 		a := s.send(method, path+"?search=lost-search", c.px, nil)
-		s.comeBack(t, a)
+		s.expectRetryLater(t, a)
 		if strings.Contains(a.body, "code") {
 			t.Errorf("%s: answered %s", method, a.body)
 		}
 	}
 
-	typed, err := client.NewClientWithResponses(s.url, client.WithHTTPClient(&client.Retry{}))
+	api, err := client.NewClientWithResponses(s.url, client.WithHTTPClient(&client.Retry{}))
 	must(t, err)
-	cutter.arm("lost-by-client", 1)
-	response, err := typed.CreateSurveyTemplateWithResponse(t.Context(), client.SurveyTemplateCreate{Hospital: c.hospital, Name: "lost-by-client"},
+	proxy.dropCommits("lost-by-client", 1)
+	response, err := api.CreateSurveyTemplateWithResponse(t.Context(), client.SurveyTemplateCreate{Hospital: c.hospital, Name: "lost-by-client"},
 		func(_ context.Context, r *http.Request) error {
 			r.Header.Set("Authorization", "Bearer "+c.px)
 			return nil
 		})
 	must(t, err)
-	if response.StatusCode() != http.StatusServiceUnavailable || cutter.done() != 1 || made("lost-by-client") != 1 {
-		t.Errorf("answered %s, cut %d times, made %d", response.Status(), cutter.done(), made("lost-by-client"))
+	if response.StatusCode() != http.StatusServiceUnavailable || proxy.dropCount() != 1 || made("lost-by-client") != 1 {
+		t.Errorf("answered %s, dropped %d times, made %d", response.Status(), proxy.dropCount(), made("lost-by-client"))
 	}
 }

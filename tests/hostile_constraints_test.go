@@ -12,8 +12,8 @@ import (
 	"github.com/px360/px360/queries"
 )
 
-// TestConstraintsHaveFields walks the unique constraints and foreign keys of the schema: whichever a
-// request breaks after all, because of what another did at the same time, its answer names a field.
+// TestConstraintsHaveFields checks every unique constraint and foreign key: a violation, possible
+// only by a concurrent request, must map to a field.
 func TestConstraintsHaveFields(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -28,9 +28,9 @@ func TestConstraintsHaveFields(t *testing.T) {
 	constraints, err := pgx.CollectRows(rows, pgx.RowToStructByPos[constraint])
 	must(t, err)
 	for _, c := range constraints {
-		// Written by the server alone, or by statements that say what to do instead.
+		// Not written by clients, or written with ON CONFLICT.
 		ours := slices.ContainsFunc([]string{"events_", "surveys_", "user_roles_", "roles_"}, func(start string) bool { return strings.HasPrefix(c.Name, start) })
-		// What composite keys refer to: an id is no less unique alone.
+		// The targets of composite foreign keys; the id alone is unique.
 		target := strings.HasSuffix(c.Name, "_id_key") && strings.Contains(c.Name, "hospital_id_id")
 		if _, found := queries.FieldErrorOf(&pgconn.PgError{Code: c.Code, ConstraintName: c.Name}); !found && !ours && !target {
 			t.Errorf("%s has no field", c.Name)

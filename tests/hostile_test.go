@@ -16,11 +16,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// The hostile tests send what no honest client would. Each attack must get exactly the answer that its
-// table says, and for all of them holds: no 5xx, nothing of the machinery in an answer or in the log, no
-// secret in the log, nothing changed unless it was a success, and the server is as alive as before.
+// The hostile tests send requests of attackers. Each must get exactly the answer in its table. For all
+// of them: no 5xx, no internals in an answer or in the log, no secret in the log, no change of the
+// database unless the request succeeds, and the server stays responsive.
 
-// An attack is one request, or what goes for one, and the answer to it.
+// An attack is a request and the expected answer.
 type attack struct {
 	name   string
 	method string // GET, or POST where there is a body
@@ -28,20 +28,20 @@ type attack struct {
 	token  string // "": the PX Admin's; noToken: none
 	body   any    // as system.send takes it
 	header []string
-	raw    string // sent as it is, in the place of all that
+	raw    string // raw bytes to send instead of the above
 
 	status int
-	want   string // the answer's body, or, before an ellipsis, how it begins
+	want   string // the body; its prefix if this ends with an ellipsis
 }
 
 const noToken = "none"
 
-// hostile is a clinic under attack.
+// hostile is a clinic whose server is attacked.
 type hostile struct {
 	*clinic
 	address string // of the server
 	secrets []string
-	before  string // what is in the database
+	before  string // fingerprint before the attack
 	cases   atomic.Int64
 }
 
@@ -50,7 +50,7 @@ func newHostile(t *testing.T) *hostile {
 	h := &hostile{clinic: c, address: strings.TrimPrefix(c.url, "http://")}
 	h.secret(password, adminPassword, signingKey)
 	h.secret(strings.Split(c.px, ".")...)
-	h.before = h.contents()
+	h.before = h.fingerprint()
 	t.Cleanup(func() {
 		h.checkLog(t)
 		t.Logf("%d hostile cases", h.cases.Load())
@@ -58,7 +58,7 @@ func newHostile(t *testing.T) *hostile {
 	return h
 }
 
-// secret names what must not be in the log. What is too short to be a secret is in every log.
+// secret adds texts that the log must not contain. Shorter texts occur by chance.
 func (h *hostile) secret(texts ...string) {
 	for _, text := range texts {
 		if len(text) >= 8 {
@@ -67,21 +67,21 @@ func (h *hostile) secret(texts ...string) {
 	}
 }
 
-// settle takes what is in the database now for what is to stay.
-func (h *hostile) settle() { h.before = h.contents() }
+// snapshot takes the current state of the database as the expected one.
+func (h *hostile) snapshot() { h.before = h.fingerprint() }
 
 func (h *hostile) run(t *testing.T, attacks []attack) {
 	t.Helper()
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
 			h.cases.Add(1)
-			got := h.strike(t, a)
+			got := h.request(t, a)
 			if got.status != a.status || !matches(a.want, got.body) {
 				t.Errorf("answered %d %s\nwant %d %s", got.status, abridged(got.body), a.status, a.want)
 			}
 			h.checkAnswer(t, got, a)
 			h.checkAlive(t)
-			switch now := h.contents(); {
+			switch now := h.fingerprint(); {
 			case got.status < 300:
 				h.before = now
 			case now != h.before:
@@ -92,7 +92,7 @@ func (h *hostile) run(t *testing.T, attacks []attack) {
 	}
 }
 
-func (h *hostile) strike(t *testing.T, a attack) answer {
+func (h *hostile) request(t *testing.T, a attack) answer {
 	t.Helper()
 	if a.raw != "" {
 		return h.sendRaw(t, a.raw, 1)[0]
@@ -113,15 +113,16 @@ func (h *hostile) strike(t *testing.T, a attack) answer {
 	return h.send(method, a.path, token, a.body, a.header...)
 }
 
-// sendRaw writes text to a connection of its own and reads so many answers; fewer if the server closes
-// the connection before.
+// sendRaw writes text to a new connection and reads so many answers, or fewer if the server closes the
+// connection.
 func (h *hostile) sendRaw(t *testing.T, text string, answers int) []answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", h.address)
 	must(t, err)
 	defer conn.Close()
 	must(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	// The server may answer and close before it has read everything: that is no failure to write.
+	// A write error is no failure: the server may answer and close the connection before it has
+	// read everything.
 	go func() { _, _ = io.WriteString(conn, strings.ReplaceAll(text, "HOST", h.address)) }()
 	reader := bufio.NewReader(conn)
 	method, _, _ := strings.Cut(text, " ")
@@ -141,7 +142,7 @@ func (h *hostile) sendRaw(t *testing.T, text string, answers int) []answer {
 	return all
 }
 
-// matches tells whether got is what want says.
+// matches reports whether got is want, or begins with it if it ends with an ellipsis.
 func matches(want, got string) bool {
 	if start, found := strings.CutSuffix(want, "…"); found {
 		return strings.HasPrefix(got, start)
@@ -156,8 +157,8 @@ func abridged(text string) string {
 	return text
 }
 
-// machinery is what an attacker would like to see: SQL, Postgres, stacks, Go's types, schema text.
-var machinery = regexp.MustCompile(`(?i)sqlstate|\bpgx|\bpq:|postgres|goroutine |\.go:\d|runtime error|\bpanic|select .+ from |insert into |update .+ set |` +
+// internals matches implementation details: SQL, Postgres, stack traces, Go types, schema texts.
+var internals = regexp.MustCompile(`(?i)sqlstate|\bpgx|\bpq:|postgres|goroutine |\.go:\d|runtime error|\bpanic|select .+ from |insert into |update .+ set |` +
 	`delete from |syntax error|relation "|column "|violates|constraint|json: cannot|json\.|strconv|reflect\.|\*?echo\.|uuid\.uuid|map\[|interface \{|openapi|<nil>|%!|nil pointer|x-px360|additionalProperties`)
 
 func (h *hostile) checkAnswer(t *testing.T, got answer, a attack) {
@@ -165,12 +166,12 @@ func (h *hostile) checkAnswer(t *testing.T, got answer, a attack) {
 	if got.status >= 500 && a.status < 500 {
 		t.Error("a server error")
 	}
-	if found := machinery.FindString(got.body); found != "" {
-		t.Errorf("the answer tells of the machinery: %q in %s", found, abridged(got.body))
+	if found := internals.FindString(got.body); found != "" {
+		t.Errorf("the answer discloses internals: %q in %s", found, abridged(got.body))
 	}
-	if got.header.Get("X-Request-ID") == "" { // answered by net/http, before there was a request
+	if got.header.Get("X-Request-ID") == "" { // answered by net/http, not by the handler
 		if ours := strings.HasPrefix(got.body, "{"); ours || got.status < 400 {
-			t.Errorf("an answer of ours without an X-Request-ID: %v", got.header)
+			t.Errorf("an answer of the handler without X-Request-ID: %v", got.header)
 		}
 		return
 	}
@@ -182,7 +183,7 @@ func (h *hostile) checkAnswer(t *testing.T, got answer, a attack) {
 	}
 }
 
-// checkAlive asks for the server's health, which it must tell within a second whatever was sent before.
+// checkAlive requires an answer to a health check within a second.
 func (h *hostile) checkAlive(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -191,7 +192,7 @@ func (h *hostile) checkAlive(t *testing.T) {
 	must(t, err)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatalf("the server does not say that it is alive: %v", err)
+		t.Fatalf("no answer to the health check: %v", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -199,15 +200,15 @@ func (h *hostile) checkAlive(t *testing.T) {
 	}
 }
 
-// checkLog looks for secrets and machinery in all that was logged.
+// checkLog fails for secrets and internals in the log.
 func (h *hostile) checkLog(t *testing.T) {
 	t.Helper()
 	for line := range strings.Lines(h.log.String()) {
 		if len(line) > 2000 {
 			t.Errorf("a line of %d bytes in the log: %s", len(line), abridged(line))
 		}
-		if found := machinery.FindString(line); found != "" {
-			t.Errorf("the log tells of the machinery: %q in %s", found, abridged(line))
+		if found := internals.FindString(line); found != "" {
+			t.Errorf("the log has internals: %q in %s", found, abridged(line))
 		}
 		for _, secret := range h.secrets {
 			if strings.Contains(line, secret) {
@@ -217,48 +218,48 @@ func (h *hostile) checkLog(t *testing.T) {
 	}
 }
 
-// contents is the same as long as no row of any table is another. Locks leave no trace in it.
-func (h *hostile) contents() string {
+// fingerprint changes when a row of any table is changed, but not when it is locked.
+func (h *hostile) fingerprint() string {
 	h.t.Helper()
 	tables := value[[]string](h.system, `SELECT array_agg(format('SELECT %L || count(*) || coalesce(md5(string_agg(xmin::text || t::text, '','' ORDER BY t::text)), '''') AS d FROM %s t', relname, oid::regclass))
 		FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`)
 	return value[string](h.system, "SELECT md5(string_agg(d, ',' ORDER BY d)) FROM ("+strings.Join(tables, " UNION ALL ")+") x")
 }
 
-// The answers that many attacks get.
+// Answers to many attacks.
 const (
-	saysNoCredentials = `{"detail":"Authentication credentials were not provided."}`
-	saysNotFound      = `{"detail":"Not found."}`
-	saysForbidden     = `{"detail":"You do not have permission to perform this action."}`
-	saysNoLogin       = `{"detail":"No active account found with the given credentials"}`
-	saysBadKey        = `{"detail":"Invalid API key."}`
-	saysTooLarge      = `{"detail":"Request body too large."}`
-	saysParseError    = `{"detail":"JSON parse error - …`
-	saysInvalidPage   = `{"detail":"Invalid page."}`
-	saysUnreadable    = `{"detail":"The request body could not be read."}`
-	saysMalformed     = `400 Bad Request…` // net/http's own, as plain text
-	saysList          = `{"count":…`
+	bodyNoCredentials = `{"detail":"Authentication credentials were not provided."}`
+	bodyNotFound      = `{"detail":"Not found."}`
+	bodyForbidden     = `{"detail":"You do not have permission to perform this action."}`
+	bodyNoLogin       = `{"detail":"No active account found with the given credentials"}`
+	bodyBadKey        = `{"detail":"Invalid API key."}`
+	bodyTooLarge      = `{"detail":"Request body too large."}`
+	bodyParseError    = `{"detail":"JSON parse error - …`
+	bodyInvalidPage   = `{"detail":"Invalid page."}`
+	bodyUnreadable    = `{"detail":"The request body could not be read."}`
+	bodyMalformed     = `400 Bad Request…` // by net/http, as plain text
+	bodyList          = `{"count":…`
 )
 
-func saysField(field, message string) string {
+func fieldError(field, message string) string {
 	return jsonText(fields{field: []string{message}})
 }
 
-func saysMethod(method string) string {
+func methodNotAllowed(method string) string {
 	return jsonText(fields{"detail": fmt.Sprintf(`Method "%s" not allowed.`, method)})
 }
 
-func saysMedia(mediaType string) string {
+func unsupportedMedia(mediaType string) string {
 	return jsonText(fields{"detail": fmt.Sprintf(`Unsupported media type "%s" in request.`, mediaType)})
 }
 
-// apiKey makes a config, of the clinic unless hospital says otherwise, and returns its key.
+// apiKey creates a config of this hospital and returns its key.
 func (h *hostile) apiKey(source string, hospital uuid.UUID, active bool) string {
 	h.t.Helper()
 	a := h.expect(h.t, http.StatusCreated, "POST", "/api/integrations/configs/", h.px,
 		fields{"name": unique("Config"), "source_system": source, "hospital": hospital, "is_active": active})
 	key := a.json()["api_key"].(string)
 	h.secret(key)
-	h.settle()
+	h.snapshot()
 	return key
 }

@@ -17,21 +17,22 @@ import (
 
 const attackedMe = "/api/auth/users/me/"
 
-// saysToken is the answer to a bad token in the Authorization header.
-func saysToken(message string) string {
+// tokenError is the answer to an invalid token in the Authorization header.
+func tokenError(message string) string {
 	return `{"detail":"Given token not valid for any token type","code":"token_not_valid","messages":[{"token_class":"AccessToken","token_type":"access","message":"` + message + `"}]}`
 }
 
 var (
-	saysTokenInvalid = saysToken("Token is invalid")
-	saysNoUser       = `{"detail":"Token contained no recognizable user identification","code":"token_not_valid"}`
-	saysTwoValues    = `{"detail":"Authorization header must contain two space-delimited values","code":"bad_authorization_header"}`
+	bodyTokenInvalid = tokenError("Token is invalid")
+	bodyNoUser       = `{"detail":"Token contained no recognizable user identification","code":"token_not_valid"}`
+	bodyTwoValues    = `{"detail":"Authorization header must contain two space-delimited values","code":"bad_authorization_header"}`
 )
 
-// A forger makes tokens with the server's own key: so what is refused is refused for what it says.
+// A forger signs tokens with the server's key, so that they are refused for their content and not
+// for their signature.
 type forger struct{ header, claims map[string]any }
 
-// forgerFor starts from a good access token of somebody.
+// forgerFor returns a forger with the header and claims of a valid access token.
 func forgerFor(t *testing.T, p person) forger {
 	var f forger
 	for i, into := range []*map[string]any{&f.header, &f.claims} {
@@ -39,13 +40,13 @@ func forgerFor(t *testing.T, p person) forger {
 		must(t, err)
 		must(t, json.Unmarshal(text, into))
 	}
-	for _, name := range []string{"exp", "iat", "ver"} { // no exponents, please
+	for _, name := range []string{"exp", "iat", "ver"} { // as integers, not as 1e9
 		f.claims[name] = int64(f.claims[name].(float64))
 	}
 	return f
 }
 
-// altered changes or, with a nil value, removes members.
+// altered sets members or, with a nil value, removes them.
 func altered(of map[string]any, pairs ...any) string {
 	copied := map[string]any{}
 	for name, value := range of {
@@ -59,16 +60,16 @@ func altered(of map[string]any, pairs ...any) string {
 	return jsonText(copied)
 }
 
-// claiming is a token with other claims, headed one with another header.
-func (f forger) claiming(pairs ...any) string {
+// withClaims is a token with changed claims, withHeader one with a changed header.
+func (f forger) withClaims(pairs ...any) string {
 	return signToken(jsonText(f.header), altered(f.claims, pairs...), sha256.New, signingKey)
 }
 
-func (f forger) headed(pairs ...any) string {
+func (f forger) withHeader(pairs ...any) string {
 	return signToken(altered(f.header, pairs...), jsonText(f.claims), sha256.New, signingKey)
 }
 
-func (f forger) saying(claims string) string {
+func (f forger) withPayload(claims string) string {
 	return signToken(jsonText(f.header), claims, sha256.New, signingKey)
 }
 
@@ -81,15 +82,15 @@ func signToken(header, claims string, algorithm func() hash.Hash, key string) st
 
 func encode64(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-// TestHostileTokens shows the server tokens that are none.
+// TestHostileTokens sends invalid tokens.
 func TestHostileTokens(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t)
-	victim, gone, asleep, moved := h.person(h.hospital), h.person(h.hospital), h.person(h.hospital), h.person(h.hospital)
-	h.exec("DELETE FROM users WHERE id = $1", gone.id)
-	h.exec("UPDATE users SET is_active = false WHERE id = $1", asleep.id)
-	h.exec("UPDATE users SET token_version = 1 WHERE id = $1", moved.id)
-	h.settle()
+	victim, deleted, inactive, revoked := h.person(h.hospital), h.person(h.hospital), h.person(h.hospital), h.person(h.hospital)
+	h.exec("DELETE FROM users WHERE id = $1", deleted.id)
+	h.exec("UPDATE users SET is_active = false WHERE id = $1", inactive.id)
+	h.exec("UPDATE users SET token_version = 1 WHERE id = $1", revoked.id)
+	h.snapshot()
 	f := forgerFor(t, victim)
 	h.secret(strings.Split(victim.access, ".")...)
 	h.secret(strings.Split(victim.refresh, ".")...)
@@ -99,66 +100,66 @@ func TestHostileTokens(t *testing.T) {
 		attacks = append(attacks, attack{name: name, path: attackedMe, token: token, status: 401, want: want})
 	}
 	for name, token := range f.invalidHeaders() {
-		try(name, token, saysTokenInvalid)
+		try(name, token, bodyTokenInvalid)
 	}
 	for name, token := range f.invalidClaims() {
-		try(name, token, saysTokenInvalid)
+		try(name, token, bodyTokenInvalid)
 	}
 	for name, token := range f.invalidTexts(victim) {
-		try(name, token, saysTokenInvalid)
+		try(name, token, bodyTokenInvalid)
 	}
-	try("expired", f.claiming("exp", time.Now().Add(-time.Minute).Unix()), saysToken("Token is expired"))
-	try("expires in 1970", f.claiming("exp", 0), saysToken("Token is expired"))
-	try("never expires", f.claiming("exp", nil), saysToken("Token has no 'exp' claim"))
-	try("EXP", f.claiming("exp", nil, "EXP", time.Now().Add(time.Hour).Unix()), saysToken("Token has no 'exp' claim"))
-	try("no jti", f.claiming("jti", nil), saysToken("Token has no id"))
-	try("a refresh token", victim.refresh, saysToken("Token has wrong type"))
-	try("type Access", f.claiming("token_type", "Access"), saysToken("Token has wrong type"))
-	try("type as a list", f.claiming("token_type", []string{"access"}), saysToken("Token has wrong type"))
-	try("no type", f.claiming("token_type", nil), saysToken("Token has no type"))
+	try("expired", f.withClaims("exp", time.Now().Add(-time.Minute).Unix()), tokenError("Token is expired"))
+	try("expires in 1970", f.withClaims("exp", 0), tokenError("Token is expired"))
+	try("never expires", f.withClaims("exp", nil), tokenError("Token has no 'exp' claim"))
+	try("EXP", f.withClaims("exp", nil, "EXP", time.Now().Add(time.Hour).Unix()), tokenError("Token has no 'exp' claim"))
+	try("no jti", f.withClaims("jti", nil), tokenError("Token has no id"))
+	try("a refresh token", victim.refresh, tokenError("Token has wrong type"))
+	try("type Access", f.withClaims("token_type", "Access"), tokenError("Token has wrong type"))
+	try("type as a list", f.withClaims("token_type", []string{"access"}), tokenError("Token has wrong type"))
+	try("no type", f.withClaims("token_type", nil), tokenError("Token has no type"))
 	for name, user := range map[string]any{
 		"no user": nil, "user 1": 1, "user in braces": "{" + victim.id.String() + "}", "user as urn": "urn:uuid:" + victim.id.String(),
 		"user as SQL": "' OR 1=1 --", "user as a list": []string{victim.id.String()}, "user with NUL": victim.id.String() + "\x00", "user as true": true,
 	} {
-		try(name, f.claiming("user_id", user), saysNoUser)
+		try(name, f.withClaims("user_id", user), bodyNoUser)
 	}
-	try("unknown user", f.claiming("user_id", wireUnknownID), `{"detail":"User not found","code":"user_not_found"}`)
-	try("the nil user", f.claiming("user_id", uuid.Nil), `{"detail":"User not found","code":"user_not_found"}`)
-	try("deleted user", gone.access, `{"detail":"User not found","code":"user_not_found"}`)
-	try("inactive user", asleep.access, `{"detail":"User is inactive","code":"user_inactive"}`)
-	try("of an older version", moved.access, saysTokenInvalid)
+	try("unknown user", f.withClaims("user_id", wireUnknownID), `{"detail":"User not found","code":"user_not_found"}`)
+	try("the nil user", f.withClaims("user_id", uuid.Nil), `{"detail":"User not found","code":"user_not_found"}`)
+	try("deleted user", deleted.access, `{"detail":"User not found","code":"user_not_found"}`)
+	try("inactive user", inactive.access, `{"detail":"User is inactive","code":"user_inactive"}`)
+	try("of an older version", revoked.access, bodyTokenInvalid)
 	h.run(t, attacks)
 	h.run(t, h.badAuthorizations(victim))
-	h.run(t, h.badTokenBodies(victim, gone, asleep, moved))
+	h.run(t, h.badTokenBodies(victim, deleted, inactive, revoked))
 }
 
-// invalidHeaders are well signed, but for headers that must not be believed.
+// invalidHeaders are signed tokens with an unacceptable header.
 func (f forger) invalidHeaders() map[string]string {
 	claims := jsonText(f.claims)
 	return map[string]string{
 		"alg none":                      encode64(altered(f.header, "alg", "none")) + "." + encode64(claims) + ".",
-		"alg none, signed":              f.headed("alg", "none"),
-		"alg NoNe":                      f.headed("alg", "NoNe"),
-		"alg RS256":                     f.headed("alg", "RS256"),
+		"alg none, signed":              f.withHeader("alg", "none"),
+		"alg NoNe":                      f.withHeader("alg", "NoNe"),
+		"alg RS256":                     f.withHeader("alg", "RS256"),
 		"alg HS384":                     signToken(altered(f.header, "alg", "HS384"), claims, sha512.New384, signingKey),
 		"alg HS512":                     signToken(altered(f.header, "alg", "HS512"), claims, sha512.New, signingKey),
-		"alg hs256":                     f.headed("alg", "hs256"),
-		"alg missing":                   f.headed("alg", nil),
-		"alg as a list":                 f.headed("alg", []string{"HS256"}),
-		"alg ALG":                       f.headed("alg", nil, "ALG", "HS256"),
+		"alg hs256":                     f.withHeader("alg", "hs256"),
+		"alg missing":                   f.withHeader("alg", nil),
+		"alg as a list":                 f.withHeader("alg", []string{"HS256"}),
+		"alg ALG":                       f.withHeader("alg", nil, "ALG", "HS256"),
 		"alg twice":                     signToken(`{"alg":"none","alg":"HS256","typ":"JWT"}`, claims, sha256.New, signingKey),
 		"alg twice by escape":           signToken(`{"alg":"HS256","\u0061lg":"HS256","typ":"JWT"}`, claims, sha256.New, signingKey),
-		"kid unknown":                   f.headed("kid", "another"),
-		"kid empty":                     f.headed("kid", ""),
+		"kid unknown":                   f.withHeader("kid", "another"),
+		"kid empty":                     f.withHeader("kid", ""),
 		"kid a path, key empty":         signToken(altered(f.header, "kid", "../../../../dev/null"), claims, sha256.New, ""),
-		"kid SQL":                       f.headed("kid", "' UNION SELECT 'key' --"),
-		"kid a number":                  f.headed("kid", 0),
-		"kid NUL":                       f.headed("kid", "\x00"),
-		"crit exp":                      f.headed("crit", []string{"exp"}),
-		"crit empty":                    f.headed("crit", []string{}),
-		"crit b64":                      f.headed("crit", []string{"b64"}, "b64", false),
-		"typ JWE":                       f.headed("typ", "JWE"),
-		"typ a number":                  f.headed("typ", 5),
+		"kid SQL":                       f.withHeader("kid", "' UNION SELECT 'key' --"),
+		"kid a number":                  f.withHeader("kid", 0),
+		"kid NUL":                       f.withHeader("kid", "\x00"),
+		"crit exp":                      f.withHeader("crit", []string{"exp"}),
+		"crit empty":                    f.withHeader("crit", []string{}),
+		"crit b64":                      f.withHeader("crit", []string{"b64"}, "b64", false),
+		"typ JWE":                       f.withHeader("typ", "JWE"),
+		"typ a number":                  f.withHeader("typ", 5),
 		"jwk of an attacker":            signToken(altered(f.header, "jwk", map[string]string{"kty": "oct", "k": "YXR0YWNr"}), claims, sha256.New, "attack"),
 		"jku of an attacker":            signToken(altered(f.header, "jku", "http://127.0.0.1:1/keys"), claims, sha256.New, "attack"),
 		"signed with an empty key":      signToken(jsonText(f.header), claims, sha256.New, ""),
@@ -173,49 +174,49 @@ func (f forger) invalidHeaders() map[string]string {
 	}
 }
 
-// invalidClaims are well signed, but say what must not be believed.
+// invalidClaims are signed tokens with unacceptable claims.
 func (f forger) invalidClaims() map[string]string {
 	claims, hour := jsonText(f.claims), time.Now().Add(time.Hour).Unix()
-	and := func(more string) string { return f.saying(strings.TrimSuffix(claims, "}") + "," + more + "}") }
+	and := func(more string) string { return f.withPayload(strings.TrimSuffix(claims, "}") + "," + more + "}") }
 	return map[string]string{
-		"iat in the future":       f.claiming("iat", hour),
-		"iat missing":             f.claiming("iat", nil),
-		"iat negative":            f.claiming("iat", -1),
-		"iat as text":             f.claiming("iat", "0"),
-		"nbf in the future":       f.claiming("nbf", hour),
-		"nbf as text":             f.claiming("nbf", "0"),
-		"exp as text":             f.claiming("exp", fmt.Sprint(hour)),
-		"exp with a fraction":     f.claiming("exp", json.RawMessage(fmt.Sprint(hour)+".5")),
-		"exp with an exponent":    f.claiming("exp", json.RawMessage("9e9")),
-		"exp null":                f.claiming("exp", json.RawMessage("null")),
-		"exp true":                f.claiming("exp", true),
-		"exp a list":              f.claiming("exp", []int64{hour}),
-		"exp negative":            f.claiming("exp", -1),
-		"exp over the year 9999":  f.claiming("exp", 253402300800),
-		"exp over 64 bits":        f.claiming("exp", json.RawMessage("18446744073709551616")),
-		"exp 1e400":               f.claiming("exp", json.RawMessage("1e400")),
+		"iat in the future":       f.withClaims("iat", hour),
+		"iat missing":             f.withClaims("iat", nil),
+		"iat negative":            f.withClaims("iat", -1),
+		"iat as text":             f.withClaims("iat", "0"),
+		"nbf in the future":       f.withClaims("nbf", hour),
+		"nbf as text":             f.withClaims("nbf", "0"),
+		"exp as text":             f.withClaims("exp", fmt.Sprint(hour)),
+		"exp with a fraction":     f.withClaims("exp", json.RawMessage(fmt.Sprint(hour)+".5")),
+		"exp with an exponent":    f.withClaims("exp", json.RawMessage("9e9")),
+		"exp null":                f.withClaims("exp", json.RawMessage("null")),
+		"exp true":                f.withClaims("exp", true),
+		"exp a list":              f.withClaims("exp", []int64{hour}),
+		"exp negative":            f.withClaims("exp", -1),
+		"exp over the year 9999":  f.withClaims("exp", 253402300800),
+		"exp over 64 bits":        f.withClaims("exp", json.RawMessage("18446744073709551616")),
+		"exp 1e400":               f.withClaims("exp", json.RawMessage("1e400")),
 		"exp twice":               and(fmt.Sprintf(`"exp":%d`, hour)),
 		"user_id twice":           and(`"user_id":"` + wireUnknownID + `"`),
 		"user_id twice by escape": and(`"user\u005fid":"` + wireUnknownID + `"`),
 		"twice further down":      and(`"x":{"a":1,"a":2}`),
-		"jti a number":            f.claiming("jti", 5),
-		"jti too long":            f.claiming("jti", strings.Repeat("a", 65)),
-		"jti SQL":                 f.claiming("jti", "'; DROP TABLE users --"),
-		"ver above":               f.claiming("ver", 1),
-		"ver negative":            f.claiming("ver", -1),
-		"ver as text":             f.claiming("ver", "0"),
-		"ver 0.0":                 f.claiming("ver", json.RawMessage("0.0")),
-		"ver over 32 bits":        f.claiming("ver", 1<<32),
-		"claims null":             f.saying("null"),
-		"claims a list":           f.saying("[" + claims + "]"),
-		"claims text":             f.saying(`"` + claims + `"`),
-		"claims with data behind": f.saying(claims + claims),
+		"jti a number":            f.withClaims("jti", 5),
+		"jti too long":            f.withClaims("jti", strings.Repeat("a", 65)),
+		"jti SQL":                 f.withClaims("jti", "'; DROP TABLE users --"),
+		"ver above":               f.withClaims("ver", 1),
+		"ver negative":            f.withClaims("ver", -1),
+		"ver as text":             f.withClaims("ver", "0"),
+		"ver 0.0":                 f.withClaims("ver", json.RawMessage("0.0")),
+		"ver over 32 bits":        f.withClaims("ver", 1<<32),
+		"claims null":             f.withPayload("null"),
+		"claims a list":           f.withPayload("[" + claims + "]"),
+		"claims text":             f.withPayload(`"` + claims + `"`),
+		"claims with data behind": f.withPayload(claims + claims),
 		"claims of invalid UTF-8": and("\"x\":\"\xff\""),
-		"claims with a surrogate": f.claiming("jti", json.RawMessage(`"\ud800"`)),
+		"claims with a surrogate": f.withClaims("jti", json.RawMessage(`"\ud800"`)),
 	}
 }
 
-// invalidTexts are changed after they were signed, or were never signed.
+// invalidTexts are tokens that were changed after signing, or never signed.
 func (f forger) invalidTexts(victim person) map[string]string {
 	good := victim.access
 	parts := strings.Split(good, ".")
@@ -243,7 +244,7 @@ func (f forger) invalidTexts(victim person) map[string]string {
 	}
 }
 
-// badAuthorizations are ways of showing a good token that are none.
+// badAuthorizations are a valid token sent in invalid ways.
 func (h *hostile) badAuthorizations(p person) []attack {
 	by := func(name, want string, header ...string) attack {
 		return attack{name: name, path: attackedMe, token: noToken, header: header, status: 401, want: want}
@@ -251,27 +252,27 @@ func (h *hostile) badAuthorizations(p person) []attack {
 	request := func(name, want, headers string) attack {
 		return attack{name: name, raw: "GET " + attackedMe + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n" + headers + "\r\n", status: 401, want: want}
 	}
-	query := attack{name: "in the query", path: attackedMe + "?access_token=" + p.access, token: noToken, status: 401, want: saysNoCredentials}
+	query := attack{name: "in the query", path: attackedMe + "?access_token=" + p.access, token: noToken, status: 401, want: bodyNoCredentials}
 	return []attack{
-		by("nothing", saysNoCredentials),
-		by("empty", saysNoCredentials, "Authorization", ""),
-		by("Bearer alone", saysTwoValues, "Authorization", "Bearer"),
-		by("three values", saysTwoValues, "Authorization", "Bearer "+p.access+" x"),
-		by("token alone", saysNoCredentials, "Authorization", p.access),
-		by("Basic", saysNoCredentials, "Authorization", "Basic YWRtaW46YWRtaW4="),
-		by("Token", saysNoCredentials, "Authorization", "Token "+p.access),
-		by("Bearer:", saysNoCredentials, "Authorization", "Bearer: "+p.access),
-		by("in a cookie", saysNoCredentials, "Cookie", "access="+p.access),
-		by("in another header", saysNoCredentials, "X-Authorization", "Bearer "+p.access),
-		by("X-User-Id", saysNoCredentials, "X-User-Id", p.id.String()),
+		by("nothing", bodyNoCredentials),
+		by("empty", bodyNoCredentials, "Authorization", ""),
+		by("Bearer alone", bodyTwoValues, "Authorization", "Bearer"),
+		by("three values", bodyTwoValues, "Authorization", "Bearer "+p.access+" x"),
+		by("token alone", bodyNoCredentials, "Authorization", p.access),
+		by("Basic", bodyNoCredentials, "Authorization", "Basic YWRtaW46YWRtaW4="),
+		by("Token", bodyNoCredentials, "Authorization", "Token "+p.access),
+		by("Bearer:", bodyNoCredentials, "Authorization", "Bearer: "+p.access),
+		by("in a cookie", bodyNoCredentials, "Cookie", "access="+p.access),
+		by("in another header", bodyNoCredentials, "X-Authorization", "Bearer "+p.access),
+		by("X-User-Id", bodyNoCredentials, "X-User-Id", p.id.String()),
 		query,
-		request("twice", saysTwoValues, strings.Repeat("Authorization: Bearer "+p.access+"\r\n", 2)),
-		request("two callers", saysTwoValues, "Authorization: Bearer "+p.access+"\r\nAuthorization: Bearer "+h.px+"\r\n"),
+		request("twice", bodyTwoValues, strings.Repeat("Authorization: Bearer "+p.access+"\r\n", 2)),
+		request("two callers", bodyTwoValues, "Authorization: Bearer "+p.access+"\r\nAuthorization: Bearer "+h.px+"\r\n"),
 	}
 }
 
-// badTokenBodies are tokens where a body has them.
-func (h *hostile) badTokenBodies(victim, gone, asleep, moved person) []attack {
+// badTokenBodies are invalid tokens in the bodies of the token operations.
+func (h *hostile) badTokenBodies(victim, deleted, inactive, revoked person) []attack {
 	var attacks []attack
 	try := func(name, path, field, token string, status int, want string) {
 		attacks = append(attacks, attack{name: path + " " + name, path: "/api/auth/token/" + path, token: noToken, body: fields{field: token}, status: status, want: want})
@@ -281,15 +282,15 @@ func (h *hostile) badTokenBodies(victim, gone, asleep, moved person) []attack {
 	for _, path := range []string{"refresh/", "blacklist/"} {
 		try("an access token", path, "refresh", victim.access, 401, wrongType)
 		try("garbage", path, "refresh", "' OR 1=1 --", 401, invalid)
-		try("blank", path, "refresh", " ", 400, saysField("refresh", saysBlank))
-		try("NUL", path, "refresh", victim.refresh+"\x00", 400, saysField("refresh", saysNUL))
-		try("deleted user", path, "refresh", gone.refresh, 401, noAccount)
-		try("inactive user", path, "refresh", asleep.refresh, 401, noAccount)
-		try("older version", path, "refresh", moved.refresh, 401, invalid)
-		try("too large", path, "refresh", strings.Repeat("A", 9<<10), 413, saysTooLarge)
+		try("blank", path, "refresh", " ", 400, fieldError("refresh", msgBlank))
+		try("NUL", path, "refresh", victim.refresh+"\x00", 400, fieldError("refresh", msgNUL))
+		try("deleted user", path, "refresh", deleted.refresh, 401, noAccount)
+		try("inactive user", path, "refresh", inactive.refresh, 401, noAccount)
+		try("older version", path, "refresh", revoked.refresh, 401, invalid)
+		try("too large", path, "refresh", strings.Repeat("A", 9<<10), 413, bodyTooLarge)
 	}
 	try("garbage", "verify/", "token", "x.y.z", 401, invalid)
-	try("deleted user", "verify/", "token", gone.access, 401, noAccount)
-	try("older version", "verify/", "token", moved.access, 401, invalid)
+	try("deleted user", "verify/", "token", deleted.access, 401, noAccount)
+	try("older version", "verify/", "token", revoked.access, 401, invalid)
 	return attacks
 }

@@ -17,7 +17,7 @@ const (
 	stagePath         = "/api/journeys/stage-instances/"
 )
 
-// defaults are the default templates of a type in the clinic.
+// defaults lists the default templates of a type in the hospital.
 func (c *clinic) defaults(journeyType string) []string {
 	c.t.Helper()
 	list := c.expect(c.t, 200, "GET", templatePath+"?is_default=true&journey_type="+journeyType+"&hospital="+c.hospital.String(), c.px, nil).json()
@@ -28,7 +28,7 @@ func (c *clinic) defaults(journeyType string) []string {
 	return ids
 }
 
-func TestOneTemplateIsTheDefault(t *testing.T) {
+func TestDefaultTemplateIsUnique(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	make := func(more fields) uuid.UUID {
@@ -38,8 +38,8 @@ func TestOneTemplateIsTheDefault(t *testing.T) {
 	}
 	ems := make(fields{"journey_type": "ems"})
 	one, other := make(nil), make(nil)
-	abroad := c.clinic()
-	abroad.post(templatePath, fields{"name": "T", "journey_type": "opd", "is_default": true})
+	otherHospital := c.clinic()
+	otherHospital.post(templatePath, fields{"name": "T", "journey_type": "opd", "is_default": true})
 	check := func(want ...uuid.UUID) {
 		t.Helper()
 		var ids []string
@@ -53,15 +53,15 @@ func TestOneTemplateIsTheDefault(t *testing.T) {
 	check(other)
 	c.expect(t, 200, "PATCH", templatePath+one.String()+"/", c.px, fields{"is_default": true})
 	check(one)
-	c.expect(t, 200, "PATCH", templatePath+ems.String()+"/", c.px, fields{"journey_type": "opd"}) // a default, so it takes over
+	c.expect(t, 200, "PATCH", templatePath+ems.String()+"/", c.px, fields{"journey_type": "opd"}) // it is a default of its new type
 	check(ems)
 	c.expect(t, 200, "PATCH", templatePath+ems.String()+"/", c.px, fields{"is_default": false})
 	check()
-	if len(abroad.defaults("opd")) != 1 {
+	if len(otherHospital.defaults("opd")) != 1 {
 		t.Error("another hospital lost its default")
 	}
 
-	statuses := c.hold("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital,
+	statuses := c.sendWhileLocked("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital,
 		func() int {
 			return c.send("PATCH", templatePath+one.String()+"/", c.px, fields{"is_default": true}).status
 		},
@@ -69,15 +69,15 @@ func TestOneTemplateIsTheDefault(t *testing.T) {
 			return c.send("PATCH", templatePath+other.String()+"/", c.px, fields{"is_default": true}).status
 		})
 	if got := c.defaults("opd"); !slices.Equal(statuses, []int{200, 200}) || len(got) != 1 {
-		t.Errorf("two at once were answered with %v and left the defaults %v", statuses, got)
+		t.Errorf("concurrent requests were answered with %v, and the defaults are %v", statuses, got)
 	}
 }
 
-func TestTemplateTakesItsStagesAlong(t *testing.T) {
+func TestTemplateIsDeletedWithItsStages(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	template := c.Template(nil, nil)
-	stage := c.Stage(template, 3, func(s *stageTemplate) { s.Order, s.Code = 1, "A" }) // ties are broken by code
+	stage := c.Stage(template, 3, func(s *stageTemplate) { s.Order, s.Code = 1, "A" }) // equal orders are sorted by code
 	detail := c.expect(t, 200, "GET", templatePath+template.String()+"/", c.px, nil).json()
 	var codes []any
 	for _, s := range detail["stages"].([]any) {
@@ -100,7 +100,7 @@ func TestTemplateTakesItsStagesAlong(t *testing.T) {
 	c.expect(t, 404, "GET", stageTemplatePath+stage.String()+"/", c.px, nil)
 }
 
-func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
+func TestJourneyCopiesItsTemplate(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	survey := c.Survey()
@@ -114,7 +114,7 @@ func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
 		stage["code"], stage["trigger_event_code"] = fmt.Sprint("S", i+1), fmt.Sprint("E", i+1)
 		c.post(stageTemplatePath, stage)
 	}
-	j := c.begin(template, "1")
+	j := c.postJourney(template, "1")
 	seen := j.stages()[0]["stage_template"]
 	c.expect(t, 200, "PATCH", fmt.Sprintf("%s%v/", stageTemplatePath, seen), c.px, fields{
 		"name": "Other", "order": 9, "survey_delay_hours": 99, "trigger_event_code": "OTHER", "is_active": false, "is_optional": true,
@@ -136,13 +136,13 @@ func TestJourneyIsASnapshotOfItsTemplate(t *testing.T) {
 	if status := j.now()["status"]; status != "completed" {
 		t.Errorf("the journey is %v, though its one required stage is completed", status)
 	}
-	// The next journey begins with the template as it is now.
-	if got := fmt.Sprint(names(c.begin(template, "2"))); got != "[Left Stage 4]" {
+	// The next journey copies the current template.
+	if got := fmt.Sprint(names(c.postJourney(template, "2"))); got != "[Left Stage 4]" {
 		t.Errorf("the next journey's stages are %s", got)
 	}
 }
 
-func TestWhatOfAJourneyNeverChanges(t *testing.T) {
+func TestImmutableFieldsOfAJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	j := c.journey(c.Template(nil), "1")
@@ -155,7 +155,7 @@ func TestWhatOfAJourneyNeverChanges(t *testing.T) {
 			t.Errorf("another %s: %s", field, body)
 		}
 	}
-	change(200, fields{"journey_template": j.template, "patient": j.patient, "hospital": c.hospital}) // as they are
+	change(200, fields{"journey_template": j.template, "patient": j.patient, "hospital": c.hospital}) // unchanged values
 	change(200, fields{"department": c.Department("LAB"), "metadata": fields{"ward": 7}})
 	change(400, fields{"department": c.clinic().Department("LAB")})
 	stage := j.stages()[0]
@@ -191,7 +191,7 @@ func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
 	}
 }
 
-func TestJourneyIsCancelledAndReopenedButNotCompletedByHand(t *testing.T) {
+func TestJourneyStatusTransitions(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	j := c.journey(c.Template(nil, nil), "1")
@@ -214,7 +214,7 @@ func TestJourneyIsCancelledAndReopenedButNotCompletedByHand(t *testing.T) {
 	}
 	body := fields{"journey_template": j.template, "patient": j.patient, "encounter_id": "2", "hospital": c.hospital, "status": "completed"}
 	c.expect(t, 409, "POST", journeyPath, c.px, body)
-	// A cancelled journey stands still.
+	// A cancelled journey cannot be changed.
 	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"status": "cancelled"})
 	j.stage(t, 1, 409, fields{"status": "completed"})
 	j.stage(t, 1, 409, fields{"status": "in_progress"})
@@ -266,24 +266,24 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-func TestJourneyIsDeletedWithWhatHangsOnIt(t *testing.T) {
+func TestDeletingAJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template := c.Template(asks(c.Survey(), 0), nil)
+	template := c.Template(sendsSurvey(c.Survey(), 0), nil)
 	j := c.journey(template, "1")
 	j.stage(t, 1, 200, fields{"status": "completed"})
 	stage := j.stages()[0]
 	c.expect(t, 204, "DELETE", j.path(), c.px, nil)
 	c.expect(t, 404, "GET", fmt.Sprintf("%s%v/", stagePath, stage["id"]), c.px, nil)
 	if left := value[int](c.system, "SELECT count(*) FROM surveys"); left != 0 {
-		t.Errorf("%d surveys outlive their journey", left)
+		t.Errorf("%d surveys are left after their journey was deleted", left)
 	}
-	// What a patient has been asked is part of the record.
+	// A sent survey is part of the record, so it cannot be deleted.
 	sent := c.journey(template, "2")
 	sent.stage(t, 1, 200, fields{"status": "completed"})
 	c.exec("UPDATE surveys SET sent_at = now()")
 	if !sent.stages()[0]["survey_sent"].(bool) {
-		t.Error("the stage does not tell that its survey was sent")
+		t.Error("the stage does not show that its survey was sent")
 	}
 	c.expect(t, 409, "DELETE", sent.path(), c.px, nil)
 	c.expect(t, 409, "DELETE", fmt.Sprintf("%s%v/", stagePath, sent.stages()[0]["id"]), c.px, nil)

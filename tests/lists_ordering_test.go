@@ -13,7 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// readOrderings reads from the contract what the list can be ordered by.
+// readOrderings reads the sortable columns of the list from the contract.
 func (l *list) readOrderings(t *testing.T, p *openapi3.Parameter) {
 	terms := map[string]bool{}
 	for _, value := range p.Schema.Value.Items.Value.Enum {
@@ -32,7 +32,7 @@ func (l *list) readOrderings(t *testing.T, p *openapi3.Parameter) {
 	}
 }
 
-// tryOrderings reads the list in each of its orders, then in some that are made of two.
+// tryOrderings tests each ordering of the list, then some combinations of two.
 func (l *list) tryOrderings(t *testing.T) {
 	orders := map[string][]fields{"": l.rows}
 	for _, column := range l.columns {
@@ -47,14 +47,14 @@ func (l *list) tryOrderings(t *testing.T) {
 	}
 	t.Run("two", func(t *testing.T) { l.tryTwoOrderings(t, orders) })
 	if t.Failed() {
-		return // what orders the rows are in says nothing of them
+		return // the orders are wrong, so they prove nothing
 	}
 	for _, column := range l.columns {
-		checkTells(t, orders, column)
+		checkDistinguishing(t, orders, column)
 	}
 }
 
-// distinct is how many values a column has.
+// distinct is the number of distinct values of a column.
 func (l *list) distinct(column string) int {
 	values := map[string]bool{}
 	for _, row := range l.rows {
@@ -63,7 +63,7 @@ func (l *list) distinct(column string) int {
 	return len(values)
 }
 
-// tryOrdering looks at what one ordering made of the list.
+// tryOrdering checks the rows of one ordering.
 func tryOrdering(t *testing.T, orders map[string][]fields, ordering string) {
 	if got, want := sorted(ids(orders[ordering])), sorted(ids(orders[""])); !slices.Equal(got, want) {
 		t.Errorf("lists %d rows, which are not the %d of the whole list", len(got), len(want))
@@ -73,21 +73,21 @@ func tryOrdering(t *testing.T, orders map[string][]fields, ordering string) {
 	}
 }
 
-// checkTells fails where the list could be in order by a column for another reason: ordered by another column
-// it must be so in neither way, and by default not in both.
-func checkTells(t *testing.T, orders map[string][]fields, column string) {
+// checkDistinguishing fails if the rows do not test the ordering by a column: ordered by another column, or
+// by default, they are sorted by this one too.
+func checkDistinguishing(t *testing.T, orders map[string][]fields, column string) {
 	t.Helper()
 	for other, rows := range orders {
 		ascends, descends := disorder(rows, column) == "", disorder(rows, "-"+column) == ""
 		switch {
 		case strings.TrimPrefix(other, "-") == column:
 		case ascends && descends, other != "" && (ascends || descends):
-			t.Errorf("the rows are no test of %s: ordered by %q they are in that order, too", column, other)
+			t.Errorf("the rows do not test %s: ordered by %q they are in that order too", column, other)
 		}
 	}
 }
 
-// tryTwoOrderings combines each column with another by which those rows differ that it leaves equal.
+// tryTwoOrderings combines each column that has ties with a second one that breaks them.
 func (l *list) tryTwoOrderings(t *testing.T, orders map[string][]fields) {
 	tried := 0
 	for _, first := range l.columns {
@@ -104,11 +104,11 @@ func (l *list) tryTwoOrderings(t *testing.T, orders map[string][]fields) {
 		}
 	}
 	if tried == 0 {
-		t.Error("no column leaves rows equal that differ by another")
+		t.Error("no ordering has ties that another column breaks")
 	}
 }
 
-// disorder tells of two rows that are not in order, "" if there are none. Nulls are greater than all else.
+// disorder describes two rows that are out of order, "" if there are none. Nulls sort last.
 func disorder(rows []fields, ordering string) string {
 	terms := strings.Split(ordering, ",")
 	for i, later := range rows {
@@ -131,15 +131,15 @@ func disorder(rows []fields, ordering string) string {
 	return ""
 }
 
-// compareFields compares values of one field. Of texts that differ first in other places than two letters of
-// the same case or two digits, the database's collation decides, and nothing is known here.
+// compareFields compares values of a field. If the first difference of two texts is not between letters of
+// the same case or between digits, the order depends on the collation and is not known.
 func compareFields(a, b any) (order int, known bool) {
 	if a == nil || b == nil {
-		return cmp.Compare(truth(a == nil), truth(b == nil)), true
+		return cmp.Compare(boolToInt(a == nil), boolToInt(b == nil)), true
 	}
 	switch a := a.(type) {
 	case bool:
-		return cmp.Compare(truth(a), truth(b.(bool))), true
+		return cmp.Compare(boolToInt(a), boolToInt(b.(bool))), true
 	case float64:
 		return cmp.Compare(a, b.(float64)), true
 	case string:
@@ -148,7 +148,7 @@ func compareFields(a, b any) (order int, known bool) {
 	panic(fmt.Sprintf("no order of values such as %v is known", a))
 }
 
-func truth(b bool) int {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/px360/px360/openapi"
 )
 
-// TestLists tries every parameter of every list of the contract: each filter and search against what the
-// whole list says of its rows, each ordering against their values. A parameter that is new in the contract
-// is tried as well, or fails the test until it is told below what the parameter means.
+// TestLists tests every parameter of every list of the contract: filters and searches against the rows of
+// the whole list, orderings against the values of the rows. It fails for a new parameter whose meaning is
+// not declared below.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	doc, err := openapi.Load()
@@ -31,13 +31,13 @@ func TestLists(t *testing.T) {
 			t.Parallel()
 			l := &list{listsWorld: w, id: item.Get.OperationID, path: path}
 			l.rows = l.get(t, nil)
-			w.enrich(t, l.id, l.rows)
+			w.addHiddenFields(t, l.id, l.rows)
 			parameters := append(slices.Clone(item.Parameters), item.Get.Parameters...)
 			if p := parameters.GetByInAndName("query", "ordering"); p != nil {
 				l.readOrderings(t, p)
 			}
 			for _, p := range parameters {
-				if p.Value.Name == "page" { // is tried with page_size
+				if p.Value.Name == "page" { // tested with page_size
 					continue
 				}
 				t.Run(p.Value.Name, func(t *testing.T) { l.try(t, p.Value) })
@@ -46,7 +46,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// A list is one of the contract's, with all rows that it has.
+// A list is a list of the contract, with all its rows.
 type list struct {
 	*listsWorld
 	id, path string
@@ -67,7 +67,7 @@ func (l *list) try(t *testing.T, p *openapi3.Parameter) {
 	}
 }
 
-// get reads a list to its end.
+// get reads all pages of a list.
 func (l *list) get(t testing.TB, query url.Values) []fields {
 	t.Helper()
 	return l.pages(t, query, 100)
@@ -102,7 +102,7 @@ func (l *list) pages(t testing.TB, query url.Values, size int) []fields {
 	}
 }
 
-// expectRows asks with a query for exactly these rows, in this order.
+// expectRows expects a query to return exactly these rows, in this order.
 func (l *list) expectRows(t testing.TB, query url.Values, want []fields) {
 	t.Helper()
 	got := l.get(t, query)
@@ -119,21 +119,21 @@ func ids(rows []fields) []any {
 	return list
 }
 
-func (l *list) those(holds func(fields) bool) []fields {
+func (l *list) rowsWhere(matches func(fields) bool) []fields {
 	var rows []fields
 	for _, row := range l.rows {
-		if holds(row) {
+		if matches(row) {
 			rows = append(rows, row)
 		}
 	}
 	return rows
 }
 
-// filteredFields says which field a filter is about that has not its name.
+// filteredFields maps filters to fields of another name.
 var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at"}
 
-// filterHolds are filters that ask for something else than that the field is equal.
-var filterHolds = map[string]func(field any, asked string) bool{
+// filterMatches are the filters that do not test for equality.
+var filterMatches = map[string]func(field any, asked string) bool{
 	"groups": func(field any, asked string) bool { return slices.Contains(field.([]any), any(asked)) },
 	"since":  func(field any, asked string) bool { return !instant(field).Before(instant(asked)) },
 	"until":  func(field any, asked string) bool { return instant(field).Before(instant(asked)) },
@@ -145,32 +145,32 @@ func instant(text any) time.Time {
 }
 
 func (l *list) tryFilter(t *testing.T, p *openapi3.Parameter) {
-	name, holds := p.Name, filterHolds[p.Name]
+	name, matches := p.Name, filterMatches[p.Name]
 	if other, found := filteredFields[name]; found {
 		name = other
 	}
 	if _, found := l.rows[0][name]; !found {
-		t.Fatalf("%s can be filtered by %s, and this test is not told which field that is about", l.id, p.Name)
+		t.Fatalf("%s can be filtered by %s, add it to filteredFields", l.id, p.Name)
 	}
-	if holds == nil {
-		holds = func(field any, asked string) bool { return field != nil && fmt.Sprint(field) == asked }
+	if matches == nil {
+		matches = func(field any, asked string) bool { return field != nil && fmt.Sprint(field) == asked }
 	}
 	l.expectRows(t, url.Values{p.Name: {""}}, l.rows)
-	asked, narrow := l.filterValues(p, name), 0
+	asked, selective := l.filterValues(p, name), 0
 	for _, text := range asked {
-		want := l.those(func(row fields) bool { return holds(row[name], text) })
+		want := l.rowsWhere(func(row fields) bool { return matches(row[name], text) })
 		l.expectRows(t, url.Values{p.Name: {text}}, want)
 		if len(want) > 0 && len(want) < len(l.rows) {
-			narrow++
+			selective++
 		}
 	}
-	if narrow < 2 {
-		t.Errorf("of %v only %d let some rows through and others not", asked, narrow)
+	if selective < 2 {
+		t.Errorf("of the values %v only %d match some rows and not others", asked, selective)
 	}
-	l.tryNothing(t, p)
+	l.tryNoMatch(t, p)
 }
 
-// filterValues are what to ask a filter for: all that it knows, or some that the rows have.
+// filterValues are values to test a filter with: all of an enum, or some of the rows' values.
 func (l *list) filterValues(p *openapi3.Parameter, name string) []string {
 	var values []string
 	add := func(value any) {
@@ -202,16 +202,16 @@ func (l *list) filterValues(p *openapi3.Parameter, name string) []string {
 	return values[:min(len(values), 6)]
 }
 
-// tryNothing asks for what no row has.
-func (l *list) tryNothing(t *testing.T, p *openapi3.Parameter) {
+// tryNoMatch filters by a value that no row has.
+func (l *list) tryNoMatch(t *testing.T, p *openapi3.Parameter) {
 	schema := p.Schema.Value
 	_, refers := schema.Extensions["x-px360-refers-to"]
 	switch {
 	case schema.Type.Is("boolean"), len(schema.Enum) > 0:
 	case refers:
 		answer := l.expect(t, 400, "GET", l.path+"?"+p.Name+"="+unknownID.String(), l.px, nil)
-		if want := saysField(p.Name, "Select a valid choice. That choice is not one of the available choices."); strings.TrimSpace(answer.body) != want {
-			t.Errorf("a reference to nothing: %s, want %s", answer.body, want)
+		if want := fieldError(p.Name, "Select a valid choice. That choice is not one of the available choices."); strings.TrimSpace(answer.body) != want {
+			t.Errorf("an unknown id: %s, want %s", answer.body, want)
 		}
 	case schema.Format == "uuid":
 		l.expectRows(t, url.Values{p.Name: {unknownID.String()}}, nil)
@@ -233,7 +233,7 @@ func (l *list) tryPages(t *testing.T) {
 	}
 	ties := slices.MinFunc(l.columns, func(a, b string) int { return cmp.Compare(l.distinct(a), l.distinct(b)) })
 	if l.distinct(ties) > len(l.rows)/2 {
-		t.Errorf("the rows are no test of it: hardly any are equal by one of %v", l.columns)
+		t.Errorf("the rows do not test this: none of %v has enough ties", l.columns)
 	}
 	for _, ordering := range []string{ties, "-" + ties} {
 		query := url.Values{"ordering": {ordering}}

@@ -9,12 +9,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// A listsWorld has enough of everything for each filter, search and ordering of a list to make a difference.
-// Rows of one kind are told apart by their number, from 0: what a column has of them is in an order of its
-// own, so that none can stand in for another.
+// A listsWorld has rows that make each filter, search and ordering of each list matter. The rows of a kind
+// are numbered from 0, and each column orders them differently, so that no column can stand in for another.
 type listsWorld struct {
 	*clinic
-	abroad                                                uuid.UUID // the other hospital with something in it
+	otherHospital                                         uuid.UUID // another hospital with rows
 	departments, patients, surveys, templates, physicians []uuid.UUID
 }
 
@@ -36,12 +35,12 @@ func newListsWorld(t *testing.T) *listsWorld {
 	return w
 }
 
-// word is text of one length whose order among the rows is that of (i+1)·k modulo 11. Orders of k and of
-// 11-k are each other's reverse.
+// word is text whose order among the rows is that of (i+1)·k modulo 11. The orders of k and 11-k are
+// reverses of each other.
 func word(stem string, k, i int) string { return stem + string(rune('a'+(i+1)*k%11)) }
 
-// named is a word with others after it, which several rows share, for searches: two spellings of the same,
-// and wildcards beside what they would stand for.
+// named is a word followed by others that several rows share, for searches: two spellings of the same
+// word, and wildcards beside texts that they would match.
 func named(stem string, k, i int) string {
 	tail := map[int]string{
 		2: ` 50%off a_b back\slash`,
@@ -52,17 +51,17 @@ func named(stem string, k, i int) string {
 	return fmt.Sprintf("%s %s %s%s", word(stem, k, i), oneOf(i, "even", "odd"), oneOf(i/2, "low", "high"), tail)
 }
 
-// status is that of a row, where there are two.
+// status is the status of a row that can be active or inactive.
 func status(i int) string {
 	return oneOf(i, "active", "inactive", "inactive", "active", "inactive", "active", "inactive", "active")
 }
 
 func oneOf[T any](i int, choices ...T) T { return choices[i%len(choices)] }
 
-// home is the hospital of a row.
-func (w *listsWorld) home(i int) uuid.UUID {
+// hospitalOf is the hospital of a row.
+func (w *listsWorld) hospitalOf(i int) uuid.UUID {
 	if i%3 == 2 {
-		return w.abroad
+		return w.otherHospital
 	}
 	return w.hospital
 }
@@ -79,14 +78,14 @@ func (w *listsWorld) addHospitals() {
 	for i := range listsRows {
 		var capacity any
 		if i != 3 {
-			capacity = (i + 1) * 4 % 11 * 7 // of one and of two digits
+			capacity = (i + 1) * 4 % 11 * 7 // with one and with two digits
 		}
 		id := w.create(w.px, "/api/organizations/hospitals/", fields{
 			"name": named("hosp", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i), "city": oneOf(i/2, "riyadh", "jeddah", ""),
 			"capacity": capacity, "status": status(i), "address": word("street", 1, i), "license_number": word("license", 1, i),
 		})
 		if i == 0 {
-			w.abroad = id
+			w.otherHospital = id
 		}
 	}
 }
@@ -95,7 +94,7 @@ func (w *listsWorld) addDepartments() {
 	parents := map[int]int{3: 0, 4: 0, 5: 2, 6: 1}
 	for i := range listsRows {
 		body := fields{
-			"hospital": w.home(i), "name": named("dept", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i),
+			"hospital": w.hospitalOf(i), "name": named("dept", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i),
 			"location": oneOf(i, word("floor", 4, i), word("floor", 4, i), ""), "phone": word("phone", 1, i), "status": status(i),
 		}
 		if parent, has := parents[i]; has {
@@ -103,7 +102,7 @@ func (w *listsWorld) addDepartments() {
 		}
 		w.departments = append(w.departments, w.create(w.px, "/api/organizations/departments/", body))
 	}
-	for _, i := range []int{1, 3} { // for the audit: somebody else did something, too
+	for _, i := range []int{1, 3} { // audit entries of a second user
 		w.expect(w.t, 200, "PATCH", fmt.Sprintf("/api/organizations/departments/%s/", w.departments[i]), w.admin.access, fields{"phone": word("other", 1, i)})
 	}
 }
@@ -111,21 +110,21 @@ func (w *listsWorld) addDepartments() {
 func (w *listsWorld) addUsers() {
 	for i := range listsRows {
 		roles := oneOf(i, []string{"Nurse"}, []string{"Nurse", "Viewer"}, nil, []string{"Staff"})
-		p := w.person(w.home(i), roles...)
+		p := w.person(w.hospitalOf(i), roles...)
 		w.expect(w.t, 200, "PATCH", userPath(p.id), w.px, fields{
 			"username": word("login", 4, i), "email": word("mail", 3, i) + "@example.org", "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
 			"employee_id": oneOf(i, word("EMP", 7, i), word("EMP", 7, i), ""), "is_active": status(i) == "active", "department": w.departmentOf(i), "phone": word("phone", 1, i),
 		})
 		if i%2 == 1 {
-			w.exec("UPDATE users SET last_login = $2 WHERE id = $1", p.id, monthsOn(i*3%listsRows))
+			w.exec("UPDATE users SET last_login = $2 WHERE id = $1", p.id, monthsLater(i*3%listsRows))
 		}
 	}
 }
 
-// monthsOn is a time in the past.
-func monthsOn(n int) time.Time { return time.Date(2025, time.Month(1+n), 1, 8, 0, 0, 0, time.UTC) }
+// monthsLater is a time in the past, n months after another.
+func monthsLater(n int) time.Time { return time.Date(2025, time.Month(1+n), 1, 8, 0, 0, 0, time.UTC) }
 
-// addRoles adds to those that the program knows, behind the API's back.
+// addRoles inserts roles in addition to the seeded ones, since the API cannot.
 func (w *listsWorld) addRoles() {
 	for i := range listsRows {
 		w.exec("INSERT INTO roles (id, name, description) VALUES ($1, $2, $3)",
@@ -136,7 +135,7 @@ func (w *listsWorld) addRoles() {
 func (w *listsWorld) addPhysicians() {
 	for i := range listsRows {
 		w.physicians = append(w.physicians, w.create(w.px, "/api/organizations/physicians/", fields{
-			"hospital": w.home(i), "department": w.departmentOf(i), "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
+			"hospital": w.hospitalOf(i), "department": w.departmentOf(i), "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
 			"first_name_ar": word("awal", 1, i), "last_name_ar": word("akhir", 1, i), "license_number": word("LIC", 3, i),
 			"specialization": oneOf(i/2, "cardiology", "neurology", "urology"), "status": status(i), "phone": word("phone", 1, i),
 		}))
@@ -154,8 +153,8 @@ func (w *listsWorld) addPatients() {
 		if i != 3 {
 			body["date_of_birth"] = fmt.Sprintf("19%02d-07-15", 10+(i+1)*4%11)
 		}
-		if i < listsRows { // who has a journey has a hospital
-			body["primary_hospital"] = w.home(i)
+		if i < listsRows { // a patient with a journey needs a hospital
+			body["primary_hospital"] = w.hospitalOf(i)
 		}
 		w.patients = append(w.patients, w.create(w.px, "/api/organizations/patients/", body))
 	}
@@ -164,10 +163,10 @@ func (w *listsWorld) addPatients() {
 func (w *listsWorld) addTemplates() {
 	for i := range listsRows {
 		w.surveys = append(w.surveys, w.create(w.px, "/api/surveys/templates/", fields{
-			"hospital": w.home(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": status(i) == "active",
+			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": status(i) == "active",
 		}))
 		w.templates = append(w.templates, w.create(w.px, "/api/journeys/templates/", fields{
-			"hospital": w.home(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 5,
+			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 5,
 			"journey_type": oneOf(i, "ems", "opd", "inpatient", "inpatient", "ems", "opd", "opd", "ems"), "is_default": i%2 == 1 && i < 6, "description": word("about", 1, i),
 		}))
 	}
@@ -184,13 +183,13 @@ func (w *listsWorld) addJourneys() {
 	var journeys []journey
 	for i := range listsRows {
 		template := w.templates[oneOf(i, 0, 1)]
-		if w.home(i) == w.abroad {
+		if w.hospitalOf(i) == w.otherHospital {
 			template = w.templates[2]
 		}
-		encounter, patient := word("ENC", 7, i), w.patients[min(i, 6)] // one has two
+		encounter, patient := word("ENC", 7, i), w.patients[min(i, 6)] // one patient has two journeys
 		id := w.create(w.px, "/api/journeys/instances/", fields{
-			"hospital": w.home(i), "journey_template": template, "patient": patient, "encounter_id": encounter,
-			"department": w.departmentOf(i), "started_at": monthsOn(i * 5 % listsRows),
+			"hospital": w.hospitalOf(i), "journey_template": template, "patient": patient, "encounter_id": encounter,
+			"department": w.departmentOf(i), "started_at": monthsLater(i * 5 % listsRows),
 		})
 		journeys = append(journeys, journey{w.clinic, id, patient, template, encounter})
 	}
@@ -215,25 +214,25 @@ func (w *listsWorld) addConfigs() {
 			"is_active": status(i) == "active", "api_url": "https://" + word("host", 1, i) + ".example.org/",
 		}
 		if i != 4 {
-			body["hospital"] = w.home(i)
+			body["hospital"] = w.hospitalOf(i)
 		}
 		w.create(w.px, "/api/integrations/configs/", body)
 	}
 }
 
-// addEvents sends some and decides on them, as no worker does here.
+// addEvents sends events and sets their outcomes, as there is no worker.
 func (w *listsWorld) addEvents() {
 	for i := range listsRows {
 		id := w.create(w.px, "/api/integrations/events/", fields{
 			"source_system": oneOf(i, "his", "lab", "ehr"), "event_code": oneOf(i*i/2, "checkedin", "discharge", "triagedup"), "encounter_id": word("ENC", 3, i/2),
 		})
 		if status := oneOf(i*5/3, "pending", "processed", "failed", "ignored"); status != "pending" {
-			w.exec("UPDATE events SET status = $2, processed_at = $3 WHERE id = $1", id, status, monthsOn(i*5%listsRows))
+			w.exec("UPDATE events SET status = $2, processed_at = $3 WHERE id = $1", id, status, monthsLater(i*5%listsRows))
 		}
 	}
 }
 
-// shuffleTimes has the times of rows differ from the order in which they were made, and from each other.
+// shuffleTimes sets times that are distinct and not in the order of the inserts.
 func (w *listsWorld) shuffleTimes() {
 	tables := []string{
 		"hospitals", "departments", "users", "roles", "physicians", "patients", "survey_templates", "journey_templates", "stage_templates",
@@ -247,7 +246,7 @@ func (w *listsWorld) shuffleTimes() {
 		case "events":
 			created = "received_at"
 		case "roles":
-			number = "greatest(" + number + ", 9)" // those that were there are of one time
+			number = "greatest(" + number + ", 9)" // the seeded rows have the same time
 		}
 		w.exec(fmt.Sprintf(`UPDATE %s r
 			SET %s = '2025-01-01T00:00:00Z'::timestamptz + n.i * 12 %% 31 * interval '1 day', updated_at = '2025-02-01T00:00:00Z'::timestamptz + n.i * 18 %% 31 * interval '1 day'
@@ -256,8 +255,8 @@ func (w *listsWorld) shuffleTimes() {
 	}
 }
 
-// enrich adds to the rows of a list what it searches without showing it.
-func (w *listsWorld) enrich(t testing.TB, operation string, rows []fields) {
+// addHiddenFields adds to the rows of a list the fields that it searches but does not return.
+func (w *listsWorld) addHiddenFields(t testing.TB, operation string, rows []fields) {
 	if operation != "listJourneyInstances" {
 		return
 	}

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// logBuffer keeps what a server logs, for tests that look at it.
+// logBuffer stores the log of a server.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer

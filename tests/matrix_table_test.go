@@ -6,17 +6,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// Who may do what, written down a second time and by hand: the matrix holds the server to this page,
-// not to its own table.
+// The permission matrix, duplicated by hand: TestMatrix checks the server against this table and not
+// against the server's own.
 
-// An audience is who may call an operation.
+// An audience is the set of principals who may call an operation.
 type audience struct {
-	everyUser bool     // whatever they see
+	everyUser bool     // also without a hospital
 	members   bool     // every user of a hospital, and API keys
 	roles     []string // users of a hospital with one of these roles
 }
 
-// allows tells whether the principal may. PX Admins always may.
+// allows reports whether the principal may call the operation. PX Admins always may.
 func (a audience) allows(p *principal) bool {
 	switch {
 	case p.apiKey != "":
@@ -25,7 +25,7 @@ func (a audience) allows(p *principal) bool {
 		return false
 	case p.isPXAdmin(), a.everyUser:
 		return true
-	case p.home == nil: // roles work within a hospital
+	case p.hospital == nil: // roles work within a hospital
 		return false
 	}
 	for _, role := range a.roles {
@@ -37,24 +37,24 @@ func (a audience) allows(p *principal) bool {
 }
 
 var (
-	everyUser      = audience{everyUser: true}
-	members        = audience{members: true}
-	pxAdmins       = audience{}
-	hospitalAdmins = audience{roles: []string{"Hospital Admin"}}
-	coordinators   = audience{roles: []string{"Hospital Admin", "PX Coordinator"}}
-	journeyKeepers = audience{roles: []string{"Hospital Admin", "PX Coordinator", "Department Manager"}}
+	everyUser       = audience{everyUser: true}
+	members         = audience{members: true}
+	pxAdmins        = audience{}
+	hospitalAdmins  = audience{roles: []string{"Hospital Admin"}}
+	coordinators    = audience{roles: []string{"Hospital Admin", "PX Coordinator"}}
+	journeyManagers = audience{roles: []string{"Hospital Admin", "PX Coordinator", "Department Manager"}}
 )
 
 // A rule is what the matrix expects of an operation.
 type rule struct {
 	who  audience
-	noun string                                        // what the path leads to, or the list lists
+	noun string                                        // of the object in the path, or of the rows of the list
 	ok   int                                           // the status of success
-	body func(w *matrixWorld, at *side) map[string]any // for a row of the hospital; nil: takes none
-	// mixed is what a PX Admin gets who makes a row of one hospital refer, in the field, to a row of
-	// another. Where nothing stands it is 400.
+	body func(w *matrixWorld, at *side) map[string]any // for a row of the hospital; nil: no body
+	// mixed is the status, by field, when a PX Admin makes a row of one hospital refer to a row of
+	// another. The default is 400.
 	mixed map[string]int
-	// alone: each success uses the principal up.
+	// alone: a success changes the principal, so each cell gets its own.
 	alone bool
 }
 
@@ -67,15 +67,15 @@ var matrix = collect(
 	crud("SurveyTemplate", "SurveyTemplates", "survey_template", everyUser, coordinators, surveyTemplateBody, nil),
 	crud("JourneyTemplate", "JourneyTemplates", "journey_template", everyUser, coordinators, journeyTemplateBody, nil),
 	crud("StageTemplate", "StageTemplates", "stage_template", everyUser, coordinators, stageTemplateBody, nil),
-	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyKeepers, journeyBody, nil),
-	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyKeepers, stageBody, nil),
+	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyManagers, journeyBody, nil),
+	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyManagers, stageBody, nil),
 	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody, nil),
 	map[string]rule{
 		"createUser":                 {who: hospitalAdmins, noun: "user", ok: 201, body: newUserBody, mixed: all201("hospital")},
 		"createHospital":             {who: pxAdmins, noun: "hospital", ok: 201, body: hospitalBody},
 		"deleteHospital":             {who: pxAdmins, noun: "hospital", ok: 204},
-		"createJourneyInstance":      {who: journeyKeepers, noun: "journey_instance", ok: 201, body: journeyBody, mixed: all201("patient")},
-		"replaceStageInstance":       {who: journeyKeepers, noun: "stage_instance", ok: 200, body: sameStageBody},
+		"createJourneyInstance":      {who: journeyManagers, noun: "journey_instance", ok: 201, body: journeyBody, mixed: all201("patient")},
+		"replaceStageInstance":       {who: journeyManagers, noun: "stage_instance", ok: 200, body: sameStageBody},
 		"createStageTemplate":        {who: coordinators, noun: "stage_template", ok: 201, body: stageTemplateBody, mixed: all201("journey_template")},
 		"retrieveMe":                 {who: everyUser, noun: "user", ok: 200},
 		"replaceProfile":             {who: everyUser, ok: 200, body: nameBody("first_name")},
@@ -96,14 +96,14 @@ var matrix = collect(
 	},
 )
 
-// crud are the six operations on a noun. In the fields of mixed a PX Admin may refer to another
-// hospital's rows; to the hospital itself they may always, which moves the row there.
+// crud are the rules of the six operations on a noun. In the fields of mixed a PX Admin may refer
+// to rows of another hospital. They may always change the hospital itself, which moves the row.
 func crud(name, plural, noun string, readers, writers audience, body func(*matrixWorld, *side) map[string]any, mixed []string) map[string]rule {
 	creating, changing := map[string]int{"hospital": 201, "primary_hospital": 201}, map[string]int{"hospital": 200, "primary_hospital": 200}
 	for _, field := range mixed {
 		creating[field], changing[field] = 201, 200
 	}
-	if noun == "journey_instance" { // its hospital is for good
+	if noun == "journey_instance" { // its hospital cannot change
 		creating, changing = nil, nil
 	}
 	return map[string]rule{
@@ -118,7 +118,7 @@ func crud(name, plural, noun string, readers, writers audience, body func(*matri
 
 func collect(parts ...map[string]rule) map[string]rule {
 	all := map[string]rule{}
-	for _, part := range parts { // what comes later is more particular
+	for _, part := range parts { // later parts override
 		maps.Copy(all, part)
 	}
 	return all
@@ -126,7 +126,7 @@ func collect(parts ...map[string]rule) map[string]rule {
 
 func all201(field string) map[string]int { return map[string]int{field: 201} }
 
-// patchBody changes as little as is worth a change.
+// patchBody is a minimal change of a row.
 func patchBody(noun string) func(*matrixWorld, *side) map[string]any {
 	switch noun {
 	case "user", "physician", "patient":
@@ -193,7 +193,7 @@ func journeyBody(w *matrixWorld, at *side) map[string]any {
 	return map[string]any{"journey_template": at.id("journey_template"), "patient": at.id("patient"), "encounter_id": w.text(at), "hospital": at.id("hospital")}
 }
 
-// stageBody adds the stage to a journey of its own, since a journey has each stage once.
+// stageBody adds the stage to a new journey, since a journey has each stage once.
 func stageBody(w *matrixWorld, at *side) map[string]any {
 	return map[string]any{"journey_instance": w.row("journey_instance", at), "stage_template": at.id("stage_template")}
 }
@@ -214,12 +214,12 @@ func bulkBody(w *matrixWorld, at *side) map[string]any {
 	return map[string]any{"events": []any{eventBody(w, at), eventBody(w, at)}}
 }
 
-// public are the operations that need no authentication: each answers a right body with 200, to
-// whomever, and a wrong one with 401.
+// public are the operations without authentication: a valid body is answered with 200, whoever
+// sends it, and an invalid one with 401.
 var public = map[string]func(w *matrixWorld, right bool) map[string]any{
 	"createToken": func(w *matrixWorld, right bool) map[string]any {
 		if !right {
-			return map[string]any{"username": unique("nobody"), "password": password} // failures slow a name down
+			return map[string]any{"username": unique("nobody"), "password": password} // repeated failures of one name are throttled
 		}
 		return map[string]any{"username": w.person(w.a.id("hospital")).username, "password": password}
 	},
@@ -237,7 +237,7 @@ func tokenBody(field string) func(*matrixWorld, bool) map[string]any {
 	}
 }
 
-// with is a body with one field set otherwise.
+// with is a copy of a body with one changed field.
 func with(body map[string]any, field string, value uuid.UUID) map[string]any {
 	body = maps.Clone(body)
 	body[field] = value

@@ -18,10 +18,10 @@ import (
 	"github.com/px360/px360/openapi"
 )
 
-// TestMatrix has everybody try every operation of the contract, on a row of their own hospital, on
-// another hospital's, on one that does not exist, and with references to each. What is refused or
-// only read comes first, on rows that nobody may change, and must leave the database as it was, to
-// the byte; then what is allowed to change something, each time on a fresh row.
+// TestMatrix tries every operation as every principal: on a row of their own hospital, on a row of
+// another hospital, on an unknown row, and with references to each. Reads and refused requests come
+// first; they use shared rows and must not change the database. Then come the successful changes,
+// each on a row of its own.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	operations := contractOperations(t)
@@ -35,12 +35,12 @@ func TestMatrix(t *testing.T) {
 	after := w.contents()
 	for row := range after {
 		if !before[row] {
-			t.Errorf("what should have changed nothing left this: %s", row)
+			t.Errorf("a request that must change nothing added this row: %s", row)
 		}
 	}
 	for row := range before {
 		if !after[row] {
-			t.Errorf("what should have changed nothing took this away: %s", row)
+			t.Errorf("a request that must change nothing removed this row: %s", row)
 		}
 	}
 
@@ -53,7 +53,7 @@ func TestMatrix(t *testing.T) {
 	t.Logf("%d cells of %d operations and %d principals", m.cells.Load(), len(operations), len(w.principals))
 }
 
-// An operation is one of the contract's.
+// An operation is an operation of the contract.
 type operation struct {
 	id, method, path string
 	references       map[string]string // nouns that the body refers to, by field
@@ -61,7 +61,8 @@ type operation struct {
 	hasSearch        bool
 }
 
-// contractOperations are those of the contract. Each must have a rule, and each rule an operation.
+// contractOperations are the operations of the contract. Each must have a rule, and each rule an
+// operation.
 func contractOperations(t *testing.T) []operation {
 	doc, err := openapi.Load()
 	must(t, err)
@@ -107,30 +108,30 @@ func referencesOf(s *openapi3.Schema, found map[string]string) {
 	}
 }
 
-// A cell of the matrix is one attempt.
+// A cell is one request of the matrix.
 type cell struct {
 	operation
 	rule
 	principal *principal
 	column    string
-	at        *side // whose row it is about
-	unknown   bool  // it is about no row at all
+	at        *side // hospital of the row
+	unknown   bool  // the id is unknown
 	badBody   bool
-	field     string // of the body, which refers
+	field     string // reference in the body
 	reference uuid.UUID
-	// what reference is the id of
+	// noun and hospital of reference
 	referenceNoun string
 	referenceAt   *side
 	query         string
-	rows          int // that the list must have; -1: any number but 0; ignored unless isList
+	rows          int // rows of the list; -1: at least one; ignored unless isList
 	isList        bool
 	want          int
 }
 
-// cells are the attempts of one principal on one operation.
+// cells are the requests of one principal for one operation.
 func (w *matrixWorld) cells(o operation, p *principal) []*cell {
 	own, other := w.a, w.b
-	if p.home == w.b {
+	if p.hospital == w.b {
 		own, other = w.b, w.a
 	}
 	g := &cells{w: w, operation: o, rule: matrix[o.id], principal: p}
@@ -163,7 +164,7 @@ func (w *matrixWorld) cells(o operation, p *principal) []*cell {
 	return g.list
 }
 
-// cells gathers the cells of one operation and principal.
+// cells collects the cells of one operation and principal.
 type cells struct {
 	w *matrixWorld
 	operation
@@ -172,7 +173,7 @@ type cells struct {
 	list      []*cell
 }
 
-// add adds a cell; want is what a principal gets who is allowed to call the operation and sees the row.
+// add adds a cell; want is the status for a principal who may call the operation and sees the row.
 func (g *cells) add(column string, at *side, want int, change func(*cell)) {
 	c := &cell{operation: g.operation, rule: g.rule, principal: g.principal, column: column, at: at}
 	if change != nil {
@@ -181,7 +182,7 @@ func (g *cells) add(column string, at *side, want int, change func(*cell)) {
 	p, hasRow := g.principal, strings.Contains(g.path, "{id}") && g.noun != "role"
 	switch {
 	case p.apiKey != "" && !strings.HasPrefix(g.path, "/api/integrations/events/"):
-		c.want = 401 // the key is not even read
+		c.want = 401 // API keys are not accepted here
 	case p.access == "" && p.apiKey == "":
 		c.want = 401
 	case !g.who.allows(p):
@@ -196,7 +197,7 @@ func (g *cells) add(column string, at *side, want int, change func(*cell)) {
 
 func (g *cells) sees(at *side) bool { return slices.Contains(g.principal.scope, at) }
 
-// addBodies adds what can be wrong with a body.
+// addBodies adds cells with invalid bodies and with references.
 func (g *cells) addBodies(own, other *side, hasID bool) {
 	g.add("own, bad body", own, 400, func(c *cell) { c.badBody = true })
 	if hasID {
@@ -218,7 +219,7 @@ func (g *cells) addBodies(own, other *side, hasID bool) {
 	}
 }
 
-// addFilters adds a list's filter by a row that is there, is another hospital's, or is not there.
+// addFilters adds filters by a row of the own hospital, of another hospital, and by an unknown id.
 func (g *cells) addFilters(parameter, noun string, own, other *side) {
 	filter := func(column string, id uuid.UUID, sees bool) {
 		want := 400
@@ -236,12 +237,12 @@ func (g *cells) addFilters(parameter, noun string, own, other *side) {
 	filter("unknown", unknownID, false)
 }
 
-// A matrixRun tries cells.
+// A matrixRun sends the requests of cells.
 type matrixRun struct {
 	w        *matrixWorld
 	cells    atomic.Int64
 	mu       sync.Mutex
-	requests map[string]auditKey // the changes that were made, by request id
+	requests map[string]auditKey // successful changes by request id
 }
 
 type auditKey struct {
@@ -303,7 +304,7 @@ func (m *matrixRun) try(t *testing.T, c *cell) answer {
 		t.Errorf("%s: %d %s, want %d", where, a.status, a.body, c.want)
 	}
 	if mark := m.w.leak(p, sent, a.body); mark != "" {
-		t.Errorf("%s: the answer shows something of %s: %s", where, mark, a.body)
+		t.Errorf("%s: the answer discloses a row of %s: %s", where, mark, a.body)
 	}
 	if a.status == 401 && a.header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%s: 401 without WWW-Authenticate", where)
@@ -312,9 +313,9 @@ func (m *matrixRun) try(t *testing.T, c *cell) answer {
 		c.checkRows(t, where, a)
 	}
 	if strings.HasPrefix(c.operation.id, "retrieve") && a.status == 200 && !strings.Contains(a.body, id) {
-		t.Errorf("%s: the answer is about something else: %s", where, a.body)
+		t.Errorf("%s: the answer has another id: %s", where, a.body)
 	}
-	// Events are their own audit.
+	// Sending events is not audited.
 	if a.status < 300 && c.method != http.MethodGet && c.operation.id != "createEvent" && c.operation.id != "bulkCreateEvents" {
 		m.mu.Lock()
 		m.requests[a.header.Get("X-Request-ID")] = auditKey{c.operation.id, p.person.id}
@@ -323,7 +324,7 @@ func (m *matrixRun) try(t *testing.T, c *cell) answer {
 	return a
 }
 
-// id is what stands in the path for {id}.
+// id is the id in the path.
 func (c *cell) id(w *matrixWorld) string {
 	switch {
 	case c.unknown:
@@ -333,7 +334,7 @@ func (c *cell) id(w *matrixWorld) string {
 	case c.noun == "role":
 		return w.role("Viewer").String()
 	case c.noun == "hospital" && !c.principal.isPXAdmin():
-		return c.at.id("hospital").String() // of one's own hospital there is but one
+		return c.at.id("hospital").String() // there is only one row
 	}
 	return w.row(c.noun, c.at).String()
 }
@@ -341,15 +342,14 @@ func (c *cell) id(w *matrixWorld) string {
 func (c *cell) checkRows(t *testing.T, where string, a answer) {
 	count := int(a.json()["count"].(float64))
 	if shown := len(a.json()["results"].([]any)); shown != min(count, 20) {
-		t.Errorf("%s: %d rows shown of %d", where, shown, count)
+		t.Errorf("%s: the page has %d rows, the count is %d", where, shown, count)
 	}
 	if c.rows >= 0 && count != c.rows || c.rows < 0 && count == 0 {
 		t.Errorf("%s: the list counts %d rows, want %d", where, count, c.rows)
 	}
 }
 
-// compare finds out whether answers tell a row that is there, but another hospital's, from one that
-// is not there.
+// compare checks that answers do not distinguish a row of another hospital from an unknown one.
 func compare(t *testing.T, p *principal, answers map[string]answer) {
 	pairs := map[string]string{"other": "unknown", "other, bad body": "unknown, bad body"}
 	for column := range answers {
@@ -368,8 +368,7 @@ func compare(t *testing.T, p *principal, answers map[string]answer) {
 	}
 }
 
-// withoutIDs is all that an answer says but the ids that the client sent, and what differs from
-// request to request.
+// withoutIDs is an answer without the ids that the client sent and without headers that vary.
 func withoutIDs(a answer) string {
 	header := maps.Clone(a.header)
 	header.Del("Date")
@@ -389,7 +388,7 @@ func withoutIDs(a answer) string {
 	return fmt.Sprint(a.status, " ", header, " ", text.String())
 }
 
-// checkAudit holds every change that was made against its one entry in the audit log.
+// checkAudit compares the successful changes with the audit log: one entry each, and no others.
 func (m *matrixRun) checkAudit(t *testing.T) {
 	rows, err := m.w.db.Query(context.Background(), "SELECT request_id, operation, actor_id, count(*) FROM audit_log WHERE request_id <> '' GROUP BY 1, 2, 3")
 	must(t, err)
@@ -400,9 +399,9 @@ func (m *matrixRun) checkAudit(t *testing.T) {
 		want, found := m.requests[request]
 		switch {
 		case !found:
-			t.Errorf("the audit log has an entry of %s that was no change", got.operation)
+			t.Errorf("the audit log has an entry of %s, which changed nothing", got.operation)
 		case got != want || count != 1:
-			t.Errorf("the audit log says %d times %v, want once %v", count, got, want)
+			t.Errorf("the audit log has %d entries %v, want one %v", count, got, want)
 		}
 		delete(m.requests, request)
 		return nil
@@ -413,7 +412,7 @@ func (m *matrixRun) checkAudit(t *testing.T) {
 	}
 }
 
-// public tries the operations that need no authentication.
+// public tries the operations without authentication.
 func (m *matrixRun) public(t *testing.T, operations []operation) {
 	for _, o := range operations {
 		body := public[o.id]

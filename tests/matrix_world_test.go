@@ -16,38 +16,38 @@ import (
 	"github.com/px360/px360/tests/fixtures"
 )
 
-// The two hospitals of the matrix, and those who live in them.
+// The hospitals and principals of the matrix.
 
-// A side is one of the hospitals. Its rows are recognizable wherever they turn up: their ids begin
-// alike, and their texts have the hospital's mark in them.
+// A side is one of the two hospitals. Its rows are recognizable in any answer: their ids have the
+// side's prefix, and their texts contain its mark.
 type side struct {
 	*fixtures.Hospital
 	mark   string
 	prefix string
-	ids    map[string]uuid.UUID // of the rows that are there from the start, by noun
+	ids    map[string]uuid.UUID // of the shared rows, by noun
 }
 
 func (at *side) id(noun string) uuid.UUID { return at.ids[noun] }
 
-// A principal is one who tries everything.
+// A principal is a caller of the operations.
 type principal struct {
-	name   string
-	person         // the zero value: shows no token
-	apiKey string  // shown instead
-	role   string  // "" for none
-	home   *side   // nil for none
-	scope  []*side // whose rows it sees
+	name     string
+	person           // zero: sends no token
+	apiKey   string  // sent instead of a token
+	role     string  // "" for none
+	hospital *side   // nil: no hospital
+	scope    []*side // the hospitals whose rows it sees
 }
 
 func (p *principal) isPXAdmin() bool { return p.role == auth.RolePXAdmin }
 
-// A matrixWorld is a system with two hospitals in it, each with a row of every noun.
+// A matrixWorld is a system with two hospitals, each with a row of every noun.
 type matrixWorld struct {
 	*system
 	a, b       *side
 	principals []*principal
 	rows       atomic.Int64
-	// frozen makes row return the rows that are there from the start, so that nothing changes.
+	// frozen makes row return the shared rows instead of inserting new ones.
 	frozen bool
 }
 
@@ -62,23 +62,25 @@ func newMatrixWorld(t *testing.T) *matrixWorld {
 			at.ids[noun] = w.insert(noun, at)
 		}
 	}
-	// Another of each, so that a list of both hospitals has not as many rows as a list of one.
+	// A second row of each noun, so that a list of both hospitals is longer than the list of
+	// either.
 	for _, noun := range nouns {
 		w.insert(noun, w.b)
 	}
-	w.people()
+	w.addPrincipals()
 	w.frozen = true
 	return w
 }
 
-// people are a stranger, an integration, and users with each role, in either hospital and in none.
-func (w *matrixWorld) people() {
+// addPrincipals adds an anonymous caller, an API key, and users with each role, in either hospital
+// and in none.
+func (w *matrixWorld) addPrincipals() {
 	add := func(p *principal, roles ...string) {
 		if p.apiKey == "" && p.name != "anonymous" {
 			at, hospital := &side{mark: "Nowhere", prefix: "cccccccc"}, uuid.Nil
-			if p.home != nil {
-				at, hospital = p.home, p.home.id("hospital")
-				p.scope = []*side{p.home}
+			if p.hospital != nil {
+				at, hospital = p.hospital, p.hospital.id("hospital")
+				p.scope = []*side{p.hospital}
 			}
 			p.person = w.personNamed(w.newID(at), unique(at.mark), hospital, roles...)
 		}
@@ -91,11 +93,11 @@ func (w *matrixWorld) people() {
 		w.principals = append(w.principals, p)
 	}
 	add(&principal{name: "anonymous"})
-	add(&principal{name: "API key of A", home: w.a, apiKey: w.apiKey()})
-	add(&principal{name: "user of A without role", home: w.a})
+	add(&principal{name: "API key of A", hospital: w.a, apiKey: w.apiKey()})
+	add(&principal{name: "user of A without role", hospital: w.a})
 	for _, role := range roleNames {
-		add(&principal{name: role + " of A", home: w.a}, role)
-		add(&principal{name: role + " of B", home: w.b}, role)
+		add(&principal{name: role + " of A", hospital: w.a}, role)
+		add(&principal{name: role + " of B", hospital: w.b}, role)
 	}
 	add(&principal{name: "user without hospital and role"})
 	add(&principal{name: "Hospital Admin without hospital"}, auth.RoleHospitalAdmin)
@@ -104,7 +106,7 @@ func (w *matrixWorld) people() {
 
 var roleNames = []string{"PX Admin", "Hospital Admin", "Department Manager", "PX Coordinator", "Physician", "Nurse", "Staff", "Viewer"}
 
-// apiKey makes a config of hospital A.
+// apiKey inserts a config of hospital A and returns its key.
 func (w *matrixWorld) apiKey() string {
 	hasher, err := auth.NewKeyHasher([]byte(signingKey), nil)
 	must(w.t, err)
@@ -113,7 +115,7 @@ func (w *matrixWorld) apiKey() string {
 	return key
 }
 
-// clone is a principal like p, for a cell that uses its principal up.
+// clone is a new principal like p, for a cell that changes its principal.
 func (w *matrixWorld) clone(p *principal) *principal {
 	if p.access == "" {
 		return p
@@ -123,8 +125,8 @@ func (w *matrixWorld) clone(p *principal) *principal {
 	if p.role != "" {
 		roles = append(roles, p.role)
 	}
-	if p.home != nil {
-		at, hospital = p.home, p.home.id("hospital")
+	if p.hospital != nil {
+		at, hospital = p.hospital, p.hospital.id("hospital")
 	}
 	again.person = w.personNamed(w.newID(at), unique(at.mark), hospital, roles...)
 	return &again
@@ -134,10 +136,10 @@ func (w *matrixWorld) newID(at *side) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("%s-0000-7000-8000-%012x", at.prefix, w.rows.Add(1)))
 }
 
-// unknownID is the id of nothing.
+// unknownID is an id that no row has.
 var unknownID = uuid.MustParse("dddddddd-0000-7000-8000-000000000001")
 
-// row is a row of the hospital that a cell may do anything with.
+// row is a row of the hospital that a cell may change.
 func (w *matrixWorld) row(noun string, at *side) uuid.UUID {
 	if w.frozen {
 		return at.id(noun)
@@ -151,18 +153,18 @@ func (w *matrixWorld) insert(noun string, at *side) uuid.UUID {
 	return id
 }
 
-// text is new, and has the hospital's mark.
+// text is unique and contains the hospital's mark.
 func (w *matrixWorld) text(at *side) string {
 	return fmt.Sprintf("%s-%d", at.mark, w.rows.Add(1))
 }
 
-// nouns come in an order in which each finds what it refers to.
+// nouns are sorted by their dependencies.
 var nouns = []string{
 	"hospital", "department", "user", "physician", "patient", "survey_template", "journey_template", "stage_template",
 	"journey_instance", "stage_instance", "config", "event", "audit_entry",
 }
 
-// inserts put the id and the text into a row, wherever the API shows them.
+// inserts insert a row with this id, and with the text in the columns that the API returns.
 var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text string){
 	"hospital": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		h := fixtures.NewHospital(w.t, w.db, func(p *db.HospitalInsertParams) { p.ID, p.Name, p.Code = id, text, text })
@@ -189,14 +191,14 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 	"stage_template": func(_ *matrixWorld, at *side, id uuid.UUID, text string) {
 		at.Stage(at.id("journey_template"), 1, func(p *stageTemplate) { p.ID, p.Name, p.Code, p.TriggerEventCode = id, text, text, "CHECKED_IN" })
 	},
-	// Without the stages of its template, which cells add. So it is not the fixture's Journey.
+	// Without stages, which cells add; so it is not the fixture's Journey.
 	"journey_instance": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		must(w.t, db.New(w.db).JourneyInsert(context.Background(), db.JourneyInsertParams{
 			ID: id, Hospital: at.ID, JourneyTemplate: at.id("journey_template"), Patient: at.id("patient"), EncounterID: text,
 			Status: "active", Metadata: []byte("{}"),
 		}))
 	},
-	// By hand, because a journey has a stage once, and the cells want many of the same two.
+	// By SQL, since a journey has a stage once and the cells need many of the same two.
 	"stage_instance": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		w.exec(`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order",
 				trigger_event_code, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
@@ -227,7 +229,7 @@ func (w *matrixWorld) config(at *side, id uuid.UUID, name string, keyHash []byte
 	}))
 }
 
-// tables says where the rows of a noun are, and which column has their hospital.
+// tables has the table of a noun, and its column with the hospital.
 var tables = map[string][2]string{
 	"hospital": {"hospitals", "id"}, "department": {"departments", "hospital_id"}, "user": {"users", "hospital_id"},
 	"physician": {"physicians", "hospital_id"}, "patient": {"patients", "primary_hospital_id"},
@@ -237,19 +239,19 @@ var tables = map[string][2]string{
 	"event": {"events", "hospital_id"}, "audit_entry": {"audit_log", "hospital_id"},
 }
 
-// visible is how many rows of a noun the principal sees.
+// visible is the number of rows of a noun that the principal sees.
 func (w *matrixWorld) visible(noun string, p *principal) int {
 	switch {
 	case noun == "role":
 		return len(roleNames)
 	case p.isPXAdmin():
 		return value[int](w.system, "SELECT count(*) FROM "+tables[noun][0])
-	case p.home == nil && noun == "user":
+	case p.hospital == nil && noun == "user":
 		return 1
-	case p.home == nil:
+	case p.hospital == nil:
 		return 0
 	}
-	return value[int](w.system, "SELECT count(*) FROM "+tables[noun][0]+" WHERE "+tables[noun][1]+" = $1", p.home.id("hospital"))
+	return value[int](w.system, "SELECT count(*) FROM "+tables[noun][0]+" WHERE "+tables[noun][1]+" = $1", p.hospital.id("hospital"))
 }
 
 // contents are all rows of all tables, as text.
@@ -271,8 +273,8 @@ func (w *matrixWorld) contents() map[string]bool {
 	return all
 }
 
-// leak tells which of a hospital's rows an answer betrays to a principal who does not see that
-// hospital. What the client itself sent does not count.
+// leak returns the mark of the hospital whose row an answer discloses to a principal who does not
+// see it, "" for none. Texts that the request contains do not count.
 func (w *matrixWorld) leak(p *principal, sent, body string) string {
 	for _, word := range strings.FieldsFunc(sent, func(r rune) bool { return strings.ContainsRune("/=?:[] ", r) }) {
 		if strings.Contains(word, "-") || word == w.a.mark || word == w.b.mark {
@@ -285,7 +287,7 @@ func (w *matrixWorld) leak(p *principal, sent, body string) string {
 		for _, s := range p.scope {
 			sees = sees || s == at
 		}
-		if !sees && p.home != at && (strings.Contains(body, at.prefix) || strings.Contains(body, strings.ToLower(at.mark))) {
+		if !sees && p.hospital != at && (strings.Contains(body, at.prefix) || strings.Contains(body, strings.ToLower(at.mark))) {
 			return at.mark
 		}
 	}

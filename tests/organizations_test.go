@@ -11,7 +11,7 @@ import (
 
 const organizations = "/api/organizations/"
 
-func TestCodesAndNumbersAreUniqueWhereTheyShouldBe(t *testing.T) {
+func TestUniqueCodesAndNumbers(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	other := c.clinic()
@@ -36,11 +36,11 @@ func TestCodesAndNumbersAreUniqueWhereTheyShouldBe(t *testing.T) {
 		if a := c.expect(t, 400, "POST", path, c.px, test.body(c.hospital)); a.body != test.message {
 			t.Errorf("twice in a hospital: %s, want %s", a.body, test.message)
 		}
-		// The same in another hospital is another's; moving there is then refused.
+		// Another hospital may have the same value; moving the row there is then refused.
 		moved := c.create(c.px, path, test.body(other.hospital))
 		body := test.body(c.hospital)
 		if a := c.expect(t, 400, "PATCH", path+moved.String()+"/", c.px, body); a.body != test.message {
-			t.Errorf("moved beside its like: %s, want %s", a.body, test.message)
+			t.Errorf("moved to the hospital with the same value: %s, want %s", a.body, test.message)
 		}
 	}
 	code := c.expect(t, 200, "GET", organizations+"hospitals/"+c.hospital.String()+"/", c.px, nil).json()["code"]
@@ -72,8 +72,8 @@ func TestDepartmentsAreATree(t *testing.T) {
 	}
 }
 
-// Two changes, each of them right, would together close a ring of three.
-func TestDepartmentsStayATreeUnderTwoRequests(t *testing.T) {
+// Two concurrent moves, each valid alone, would close a cycle of three.
+func TestConcurrentMovesOfDepartments(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	one, two, three := c.Department("1"), c.Department("2"), c.Department("3")
@@ -83,15 +83,16 @@ func TestDepartmentsStayATreeUnderTwoRequests(t *testing.T) {
 	if status := move(two, three); status != 200 {
 		t.Fatalf("moving one department: %d", status)
 	}
-	statuses := c.hold("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital,
+	statuses := c.sendWhileLocked("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital,
 		func() int { return move(one, two) }, func() int { return move(three, one) })
 	if slices.Sort(statuses); !slices.Equal(statuses, []int{200, 400}) {
 		t.Errorf("the requests were answered with %v, want 200 and 400", statuses)
 	}
 }
 
-// Only a PX Admin sees two hospitals, and so only a PX Admin can mix them up.
-func TestHospitalsDoNotMix(t *testing.T) {
+// References between hospitals are refused. Only a PX Admin can try, since others do not see the
+// other hospital's rows.
+func TestReferencesBetweenHospitals(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	other := c.clinic()
@@ -103,7 +104,7 @@ func TestHospitalsDoNotMix(t *testing.T) {
 		t.Errorf("a department of another hospital: %s", a.body)
 	}
 	if a := c.expect(t, 400, "PATCH", path, c.admin.access, fields{"department": foreign}); a.body != fmt.Sprintf(`{"department":["Invalid pk \"%s\" - object does not exist."]}`, foreign) {
-		t.Errorf("a department that is out of sight: %s", a.body)
+		t.Errorf("a department of another hospital: %s", a.body)
 	}
 	c.expect(t, 200, "PATCH", path, c.admin.access, fields{"department": department})
 	if a := c.expect(t, 400, "PATCH", path, c.px, fields{"hospital": other.hospital}); a.body != `{"department":`+message+`}` {
@@ -118,13 +119,13 @@ func TestHospitalsDoNotMix(t *testing.T) {
 	c.expect(t, 200, "GET", path, other.admin.access, nil)
 }
 
-func TestWhatOthersReferToIsNotDeleted(t *testing.T) {
+func TestReferencedRowsAreNotDeleted(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	c := s.clinic()
 	department, physician, survey := c.Department("LAB"), c.Physician("L-1"), c.Survey()
 	c.expect(t, 200, "PATCH", organizations+"physicians/"+physician.String()+"/", c.px, fields{"department": department})
-	template := c.Template(asks(survey, 0))
+	template := c.Template(sendsSurvey(survey, 0))
 	j := c.journey(template, "1")
 	j.stage(t, 1, 200, fields{"physician": physician})
 	manager := c.person(c.hospital)
@@ -149,16 +150,16 @@ func TestWhatOthersReferToIsNotDeleted(t *testing.T) {
 		}
 		c.expect(t, 200, "GET", path+"/", c.px, nil)
 	}
-	// What happened to a hospital, and who did it, does not keep it.
-	gone := s.clinic()
-	p := gone.person(gone.hospital)
-	event := gone.create(p.access, "/api/integrations/events/", fields{"source_system": "his", "event_code": "E1", "encounter_id": "X"})
-	gone.outcome(event)
-	gone.expect(t, 204, "DELETE", userPath(p.id), gone.px, nil)
-	gone.expect(t, 204, "DELETE", userPath(gone.admin.id), gone.px, nil)
-	gone.expect(t, 204, "DELETE", organizations+"hospitals/"+gone.hospital.String()+"/", gone.px, nil)
-	if kept := gone.outcome(event); kept["hospital"] != gone.hospital.String() {
-		t.Errorf("the event of a hospital that is gone: %v", kept)
+	// Events and audit entries do not prevent deleting a hospital.
+	deleted := s.clinic()
+	p := deleted.person(deleted.hospital)
+	event := deleted.create(p.access, "/api/integrations/events/", fields{"source_system": "his", "event_code": "E1", "encounter_id": "X"})
+	deleted.outcome(event)
+	deleted.expect(t, 204, "DELETE", userPath(p.id), deleted.px, nil)
+	deleted.expect(t, 204, "DELETE", userPath(deleted.admin.id), deleted.px, nil)
+	deleted.expect(t, 204, "DELETE", organizations+"hospitals/"+deleted.hospital.String()+"/", deleted.px, nil)
+	if kept := deleted.outcome(event); kept["hospital"] != deleted.hospital.String() {
+		t.Errorf("the event of a deleted hospital: %v", kept)
 	}
 }
 
@@ -179,9 +180,9 @@ func TestPatientAndTheirHospital(t *testing.T) {
 	}
 	c.expect(t, 400, "PATCH", fmt.Sprintf("%s%v/", path, made["id"]), coordinator.access, fields{"primary_hospital": nil})
 
-	// A patient without a hospital is one of the PX Admins' alone.
-	lone := c.expect(t, 201, "POST", path, c.px, null).json()
-	own := fmt.Sprintf("%s%v/", path, lone["id"])
+	// Only PX Admins see a patient without a hospital.
+	unassigned := c.expect(t, 201, "POST", path, c.px, null).json()
+	own := fmt.Sprintf("%s%v/", path, unassigned["id"])
 	c.expect(t, 404, "GET", own, coordinator.access, nil)
 	c.expect(t, 200, "GET", own, c.px, nil)
 	if list := c.expect(t, 200, "GET", path+"?search=M-2", coordinator.access, nil).json(); list["count"] != 0.0 {
@@ -191,13 +192,13 @@ func TestPatientAndTheirHospital(t *testing.T) {
 		t.Errorf("the same MRN among patients without hospital: %s", a.body)
 	}
 	c.expect(t, 201, "POST", path, coordinator.access, body("M-2"))
-	journey := fields{"journey_template": c.Template(), "encounter_id": "1", "hospital": c.hospital, "patient": lone["id"]}
+	journey := fields{"journey_template": c.Template(), "encounter_id": "1", "hospital": c.hospital, "patient": unassigned["id"]}
 	if a := c.expect(t, 400, "POST", "/api/journeys/instances/", coordinator.access, journey); a.json()["patient"] == nil {
-		t.Errorf("a journey of a patient who is out of sight: %s", a.body)
+		t.Errorf("a journey of a patient of another hospital: %s", a.body)
 	}
 }
 
-func TestHospitalsAreFoundWhateverTheSpelling(t *testing.T) {
+func TestHospitalSearchNormalizesSpelling(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	path := organizations + "hospitals/"
@@ -212,9 +213,8 @@ func TestHospitalsAreFoundWhateverTheSpelling(t *testing.T) {
 	c.expect(t, 403, "DELETE", path+c.hospital.String()+"/", c.admin.access, nil)
 }
 
-// A PX Admin may name anybody as the manager of a department; what people of another hospital are called
-// stays there.
-func TestManagerOfAnotherHospitalHasNoName(t *testing.T) {
+// A PX Admin may set a manager of another hospital, but their name is not shown.
+func TestNameOfAManagerOfAnotherHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	path := organizations + "departments/" + c.Department("D1").String() + "/"

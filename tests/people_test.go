@@ -11,15 +11,15 @@ import (
 	"github.com/px360/px360/server/auth"
 )
 
-// password is that of everybody whom person makes.
+// password is the password of every user that person inserts.
 const password = "Correct-horse-360!"
 
-// Hashing a password is slow on purpose, so all share one hash.
+// passwordHash is shared by all users, because hashing is slow on purpose.
 var passwordHash = sync.OnceValues(func() (string, error) {
 	return auth.NewPasswords().Hash(context.Background(), password)
 })
 
-// Neither does everybody log in: tokens are made with the server's key.
+// issuer signs tokens with the server's key instead of by a login.
 var issuer = sync.OnceValues(func() (*auth.Tokens, error) {
 	keys, err := auth.NewKeys([]byte(signingKey), nil)
 	if err != nil {
@@ -35,7 +35,7 @@ type person struct {
 	access, refresh string
 }
 
-// person makes a user of a hospital, or of none if it is the nil UUID, behind the API's back.
+// person inserts a user of a hospital, or of none if it is the nil UUID, and signs tokens.
 func (s *system) person(hospital uuid.UUID, roles ...string) person {
 	s.t.Helper()
 	return s.personNamed(uuid.Must(uuid.NewV7()), unique("user"), hospital, roles...)
@@ -60,7 +60,7 @@ func (s *system) personNamed(id uuid.UUID, name string, hospital uuid.UUID, role
 	return s.tokensOf(person{id: id, username: name}, 0)
 }
 
-// tokensOf gives a person tokens of a version.
+// tokensOf signs tokens with this token version.
 func (s *system) tokensOf(p person, version int) person {
 	s.t.Helper()
 	tokens, err := issuer()
@@ -70,14 +70,14 @@ func (s *system) tokensOf(p person, version int) person {
 	return p
 }
 
-// exec changes the database behind the API's back.
+// exec runs a statement on the database.
 func (s *system) exec(sql string, args ...any) {
 	s.t.Helper()
 	_, err := s.db.Exec(context.Background(), sql, args...)
 	must(s.t, err)
 }
 
-// value is what a query for one value says.
+// value is the result of a query for one value.
 func value[T any](s *system, sql string, args ...any) T {
 	s.t.Helper()
 	var v T
@@ -91,7 +91,7 @@ func (s *system) role(name string) uuid.UUID {
 	return value[uuid.UUID](s, "SELECT id FROM roles WHERE name = $1", name)
 }
 
-// expect sends a request by hand and checks its status.
+// expect sends a request and checks its status.
 func (s *system) expect(t testing.TB, status int, method, path, token string, body any, header ...string) answer {
 	t.Helper()
 	a := s.send(method, path, token, body, header...)

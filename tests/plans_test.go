@@ -17,12 +17,12 @@ import (
 	"github.com/px360/px360/server/limits"
 )
 
-// Making a plan takes longer than to read the row of an id by it. Which statements keep theirs is for
-// Postgres to decide, which compares what it expects of either, so that a harmless change of a query can
-// make it plan at each call.
-func TestPlansAreKept(t *testing.T) {
+// Planning takes longer than reading a row by its primary key. Postgres keeps a generic plan only if its
+// estimated cost is not above that of custom plans, so a small change of a query can make it plan at
+// each call.
+func TestGenericPlans(t *testing.T) {
 	t.Parallel()
-	c := startServer(t, limited(limits.Limits{User: perHour(10_000), Events: perHour(10_000)})).clinic()
+	c := startServer(t, withLimits(limits.Limits{User: perHour(10_000), Events: perHour(10_000)})).clinic()
 	template := c.Template(nil)
 	visit := c.journey(template, "ENC-1")
 	configID, key := c.plainKey(c.px, "his")
@@ -52,9 +52,9 @@ func TestPlansAreKept(t *testing.T) {
 			var statement string
 			var generic, custom int
 			must(t, rows.Scan(&statement, &generic, &custom))
-			if custom > 6 { // five are for comparison
+			if custom > 6 { // Postgres makes five custom plans first
 				name, _, _ := strings.Cut(statement, "\n")
-				t.Errorf("%s: planned %d times, its plan was kept %d times", name, custom, generic)
+				t.Errorf("%s: %d custom plans, %d uses of a generic plan", name, custom, generic)
 			}
 			kept++
 		}
@@ -66,17 +66,17 @@ func TestPlansAreKept(t *testing.T) {
 	}
 }
 
-// A search for what few patients have must not read all of them. The statements are those that the server
-// sends, and are explained with the arguments that it sends with them.
+// A selective search must not be a full scan. The statements that the server sends are explained with
+// their arguments.
 func TestSearchOfManyPatientsUsesTheTrigramIndex(t *testing.T) {
 	t.Parallel()
 	ctx, s := context.Background(), startServer(t)
-	conn, err := pgx.Connect(ctx, s.dbURL) // without the server's limit on the time of a statement
+	conn, err := pgx.Connect(ctx, s.dbURL) // without a statement_timeout
 	must(t, err)
 	defer conn.Close(ctx)
 	index := value[string](s, "SELECT pg_get_indexdef('patients_search_idx'::regclass)")
 	for _, sql := range []string{
-		"DROP INDEX patients_search_idx", // it is faster made at once
+		"DROP INDEX patients_search_idx", // building it after the inserts is faster
 		`INSERT INTO patients (id, mrn, first_name, last_name)
 		SELECT gen_random_uuid(), 'MRN-' || i, (ARRAY['Ahmad', 'Sara', 'Omar', 'Layla', 'Yusuf', 'Huda'])[1 + i % 6], 'Family-' || i % 997
 		FROM generate_series(1, 100000) i`,
@@ -87,11 +87,11 @@ func TestSearchOfManyPatientsUsesTheTrigramIndex(t *testing.T) {
 		_, err = conn.Exec(ctx, sql)
 		must(t, err)
 	}
-	t.Cleanup(func() { s.exec("TRUNCATE patients CASCADE") }) // which is faster than to delete them
+	t.Cleanup(func() { s.exec("TRUNCATE patients CASCADE") }) // faster than DELETE
 	statements := &statementRecorder{}
 	handler, token := statements.server(s), s.token(adminName, adminPassword)
 	for _, query := range []string{"?search=quetzalcoatl", "?search=mrn,quetzalcoatl", "?search=QUETZALCOATL&ordering=-mrn"} {
-		statements.take() // forget what came before
+		statements.take() // discard earlier statements
 		request := httptest.NewRequest("GET", organizations+"patients/"+query, nil)
 		request.Header.Set("Authorization", "Bearer "+token)
 		response := httptest.NewRecorder()
@@ -119,7 +119,7 @@ func TestSearchOfManyPatientsUsesTheTrigramIndex(t *testing.T) {
 	}
 }
 
-// A statementRecorder keeps the statements that a pool sends, with their arguments.
+// A statementRecorder records the statements of a pool, with their arguments.
 type statementRecorder struct {
 	mu   sync.Mutex
 	sent []pgx.TraceQueryStartData
@@ -132,7 +132,7 @@ func (r *statementRecorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, da
 	return ctx
 }
 
-// take returns what was kept so far, and begins anew.
+// take returns the recorded statements and clears them.
 func (r *statementRecorder) take() []pgx.TraceQueryStartData {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +143,7 @@ func (r *statementRecorder) take() []pgx.TraceQueryStartData {
 
 func (r *statementRecorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// server is another server on the database of a system, whose statements are kept.
+// server is another server on the system's database, whose statements are recorded.
 func (r *statementRecorder) server(s *system) http.Handler {
 	s.t.Helper()
 	ctx := context.Background()

@@ -16,36 +16,36 @@ import (
 
 func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{Events: perHour(3)})
+	limits := withLimits(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
 	_, key := s.plainKey(admin, "lab")
 
-	a := s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
+	a := s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
 	wantLeft(t, a, "events", 2, time.Hour)
 	wantLeft(t, a, "sender", 29, time.Hour)
 	if got := a.header.Get("RateLimit-Policy"); got != `"events";q=3;w=3600, "sender";q=30;w=3600` {
 		t.Errorf("RateLimit-Policy: %s", got)
 	}
-	// A bulk counts once for each source system that it names, however often.
-	a = s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("his", "his", "his", "rad", "rad"))
+	// A bulk counts once for each distinct source system.
+	a = s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("his", "his", "his", "rad", "rad"))
 	wantLeft(t, a, "events", 1, time.Hour)
 	wantLeft(t, a, "sender", 27, time.Hour)
-	// What is refused as it stands counts for its sender, and for no source.
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, token, sourceEvent("no source")), "sender", 26, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, "not JSON"), "sender", 25, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, sourceBulk("no source")), "sender", 24, time.Hour)
+	// An invalid request counts for its sender, but for no source.
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", oneEventPath, token, sourceEvent("no source")), "sender", 26, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, token, "not JSON"), "sender", 25, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, token, sourceBulk("no source")), "sender", 24, time.Hour)
 
-	// Everybody shares the source's limit, but an API key counts for its own, whatever it sends.
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), "events", 2, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key), "events", 1, time.Hour)
-	// And who may not send events counts for none.
-	_, stranger := s.plainUser(admin, nil)
-	s.gives(http.StatusForbidden, 5, "POST", oneEventPath, stranger, sourceEvent("his"))
-	s.gives(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his"))
-	for _, s := range []*system{s, s.another(limits)} {
-		for range 2 { // by the database, and from memory
+	// All users share the limit of a source. An API key always counts for its own source.
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), "events", 2, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key), "events", 1, time.Hour)
+	// A caller without permission counts for no limit.
+	_, anonymous := s.plainUser(admin, nil)
+	s.expectTimes(http.StatusForbidden, 5, "POST", oneEventPath, anonymous, sourceEvent("his"))
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his"))
+	for _, s := range []*system{s, s.secondServer(limits)} {
+		for range 2 { // by the database, then by the cache
 			a = s.send("POST", oneEventPath, token, sourceEvent("his"))
 			wantRefused(t, a, time.Hour)
 			wantLeft(t, a, "events", 0, time.Hour)
@@ -56,107 +56,107 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	if stored := s.eventRows(); stored != 7 {
 		t.Errorf("%d events stored, want 7", stored)
 	}
-	// Neither did those refusals count for the sources that had some left.
-	a = s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("pharmacy", "rad"))
+	// The refused bulks did not count for their other sources.
+	a = s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("pharmacy", "rad"))
 	wantLeft(t, a, "events", 1, time.Hour)
 	wantLeft(t, a, "sender", 22, time.Hour)
 
-	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), "events", 0, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), "events", 0, time.Hour)
 	wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), time.Hour)
 
-	s.elapse(time.Hour)
-	s.another(limits).gives(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))
+	s.ageCalls(time.Hour)
+	s.secondServer(limits).expectTimes(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))
 }
 
-func TestASenderHasTenTimesASourcesLimit(t *testing.T) {
+func TestSenderLimitIsTenTimesTheSourceLimit(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{Events: perHour(2)})
+	limits := withLimits(limits.Limits{Events: perHour(2)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
 	for i := range 17 {
-		s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent(fmt.Sprint("source-", i)))
-		s.elapse(3 * time.Minute)
+		s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent(fmt.Sprint("source-", i)))
+		s.ageCalls(3 * time.Minute)
 	}
-	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("a", "b")), "sender", 1, 9*time.Minute)
-	// There is room for one, and not for two: not until the first has been gone for an hour, and for three
-	// not until the second has.
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("a", "b")), "sender", 1, 9*time.Minute)
+	// One call is left. Two are possible when the oldest call leaves the window, three when the second
+	// does.
 	three := wantRefused(t, s.send("POST", manyEventsPath, token, sourceBulk("c", "d", "e")), 12*time.Minute)
-	fresh := s.another(limits)
+	fresh := s.secondServer(limits)
 	wantRefused(t, fresh.send("POST", manyEventsPath, token, sourceBulk("c", "d")), 9*time.Minute)
 	if three <= 9*60 {
-		t.Errorf("three can be sent after %d seconds, want more than 9 minutes", three)
+		t.Errorf("three calls are possible after %d seconds, want more than 9 minutes", three)
 	}
-	wantLeft(t, s.another(limits).gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("c")), "sender", 0, 9*time.Minute)
-	fresh = s.another(limits)
+	wantLeft(t, s.secondServer(limits).expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("c")), "sender", 0, 9*time.Minute)
+	fresh = s.secondServer(limits)
 	for range 2 {
 		a := fresh.send("POST", oneEventPath, token, sourceEvent("d"))
 		wantRefused(t, a, 9*time.Minute)
 		wantLeft(t, a, "sender", 0, 9*time.Minute)
 	}
-	s.gives(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("d")) // another sender
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("d")) // another sender
 	if stored := s.eventRows(); stored != 21 {
 		t.Errorf("%d events stored, want 21", stored)
 	}
-	s.elapse(time.Duration(three) * time.Second)
-	s.another(limits).gives(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("c", "d"))
-	// What costs more than there ever is.
-	wide := []string{}
+	s.ageCalls(time.Duration(three) * time.Second)
+	s.secondServer(limits).expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("c", "d"))
+	// A cost above the limit can never be admitted.
+	tooMany := []string{}
 	for i := range 21 {
-		wide = append(wide, fmt.Sprint("wide-", i))
+		tooMany = append(tooMany, fmt.Sprint("wide-", i))
 	}
-	wantRefused(t, s.another(limits).send("POST", manyEventsPath, token, sourceBulk(wide...)), time.Hour)
+	wantRefused(t, s.secondServer(limits).send("POST", manyEventsPath, token, sourceBulk(tooMany...)), time.Hour)
 }
 
-// That a call was refused for what it costs says nothing of cheaper ones.
-func TestADearCallDoesNotShutOutCheapOnes(t *testing.T) {
+// The refusal of an expensive call does not apply to cheaper ones.
+func TestRefusalOfAnExpensiveCall(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{Events: perHour(2)}))
+	s := startServer(t, withLimits(limits.Limits{Events: perHour(2)}))
 	token := s.token(adminName, adminPassword)
-	var wide []string
+	var tooMany []string
 	for i := range 21 {
-		wide = append(wide, fmt.Sprint("wide-", i))
+		tooMany = append(tooMany, fmt.Sprint("wide-", i))
 	}
 	for range 2 {
-		wantLeft(t, s.gives(http.StatusTooManyRequests, 1, "POST", manyEventsPath, token, sourceBulk(wide...)), "sender", 20, time.Hour)
+		wantLeft(t, s.expectTimes(http.StatusTooManyRequests, 1, "POST", manyEventsPath, token, sourceBulk(tooMany...)), "sender", 20, time.Hour)
 	}
-	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his")), "sender", 19, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his")), "sender", 19, time.Hour)
 }
 
-// A large body is read when its sender is known to be welcome, and counts all the same.
+// A large body is read only after its sender was checked, and is counted once.
 func TestLargeBodiesAreLimited(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{Events: perHour(3)})
+	limits := withLimits(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
-	_, stranger := s.plainUser(admin, nil)
+	_, anonymous := s.plainUser(admin, nil)
 	large := func(sources ...string) map[string]any {
 		body := sourceBulk(sources...)
 		body["padding"] = strings.Repeat("x", 20<<10)
 		return body
 	}
-	s.gives(http.StatusForbidden, 1, "POST", manyEventsPath, stranger, strings.Repeat("x", 20<<10))
-	a := s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, large("his", "his", "rad"))
+	s.expectTimes(http.StatusForbidden, 1, "POST", manyEventsPath, anonymous, strings.Repeat("x", 20<<10))
+	a := s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, large("his", "his", "rad"))
 	wantLeft(t, a, "events", 2, time.Hour)
 	wantLeft(t, a, "sender", 28, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "POST", manyEventsPath, token, strings.Repeat("x", 20<<10)), "sender", 27, time.Hour)
-	s.gives(http.StatusCreated, 2, "POST", manyEventsPath, token, large("his"))
-	for _, s := range []*system{s, s.another(limits)} {
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, token, strings.Repeat("x", 20<<10)), "sender", 27, time.Hour)
+	s.expectTimes(http.StatusCreated, 2, "POST", manyEventsPath, token, large("his"))
+	for _, s := range []*system{s, s.secondServer(limits)} {
 		for range 2 {
 			wantRefused(t, s.send("POST", manyEventsPath, token, large("his", "rad")), time.Hour)
 		}
 	}
-	wantLeft(t, s.gives(http.StatusCreated, 1, "POST", manyEventsPath, token, large("rad")), "sender", 24, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, large("rad")), "sender", 24, time.Hour)
 }
 
-// Calls that need several limits at once, named in any order, neither wait for each other in a circle nor
-// take from one limit what another refuses.
+// Concurrent calls that need several limits, in any order, neither deadlock nor count for one limit if
+// another refuses them.
 func TestParallelBulksTakeAllOrNothing(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{Events: perHour(40)})
+	limits := withLimits(limits.Limits{Events: perHour(40)})
 	s := startServer(t, limits)
-	servers := []*system{s, s.another(limits)}
+	servers := []*system{s, s.secondServer(limits)}
 	token := s.token(adminName, adminPassword)
 	sources := []string{"a", "b", "c", "d", "e"}
 	var mu sync.Mutex
@@ -186,7 +186,7 @@ func TestParallelBulksTakeAllOrNothing(t *testing.T) {
 		})
 	}
 	group.Wait()
-	full, fresh := 0, s.another(limits)
+	full, fresh := 0, s.secondServer(limits)
 	for _, source := range sources {
 		a := fresh.send("POST", oneEventPath, token, sourceEvent(source))
 		if refused := a.status == http.StatusTooManyRequests; refused != (admitted[source] == 40) || admitted[source] > 40 {
@@ -196,16 +196,16 @@ func TestParallelBulksTakeAllOrNothing(t *testing.T) {
 		}
 	}
 	if full < 3 {
-		t.Errorf("only %d sources are used up: the test asks for too little", full)
+		t.Errorf("only %d sources are exhausted: the test sends too few calls", full)
 	}
 }
 
-// A flood of refused calls must not take from the database what the others need.
+// Refused calls must not use the database, so that a flood of them cannot exhaust it.
 func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: perHour(9), Auth: perHour(3), Events: perHour(3)}))
+	s := startServer(t, withLimits(limits.Limits{User: perHour(9), Auth: perHour(3), Events: perHour(3)}))
 	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin)) // logs in: the third time here
+	_, token := s.plainUser(admin, s.plainHospital(admin)) // the third login from this address
 	_, key := s.plainKey(admin, "lab")
 	login := map[string]string{"username": adminName, "password": adminPassword}
 	for what, test := range map[string]struct {
@@ -221,65 +221,64 @@ func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 		"bulk":   {3, http.StatusCreated, "POST", manyEventsPath, admin, sourceBulk("rad", "rad"), nil},
 		"key":    {3, http.StatusCreated, "POST", oneEventPath, "", sourceEvent("lab"), []string{"X-API-Key", key}},
 	} {
-		s.gives(test.status, test.admitted, test.method, test.path, test.token, test.body, test.header...)
-		s.gives(http.StatusTooManyRequests, 1, test.method, test.path, test.token, test.body, test.header...)
-		before := s.quietPool()
-		s.gives(http.StatusTooManyRequests, 50, test.method, test.path, test.token, test.body, test.header...)
+		s.expectTimes(test.status, test.admitted, test.method, test.path, test.token, test.body, test.header...)
+		s.expectTimes(http.StatusTooManyRequests, 1, test.method, test.path, test.token, test.body, test.header...)
+		before := s.idlePool()
+		s.expectTimes(http.StatusTooManyRequests, 50, test.method, test.path, test.token, test.body, test.header...)
 		if used := s.db.Stat().AcquireCount() - before; used != 0 {
 			t.Errorf("%s: 50 refused calls used the database %d times", what, used)
 		}
 	}
 }
 
-// quietPool waits until nothing that the server does by itself, such as telling workers of events, uses
-// the database, and returns how often it was used so far.
-func (s *system) quietPool() int64 {
+// idlePool waits until no background work of the server uses the database, and returns the number of
+// acquired connections so far.
+func (s *system) idlePool() int64 {
 	s.t.Helper()
 	count := s.db.Stat().AcquireCount()
 	for range 3 {
-		s.gives(http.StatusOK, 20, "GET", "/healthz", "", nil)
+		s.expectTimes(http.StatusOK, 20, "GET", "/healthz", "", nil)
 		if now := s.db.Stat().AcquireCount(); now != count || s.db.Stat().AcquiredConns() > 0 {
-			return s.quietPool()
+			return s.idlePool()
 		}
 	}
 	return count
 }
 
-// Who was refused a moment ago is known without the database, and believed to be the same as long as that
-// only refuses.
-func TestARefusedSenderIsNotTrustedLonger(t *testing.T) {
+// A refused sender's authentication is cached, but only to refuse further calls.
+func TestCachedRefusalDoesNotAuthenticate(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{Events: perHour(1)}))
+	s := startServer(t, withLimits(limits.Limits{Events: perHour(1)}))
 	admin := s.token(adminName, adminPassword)
 	id, token := s.plainUser(admin, s.plainHospital(admin))
 	config, key := s.plainKey(admin, "lab")
 	for _, body := range []map[string]any{sourceEvent("his"), sourceEvent("lab")} {
-		s.gives(http.StatusCreated, 1, "POST", oneEventPath, admin, body)
+		s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, body)
 	}
 	wantRefused(t, s.send("POST", oneEventPath, token, sourceEvent("his")), time.Hour)
 	wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), time.Hour)
-	s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("rad")) // is confirmed
-	s.gives(http.StatusBadRequest, 1, "POST", oneEventPath, token, "not JSON")
-	// Of a key everything counts for its source, so nothing is left to confirm.
-	s.gives(http.StatusTooManyRequests, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("rad")) // the cached token is verified
+	s.expectTimes(http.StatusBadRequest, 1, "POST", oneEventPath, token, "not JSON")
+	// All calls of a key count for its source, so they are refused from the cache.
+	s.expectTimes(http.StatusTooManyRequests, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
 
-	s.gives(http.StatusOK, 1, "PATCH", "/api/auth/users/"+id.String()+"/", admin, map[string]any{"is_active": false})
-	s.gives(http.StatusOK, 1, "PATCH", "/api/integrations/configs/"+config+"/", admin, map[string]any{"is_active": false})
+	s.expectTimes(http.StatusOK, 1, "PATCH", "/api/auth/users/"+id.String()+"/", admin, map[string]any{"is_active": false})
+	s.expectTimes(http.StatusOK, 1, "PATCH", "/api/integrations/configs/"+config+"/", admin, map[string]any{"is_active": false})
 	for _, call := range []struct {
 		path string
 		body any
 	}{{oneEventPath, sourceEvent("pharmacy")}, {manyEventsPath, sourceBulk("pharmacy")}, {oneEventPath, "not JSON"}} {
-		s.gives(http.StatusUnauthorized, 1, "POST", call.path, token, call.body)
-		s.gives(http.StatusTooManyRequests, 1, "POST", call.path, "", call.body, "X-API-Key", key)
-		s.another(limited(limits.Limits{Events: perHour(1)})).gives(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
+		s.expectTimes(http.StatusUnauthorized, 1, "POST", call.path, token, call.body)
+		s.expectTimes(http.StatusTooManyRequests, 1, "POST", call.path, "", call.body, "X-API-Key", key)
+		s.secondServer(withLimits(limits.Limits{Events: perHour(1)})).expectTimes(http.StatusUnauthorized, 1, "POST", call.path, "", call.body, "X-API-Key", key)
 	}
 	if stored := s.eventRows(); stored != 3 {
 		t.Errorf("%d events stored, want 3", stored)
 	}
 }
 
-// TestRateLimitsTakeAgainstAModel compares the database's counting with a list of all calls. Time passes in
-// steps of ten minutes and windows end between them, so that how long the test itself takes does not matter.
+// TestRateLimitsTakeAgainstAModel compares the SQL function with a list of all calls. Time advances in steps
+// of ten minutes, and windows end between steps, so the duration of the test does not matter.
 func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -290,7 +289,7 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 		var ages []int // in minutes, of the calls that were admitted, oldest first
 		for try := range 250 {
 			if passed := []int{0, 0, 0, 1, 2, 5, 6, 7}[random.IntN(8)] * step; passed > 0 && random.IntN(3) == 0 {
-				s.elapse(time.Duration(passed) * time.Minute)
+				s.ageCalls(time.Duration(passed) * time.Minute)
 				for i := range ages {
 					ages[i] += passed
 				}
@@ -298,14 +297,14 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 			for len(ages) > 0 && ages[0] > window {
 				ages = ages[1:]
 			}
-			// What another limit refuses is given back, wherever in its queue it was put.
+			// A call that another limit refuses is rolled back, wherever it is in the queue.
 			span := (window * time.Minute).Microseconds()
 			both, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
 				Keys: []string{name, "nobody"}, Costs: []int64{1, 1}, Quotas: []int64{quota, 0}, WindowsUs: []int64{span, span},
 			})
 			must(t, err)
 			if left := quota - int64(len(ages)); both[0] != left || both[2] == 0 && both[5] == 0 {
-				t.Fatalf("quota %d, call %d: %+v after being given back, want %d left", quota, try, both, left)
+				t.Fatalf("quota %d, call %d: %+v after the rollback, want %d left", quota, try, both, left)
 			}
 			cost := []int64{0, 1, 1, 2, 5, 40, 90}[random.IntN(7)]
 			all, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
@@ -337,16 +336,17 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 	}
 }
 
-// A clock that was wrong for a while must not keep anybody out once it is right.
-func TestAClockSetBackKeepsNobodyOut(t *testing.T) {
+// Calls that were recorded with a clock in the future do not block a key after the clock was set
+// back.
+func TestRateLimitsAfterClockIsSetBack(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{User: perHour(2)})
+	limits := withLimits(limits.Limits{User: perHour(2)})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
-	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
-	s.elapse(-24 * time.Hour)
-	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
-	s.elapse(-10 * time.Minute)
-	s = s.another(limits)
+	s.expectTimes(http.StatusOK, 2, "GET", ownPath, token, nil)
+	s.ageCalls(-24 * time.Hour)
+	s.expectTimes(http.StatusOK, 2, "GET", ownPath, token, nil)
+	s.ageCalls(-10 * time.Minute)
+	s = s.secondServer(limits)
 	wantRefused(t, s.send("GET", ownPath, token, nil), 70*time.Minute)
 }

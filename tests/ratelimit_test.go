@@ -32,27 +32,27 @@ const (
 	loginPath      = "/api/auth/token/"
 )
 
-// plenty is a limit that no test reaches.
-var plenty = limits.Limit{Calls: 100_000, Window: time.Hour}
+// unreachableLimit is a limit that no test reaches.
+var unreachableLimit = limits.Limit{Calls: 100_000, Window: time.Hour}
 
 func perMinute(calls int64) limits.Limit { return limits.Limit{Calls: calls, Window: time.Minute} }
 func perHour(calls int64) limits.Limit   { return limits.Limit{Calls: calls, Window: time.Hour} }
 
-// limited enforces the limits that are given, and plenty of the others.
-func limited(given limits.Limits) func(*server.Options) {
+// withLimits enforces the given limits, and unreachableLimit for the others.
+func withLimits(given limits.Limits) func(*server.Options) {
 	return func(o *server.Options) {
-		set := given // servers that start at the same time each have theirs
+		set := given // a copy for each server
 		for _, l := range []*limits.Limit{&set.Events, &set.Auth, &set.User} {
 			if *l == (limits.Limit{}) {
-				*l = plenty
+				*l = unreachableLimit
 			}
 		}
 		o.RateLimits, o.Limits = limits.ModeEnforce, set
 	}
 }
 
-// another is a second server process on the same database: one that has refused nobody yet.
-func (s *system) another(change ...func(*server.Options)) *system {
+// secondServer is a second server on the same database, with an empty deny cache.
+func (s *system) secondServer(change ...func(*server.Options)) *system {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &system{t: s.t, dbURL: s.dbURL, log: &logBuffer{}}
@@ -81,8 +81,8 @@ func (s *system) another(change ...func(*server.Options)) *system {
 	return a
 }
 
-// passed makes every call that counts so much older.
-func (s *system) elapse(d time.Duration) {
+// ageCalls makes every counted call so much older.
+func (s *system) ageCalls(d time.Duration) {
 	s.t.Helper()
 	for _, statement := range []string{
 		`UPDATE rate_limits SET expires_at = expires_at - $1::interval,
@@ -95,8 +95,8 @@ func (s *system) elapse(d time.Duration) {
 	}
 }
 
-// gives asks for a path so many times and wants the same status each time.
-func (s *system) gives(status, times int, method, path, token string, body any, header ...string) (last answer) {
+// expectTimes sends a request so many times and expects the same status each time.
+func (s *system) expectTimes(status, times int, method, path, token string, body any, header ...string) (last answer) {
 	s.t.Helper()
 	for i := range times {
 		last = s.send(method, path, token, body, header...)
@@ -107,7 +107,7 @@ func (s *system) gives(status, times int, method, path, token string, body any, 
 	return last
 }
 
-// wantRefused checks all that a 429 says, and returns the seconds to wait.
+// wantRefused checks a 429 and returns its Retry-After in seconds.
 func wantRefused(t testing.TB, a answer, atMost time.Duration) int {
 	t.Helper()
 	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
@@ -124,7 +124,7 @@ func wantRefused(t testing.TB, a answer, atMost time.Duration) int {
 	return seconds
 }
 
-// wantLeft checks the RateLimit field, whose t may be anything from 1 to the window.
+// wantLeft checks the RateLimit header, whose t may be anything from 1 to the window.
 func wantLeft(t testing.TB, a answer, policy string, left int64, window time.Duration) {
 	t.Helper()
 	for member := range strings.SplitSeq(a.header.Get("RateLimit"), ", ") {
@@ -158,7 +158,7 @@ func (s *system) eventRows() (count int) {
 	return count
 }
 
-// person makes a user of a hospital without any role and returns the id and a token.
+// plainUser creates a user without roles through the API and returns the id and a token.
 func (s *system) plainUser(admin string, hospital any) (uuid.UUID, string) {
 	s.t.Helper()
 	name := unique("user")
@@ -173,7 +173,7 @@ func (s *system) plainHospital(admin string) uuid.UUID {
 	return s.create(admin, "/api/organizations/hospitals/", map[string]any{"name": "Hospital", "code": unique("H")})
 }
 
-// apiKey makes a config and returns its id and key.
+// plainKey creates a config through the API and returns its id and key.
 func (s *system) plainKey(admin, source string) (string, string) {
 	s.t.Helper()
 	a := s.send("POST", "/api/integrations/configs/", admin, map[string]any{"name": "Config", "source_system": source})
@@ -183,12 +183,12 @@ func (s *system) plainKey(admin, source string) (string, string) {
 	return a.json()["id"].(string), a.json()["api_key"].(string)
 }
 
-func TestThe101stCallOfAMinuteIsRefused(t *testing.T) {
+func TestCallsAboveTheLimitAreRefused(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: perMinute(100)}))
+	s := startServer(t, withLimits(limits.Limits{User: perMinute(100)}))
 	token := s.token(adminName, adminPassword)
 	for left := int64(99); left >= 0; left-- {
-		a := s.gives(http.StatusOK, 1, "GET", ownPath, token, nil)
+		a := s.expectTimes(http.StatusOK, 1, "GET", ownPath, token, nil)
 		wantLeft(t, a, "user", left, time.Minute)
 		if got := a.header.Get("RateLimit-Policy"); got != `"user";q=100;w=60` {
 			t.Errorf("RateLimit-Policy: %s", got)
@@ -204,37 +204,37 @@ func TestThe101stCallOfAMinuteIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheWindowSlides(t *testing.T) {
+func TestSlidingWindow(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{User: perHour(5)})
+	limits := withLimits(limits.Limits{User: perHour(5)})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
-	s.gives(http.StatusOK, 3, "GET", ownPath, token, nil)
-	s.elapse(40 * time.Minute)
-	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
+	s.expectTimes(http.StatusOK, 3, "GET", ownPath, token, nil)
+	s.ageCalls(40 * time.Minute)
+	s.expectTimes(http.StatusOK, 2, "GET", ownPath, token, nil)
 	wantRefused(t, s.send("GET", ownPath, token, nil), 20*time.Minute)
 
-	// Twenty minutes later the first three have left the window, and the two have not. What was refused in
-	// between counts for nothing.
-	s.another(limits).gives(http.StatusTooManyRequests, 10, "GET", ownPath, token, nil)
-	s.elapse(20 * time.Minute)
-	s = s.another(limits)
-	wantLeft(t, s.gives(http.StatusOK, 3, "GET", ownPath, token, nil), "user", 0, 40*time.Minute)
+	// After 20 minutes the first three calls have left the window, the other two have not. Refused calls
+	// are not counted.
+	s.secondServer(limits).expectTimes(http.StatusTooManyRequests, 10, "GET", ownPath, token, nil)
+	s.ageCalls(20 * time.Minute)
+	s = s.secondServer(limits)
+	wantLeft(t, s.expectTimes(http.StatusOK, 3, "GET", ownPath, token, nil), "user", 0, 40*time.Minute)
 	wait := wantRefused(t, s.send("GET", ownPath, token, nil), 40*time.Minute)
 
-	// After the time that the refusal told there is room again: for those two.
-	s.elapse(time.Duration(wait) * time.Second)
-	s = s.another(limits)
-	s.gives(http.StatusOK, 2, "GET", ownPath, token, nil)
+	// After Retry-After exactly the two calls have left the window.
+	s.ageCalls(time.Duration(wait) * time.Second)
+	s = s.secondServer(limits)
+	s.expectTimes(http.StatusOK, 2, "GET", ownPath, token, nil)
 	wantRefused(t, s.send("GET", ownPath, token, nil), 25*time.Minute)
 
-	s.elapse(2 * time.Hour)
-	wantLeft(t, s.another(limits).gives(http.StatusOK, 1, "GET", ownPath, token, nil), "user", 4, time.Hour)
+	s.ageCalls(2 * time.Hour)
+	wantLeft(t, s.secondServer(limits).expectTimes(http.StatusOK, 1, "GET", ownPath, token, nil), "user", 4, time.Hour)
 }
 
-func TestItWorksAgainInTheSameProcess(t *testing.T) {
+func TestCachedRefusalExpires(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: limits.Limit{Calls: 1, Window: time.Second}}))
+	s := startServer(t, withLimits(limits.Limits{User: limits.Limit{Calls: 1, Window: time.Second}}))
 	token := s.token(adminName, adminPassword)
 	refused := func() bool { return s.send("GET", ownPath, token, nil).status == http.StatusTooManyRequests }
 	dbtest.Eventually(t, "a call is refused", refused)
@@ -243,11 +243,11 @@ func TestItWorksAgainInTheSameProcess(t *testing.T) {
 
 func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{User: perHour(100), Events: perHour(70)})
+	limits := withLimits(limits.Limits{User: perHour(100), Events: perHour(70)})
 	s := startServer(t, limits)
-	servers := []*system{s, s.another(limits)}
+	servers := []*system{s, s.secondServer(limits)}
 	token := s.token(adminName, adminPassword)
-	_, person := s.plainUser(token, s.plainHospital(token)) // takes two of the admin's
+	_, person := s.plainUser(token, s.plainHospital(token)) // costs two calls of the admin
 	for _, test := range []struct {
 		want         int
 		method, path string
@@ -278,43 +278,43 @@ func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 	}
 }
 
-func TestEveryUserHasALimitOfTheirOwn(t *testing.T) {
+func TestLimitsArePerUser(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: perHour(4)}))
+	s := startServer(t, withLimits(limits.Limits{User: perHour(4)}))
 	admin := s.token(adminName, adminPassword)
 	hospital := s.plainHospital(admin)
 	_, one := s.plainUser(admin, hospital)
 	_, two := s.plainUser(admin, hospital)
-	s.gives(http.StatusOK, 4, "GET", ownPath, one, nil)
-	s.gives(http.StatusTooManyRequests, 1, "GET", ownPath, one, nil)
-	s.gives(http.StatusOK, 4, "GET", ownPath, two, nil)
+	s.expectTimes(http.StatusOK, 4, "GET", ownPath, one, nil)
+	s.expectTimes(http.StatusTooManyRequests, 1, "GET", ownPath, one, nil)
+	s.expectTimes(http.StatusOK, 4, "GET", ownPath, two, nil)
 }
 
-func TestRateLimitInTheOrderOfChecks(t *testing.T) {
+func TestRateLimitOrderOfChecks(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{User: perHour(5)})
+	limits := withLimits(limits.Limits{User: perHour(5)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
 	_, token := s.plainUser(admin, s.plainHospital(admin))
 
-	// Errors have the fields too, and count.
+	// Errors have the RateLimit headers too, and count.
 	const someone = "/api/organizations/hospitals/0193c5a0-7a00-7000-8000-000000000001/"
-	wantLeft(t, s.gives(http.StatusNotFound, 1, "GET", someone, token, nil), "user", 4, time.Hour)
-	wantLeft(t, s.gives(http.StatusBadRequest, 1, "GET", "/api/auth/users/?page_size=x", token, nil), "user", 3, time.Hour)
-	wantLeft(t, s.gives(http.StatusForbidden, 1, "DELETE", someone, token, nil), "user", 2, time.Hour)
-	wantLeft(t, s.gives(http.StatusMethodNotAllowed, 1, "DELETE", ownPath, token, nil), "user", 1, time.Hour)
-	a := s.gives(http.StatusUnauthorized, 1, "GET", ownPath, token+"x", nil)
+	wantLeft(t, s.expectTimes(http.StatusNotFound, 1, "GET", someone, token, nil), "user", 4, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "GET", "/api/auth/users/?page_size=x", token, nil), "user", 3, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusForbidden, 1, "DELETE", someone, token, nil), "user", 2, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusMethodNotAllowed, 1, "DELETE", ownPath, token, nil), "user", 1, time.Hour)
+	a := s.expectTimes(http.StatusUnauthorized, 1, "GET", ownPath, token+"x", nil)
 	if a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") == "" {
-		t.Errorf("a call of nobody: %v", a.header)
+		t.Errorf("an unauthenticated call: %v", a.header)
 	}
-	s.gives(http.StatusNoContent, 10, "OPTIONS", ownPath, token, nil)
-	s.gives(http.StatusOK, 1, "GET", ownPath, token, nil)
-	for _, s := range []*system{s, s.another(limits)} {
-		for range 2 { // by the database, and from memory
-			s.gives(http.StatusNotFound, 1, "GET", "/api/nothing/", token, nil)
-			s.gives(http.StatusNotAcceptable, 1, "GET", ownPath, token, nil, "Accept", "text/html")
-			s.gives(http.StatusUnauthorized, 1, "GET", ownPath, token+"x", nil)
-			wantLeft(t, s.gives(http.StatusForbidden, 1, "DELETE", someone, token, nil), "user", 0, time.Hour)
+	s.expectTimes(http.StatusNoContent, 10, "OPTIONS", ownPath, token, nil)
+	s.expectTimes(http.StatusOK, 1, "GET", ownPath, token, nil)
+	for _, s := range []*system{s, s.secondServer(limits)} {
+		for range 2 { // by the database, then by the cache
+			s.expectTimes(http.StatusNotFound, 1, "GET", "/api/nothing/", token, nil)
+			s.expectTimes(http.StatusNotAcceptable, 1, "GET", ownPath, token, nil, "Accept", "text/html")
+			s.expectTimes(http.StatusUnauthorized, 1, "GET", ownPath, token+"x", nil)
+			wantLeft(t, s.expectTimes(http.StatusForbidden, 1, "DELETE", someone, token, nil), "user", 0, time.Hour)
 			wantRefused(t, s.send("GET", ownPath, token, nil), time.Hour)
 			wantRefused(t, s.send("DELETE", ownPath, token, nil), time.Hour)
 			wantRefused(t, s.send("GET", someone, token, nil), time.Hour)
@@ -322,7 +322,7 @@ func TestRateLimitInTheOrderOfChecks(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {
-		if a := s.gives(http.StatusOK, 10, "GET", path, "", nil); a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
+		if a := s.expectTimes(http.StatusOK, 10, "GET", path, "", nil); a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
 			t.Errorf("%s has a limit: %v", path, a.header)
 		}
 	}
@@ -331,7 +331,7 @@ func TestRateLimitInTheOrderOfChecks(t *testing.T) {
 func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 	t.Parallel()
 	proxied := func(o *server.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-	limits := limited(limits.Limits{Auth: perMinute(10)})
+	limits := withLimits(limits.Limits{Auth: perMinute(10)})
 	s := startServer(t, limits, proxied)
 	admin := s.token(adminName, adminPassword)
 	call := func(s *system, path string, from ...string) answer {
@@ -348,7 +348,7 @@ func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 		}
 		wantLeft(t, a, "auth", int64(9-i), time.Minute)
 	}
-	wantLeft(t, s.gives(http.StatusMethodNotAllowed, 1, "GET", loginPath, "", nil, "X-Forwarded-For", "203.0.113.1"), "auth", 0, time.Minute)
+	wantLeft(t, s.expectTimes(http.StatusMethodNotAllowed, 1, "GET", loginPath, "", nil, "X-Forwarded-For", "203.0.113.1"), "auth", 0, time.Minute)
 	for _, path := range []string{"", "refresh/", "verify/", "blacklist/"} {
 		a := call(s, path, "203.0.113.1")
 		wantRefused(t, a, time.Minute)
@@ -356,20 +356,21 @@ func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 			t.Errorf("RateLimit-Policy: %s", got)
 		}
 	}
-	// The proxy adds the address that it saw; what is left of that is the client's own claim.
+	// Only the address that the proxy appended counts; those to the left of it are set by the
+	// client.
 	wantRefused(t, call(s, "verify/", "198.51.100.9", "203.0.113.1"), time.Minute)
 	if a := call(s, "verify/", "203.0.113.2"); a.status != http.StatusOK {
 		t.Errorf("another address: %d %s", a.status, a.body)
 	}
-	for i := range 11 { // a network of IPv6 is one client
+	for i := range 11 { // an IPv6 /64 counts as one client
 		a := call(s, "verify/", fmt.Sprintf("2001:db8::%d", i+1))
 		if refused := a.status == http.StatusTooManyRequests; refused != (i == 10) {
 			t.Errorf("%d: %d", i+1, a.status)
 		}
 	}
 
-	// Without trusted proxies everybody is who is connected: the two logins from here counted so far.
-	direct := s.another(limits)
+	// Without trusted proxies the peer address counts, including the two logins from here.
+	direct := s.secondServer(limits)
 	for i := range 8 {
 		if a := call(direct, "verify/", fmt.Sprintf("203.0.113.%d", 10+i)); a.status != http.StatusOK {
 			t.Fatalf("call %d from here: %d %s", i+3, a.status, a.body)
@@ -379,15 +380,15 @@ func TestTokenOperationsShareALimitByAddress(t *testing.T) {
 	wantRefused(t, call(direct, "", "203.0.113.98"), time.Minute)
 }
 
-func TestReportedLimitsRefuseNothing(t *testing.T) {
+func TestReportMode(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	s := startServer(t, limited(limits.Limits{User: perHour(3), Events: perHour(2)}), func(o *server.Options) {
+	s := startServer(t, withLimits(limits.Limits{User: perHour(3), Events: perHour(2)}), func(o *server.Options) {
 		o.RateLimits, o.Registerer = "report", registry
 	})
 	token := s.token(adminName, adminPassword)
-	wantLeft(t, s.gives(http.StatusOK, 10, "GET", ownPath, token, nil), "user", 0, time.Hour)
-	wantLeft(t, s.gives(http.StatusCreated, 6, "POST", oneEventPath, token, sourceEvent("his")), "events", 0, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusOK, 10, "GET", ownPath, token, nil), "user", 0, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 6, "POST", oneEventPath, token, sourceEvent("his")), "events", 0, time.Hour)
 	if stored := s.eventRows(); stored != 6 {
 		t.Errorf("%d events stored, want 6", stored)
 	}
@@ -409,11 +410,11 @@ func TestReportedLimitsRefuseNothing(t *testing.T) {
 	}
 }
 
-func TestLimitsThatAreOff(t *testing.T) {
+func TestRateLimitsOff(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, limited(limits.Limits{User: perHour(1), Auth: perHour(1), Events: perHour(1)}), func(o *server.Options) { o.RateLimits = "off" })
+	s := startServer(t, withLimits(limits.Limits{User: perHour(1), Auth: perHour(1), Events: perHour(1)}), func(o *server.Options) { o.RateLimits = "off" })
 	token := s.token(adminName, adminPassword)
-	for _, a := range []answer{s.gives(http.StatusOK, 3, "GET", ownPath, token, nil), s.gives(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))} {
+	for _, a := range []answer{s.expectTimes(http.StatusOK, 3, "GET", ownPath, token, nil), s.expectTimes(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))} {
 		if a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
 			t.Errorf("%v", a.header)
 		}
@@ -422,12 +423,12 @@ func TestLimitsThatAreOff(t *testing.T) {
 
 func TestIdleKeysAreDeleted(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{})
+	limits := withLimits(limits.Limits{})
 	s := startServer(t, limits)
 	token := s.token(adminName, adminPassword)
-	s.gives(http.StatusOK, 200, "GET", ownPath, token, nil)
-	s.elapse(2 * time.Hour)
-	s.gives(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
+	s.expectTimes(http.StatusOK, 200, "GET", ownPath, token, nil)
+	s.ageCalls(2 * time.Hour)
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
 	rows := func(table string) (keys []string) {
 		found, err := s.db.Query(context.Background(), "SELECT key FROM "+table+" ORDER BY key")
 		must(t, err)
@@ -449,21 +450,21 @@ func TestIdleKeysAreDeleted(t *testing.T) {
 	}
 }
 
-func TestEmptiedTablesAreFreshWindows(t *testing.T) {
+func TestTruncatedTablesResetWindows(t *testing.T) {
 	t.Parallel()
-	limits := limited(limits.Limits{User: perHour(150)})
-	for _, emptied := range []string{"rate_limits", "rate_limit_blocks", "rate_limits, rate_limit_blocks"} {
-		t.Run(emptied, func(t *testing.T) {
+	limits := withLimits(limits.Limits{User: perHour(150)})
+	for _, truncated := range []string{"rate_limits", "rate_limit_blocks", "rate_limits, rate_limit_blocks"} {
+		t.Run(truncated, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, limits)
 			token := s.token(adminName, adminPassword)
-			s.gives(http.StatusOK, 150, "GET", ownPath, token, nil)
-			_, err := s.db.Exec(context.Background(), "TRUNCATE "+emptied)
+			s.expectTimes(http.StatusOK, 150, "GET", ownPath, token, nil)
+			_, err := s.db.Exec(context.Background(), "TRUNCATE "+truncated)
 			must(t, err)
-			s.elapse(2 * time.Hour)
-			s = s.another(limits)
-			s.gives(http.StatusOK, 150, "GET", ownPath, token, nil)
-			s.gives(http.StatusTooManyRequests, 1, "GET", ownPath, token, nil)
+			s.ageCalls(2 * time.Hour)
+			s = s.secondServer(limits)
+			s.expectTimes(http.StatusOK, 150, "GET", ownPath, token, nil)
+			s.expectTimes(http.StatusTooManyRequests, 1, "GET", ownPath, token, nil)
 		})
 	}
 }

@@ -16,8 +16,8 @@ var updateReadme = flag.Bool("update", false, "write what the server really prin
 
 const readme = "../README.md"
 
-// TestReadmeTour types the commands of the README's tour into a shell, against a real server and
-// worker, and compares what comes back with what the README says, but for ids, tokens and times.
+// TestReadmeTour runs the commands of the README's tour in a shell, against a real server and
+// worker, and compares the output with the README, except for ids, tokens and times.
 func TestReadmeTour(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(readme)
@@ -27,7 +27,7 @@ func TestReadmeTour(t *testing.T) {
 	if len(steps) < 10 {
 		t.Fatalf("the tour has %d commands; was its form changed?", len(steps))
 	}
-	outputs := s.typeIn(steps)
+	outputs := s.runInShell(steps)
 	for i, step := range steps {
 		if normal(outputs[i]) != normal(step.output) && !*updateReadme {
 			t.Errorf("$ %s\nprints\n%s\nand the README says\n%s", step.command, outputs[i], step.output)
@@ -55,9 +55,9 @@ func tourSteps(text string) (steps []tourStep) {
 	return steps
 }
 
-// typeIn runs the commands in one shell, whose home has the password where `px360 up` keeps it, and
-// returns what each printed. Where the tour says that a moment passes, it waits for the worker.
-func (s *system) typeIn(steps []tourStep) []string {
+// runInShell runs the commands in one shell, whose home has the password file of `px360 up`, and
+// returns the output of each. Where the tour says that a moment passes, it waits for the worker.
+func (s *system) runInShell(steps []tourStep) []string {
 	s.t.Helper()
 	home := s.t.TempDir()
 	secret := filepath.Join(home, ".local/share/px360/admin-password")
@@ -67,7 +67,7 @@ func (s *system) typeIn(steps []tourStep) []string {
 	var script strings.Builder
 	for _, step := range steps {
 		if strings.Contains(step.command, "/progress/") {
-			// The reader takes longer than the worker; a shell does not.
+			// Wait for the worker, as the reader of the tour does.
 			fmt.Fprintf(&script, "while px '/integrations/events/?status=pending' | grep -qv '\"count\":0'; do :; done\n")
 		}
 		fmt.Fprintf(&script, "%s\necho '%s'\n", strings.ReplaceAll(step.command, "http://127.0.0.1:8000", s.url), mark)
@@ -85,7 +85,7 @@ func (s *system) typeIn(steps []tourStep) []string {
 		s.t.Fatalf("%d outputs of %d commands\n%s", len(outputs)-1, len(steps), out.String())
 	}
 	for i := range outputs {
-		// An answer ends without a newline, so the mark follows on its line.
+		// A response ends without a newline, so the mark is on its last line.
 		outputs[i] = strings.TrimSuffix(strings.ReplaceAll(outputs[i], s.url, "http://127.0.0.1:8000"), "\n")
 	}
 	return outputs[:len(steps)]
@@ -107,7 +107,7 @@ func normal(output string) string {
 	return strings.TrimSpace(output)
 }
 
-// rewritten is the README with each command followed by what it printed.
+// rewritten is the README with the actual output of each command.
 func rewritten(text string, outputs []string) string {
 	i := 0
 	return consoleBlock.ReplaceAllStringFunc(text, func(block string) string {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestStageGoesForwardOnly(t *testing.T) {
+func TestStageTransitions(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	template := c.Template(nil, nil)
@@ -38,16 +38,16 @@ func TestStageGoesForwardOnly(t *testing.T) {
 				t.Errorf("from completed to %s: the stage is completed at another time", to)
 			}
 			if want == 409 && fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Errorf("from %s to %s: refused, and yet %v became %v", from, to, before, after)
+				t.Errorf("from %s to %s: refused, but %v became %v", from, to, before, after)
 			}
 		}
 	}
 }
 
-func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
+func TestCompletingAStageByRequest(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.Template(asks(c.Survey(), 48), nil, optional), "1")
+	j := c.journey(c.Template(sendsSurvey(c.Survey(), 48), nil, optional), "1")
 	physician := c.Physician("L-1")
 	began := value[time.Time](c.system, "SELECT now()")
 	done := j.stage(t, 1, 200, fields{"status": "completed", "physician": physician}).json()
@@ -61,7 +61,7 @@ func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
 	if due := at(t, done["survey_scheduled_at"]); !due.Equal(when.Add(48 * time.Hour)) {
 		t.Errorf("the survey is due at %v, want 48h after %v", due, when)
 	}
-	j.stage(t, 1, 200, fields{"status": "completed"}) // again changes nothing
+	j.stage(t, 1, 200, fields{"status": "completed"}) // a repetition changes nothing
 	if n := value[int](c.system, "SELECT count(*) FROM surveys"); n != 1 {
 		t.Errorf("%d surveys are scheduled, want 1", n)
 	}
@@ -78,11 +78,12 @@ func TestStageCompletedByHandDoesWhatAnEventDoes(t *testing.T) {
 	}
 }
 
-// Skipping the last required stage completes the journey, too, at the time of what was done before.
+// Skipping the last open required stage completes the journey, at the latest completion time of its
+// stages.
 func TestSkippedStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.Template(nil, asks(c.Survey(), 0)), "1")
+	j := c.journey(c.Template(nil, sendsSurvey(c.Survey(), 0)), "1")
 	first := j.stage(t, 1, 200, fields{"status": "completed"}).json()
 	skipped := j.stage(t, 2, 200, fields{"status": "skipped"}).json()
 	if now := j.now(); now["status"] != "completed" || now["completed_at"] != first["completed_at"] {
@@ -116,7 +117,7 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 	if refused := add(400, c.Stage(c.Template(), 1), nil); refused["stage_template"] == nil {
 		t.Errorf("a stage of another template: %v", refused)
 	}
-	third := c.Stage(template, 3, asks(c.Survey(), 0))
+	third := c.Stage(template, 3, sendsSurvey(c.Survey(), 0))
 	if made := add(201, third, fields{"status": "completed"}); made["status"] != "completed" || made["completed_at"] == nil || made["survey_scheduled_at"] == nil {
 		t.Errorf("added as completed: %v", made)
 	}
@@ -133,7 +134,7 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 	}
 }
 
-// When the last stage that had to be done is deleted, nothing is left to do.
+// Deleting the last open required stage completes the journey.
 func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
@@ -151,8 +152,9 @@ func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 	}
 }
 
-// Whether a journey of another hospital is there does not show in how long an answer takes.
-func TestStageOfAnotherHospitalIsNotWaitedFor(t *testing.T) {
+// A locked journey of another hospital is answered with 404 at once, so that the response time does
+// not reveal it.
+func TestStageOfAnotherHospitalIsNotLocked(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	j, other := c.journey(c.Template(nil), "1"), c.clinic()
@@ -162,18 +164,18 @@ func TestStageOfAnotherHospitalIsNotWaitedFor(t *testing.T) {
 	defer func() { _ = tx.Rollback(context.Background()) }()
 	_, err = tx.Exec(t.Context(), "SELECT FROM journey_instances WHERE id = $1 FOR UPDATE", j.id)
 	must(t, err)
-	// Had they waited, they would have given up with 503.
+	// Waiting for the lock would end in a 503.
 	c.expect(t, 404, "PATCH", stage, other.admin.access, fields{"status": "completed"})
 	c.expect(t, 404, "PUT", stage, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
 	c.expect(t, 404, "DELETE", stage, other.admin.access, nil)
 	c.expect(t, 400, "POST", stagePath, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
 }
 
-func TestStageTemplateOfATemplateDeletedMeanwhile(t *testing.T) {
+func TestStageTemplateOfAConcurrentlyDeletedTemplate(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	template, a := c.Template(), answer{}
-	c.overtake("DELETE FROM journey_templates WHERE id = $1", template, func() int {
+	c.sendBeforeCommit("DELETE FROM journey_templates WHERE id = $1", template, func() int {
 		a = c.send("POST", "/api/journeys/stage-templates/", c.px, fields{"journey_template": template, "name": "S", "code": "S", "order": 1, "trigger_event_code": "E"})
 		return a.status
 	})

@@ -1,5 +1,5 @@
-// Package tests drives PX360 from outside: a server and a worker on a database of their own, spoken to
-// through the generated client, as a partner's program would.
+// Package tests has the end-to-end tests: a server and a worker on a database of their own, called
+// through the generated client or by raw HTTP.
 package tests
 
 import (
@@ -34,17 +34,18 @@ const (
 	signingKey    = "a signing key of no use outside these tests"
 )
 
-// A system is PX360 as one test sees it.
+// A system is a running PX360 with its own database.
 type system struct {
 	t     testing.TB
 	url   string // of the server
 	dbURL string
-	db    *pgxpool.Pool // for a look behind the API
+	db    *pgxpool.Pool // for direct access
 	admin *client.ClientWithResponses
 	log   *logBuffer
 }
 
-// start runs a server and a worker, until the test ends, on an empty database with one PX Admin.
+// start runs a server and a worker until the end of the test, on an empty database with one PX
+// Admin.
 func start(t testing.TB, change ...func(*server.Options)) *system {
 	t.Helper()
 	s := startServer(t, change...)
@@ -111,7 +112,7 @@ func (s *system) login(username, password string) *client.ClientWithResponses {
 	return c
 }
 
-// token is an access token of the named user, for requests made by hand.
+// token logs the user in and returns an access token.
 func (s *system) token(username, password string) string {
 	s.t.Helper()
 	answer := s.send("POST", "/api/auth/token/", "", map[string]string{"username": username, "password": password})
@@ -121,7 +122,7 @@ func (s *system) token(username, password string) string {
 	return answer.json()["access"].(string)
 }
 
-// An answer is what came back of a request made by hand.
+// An answer is the response to a request.
 type answer struct {
 	status int
 	header http.Header
@@ -134,8 +135,8 @@ func (a answer) json() map[string]any {
 	return value
 }
 
-// send makes a request by hand. body is sent as it is if it is a string, as JSON otherwise, and not at
-// all if it is nil.
+// send makes a request. A string body is sent unchanged, nil means no body, and any other value is
+// sent as JSON.
 func (s *system) send(method, path, token string, body any, header ...string) answer {
 	s.t.Helper()
 	var reader io.Reader
@@ -167,7 +168,7 @@ func (s *system) send(method, path, token string, body any, header ...string) an
 	return answer{res.StatusCode, res.Header, string(text)}
 }
 
-// create posts body as the PX Admin and returns the id of what was made.
+// create posts body and returns the new id.
 func (s *system) create(token, path string, body map[string]any) uuid.UUID {
 	s.t.Helper()
 	a := s.send("POST", path, token, body)
@@ -179,8 +180,8 @@ func (s *system) create(token, path string, body map[string]any) uuid.UUID {
 	return id
 }
 
-// settled waits until no event is pending.
-func (s *system) settled() {
+// waitForWorker waits until no event is pending.
+func (s *system) waitForWorker() {
 	s.t.Helper()
 	dbtest.Eventually(s.t, "every event is processed", func() bool {
 		var pending int
@@ -198,7 +199,7 @@ func must(t testing.TB, err error) {
 
 var serial atomic.Int64
 
-// unique is text that no other call returns, for codes and names.
+// unique is text that no other call returns.
 func unique(prefix string) string {
 	return fmt.Sprintf("%s-%d-%d", prefix, time.Now().UnixNano()%1e9, serial.Add(1))
 }

@@ -17,7 +17,7 @@ import (
 
 const tokenPath = "/api/auth/token/"
 
-func TestTokensFromLoginToLogout(t *testing.T) {
+func TestTokenLifecycle(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital, "Nurse")
@@ -33,13 +33,13 @@ func TestTokensFromLoginToLogout(t *testing.T) {
 	c.expect(t, 200, "GET", "/api/auth/users/me/", renewed, nil)
 	for _, token := range []string{access, refresh, renewed} {
 		if a := c.expect(t, 200, "POST", tokenPath+"verify/", "", fields{"token": token}); a.body != "{}" {
-			t.Errorf("a good token is answered with %s", a.body)
+			t.Errorf("a valid token is answered with %s", a.body)
 		}
 	}
 	if a := c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": refresh}); a.body != "{}" {
 		t.Errorf("the logout is answered with %s", a.body)
 	}
-	// A logout ends everything that was issued before it.
+	// A logout revokes all tokens that were issued before.
 	for _, token := range []string{access, renewed} {
 		c.expect(t, 401, "GET", "/api/auth/users/me/", token, nil)
 		c.expect(t, 401, "POST", tokenPath+"verify/", "", fields{"token": token})
@@ -49,10 +49,10 @@ func TestTokensFromLoginToLogout(t *testing.T) {
 	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, password), nil)
 }
 
-func TestTokensAreGoodForTheirPurposeOnly(t *testing.T) {
+func TestTokenTypes(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p, gone := c.person(c.hospital), c.tokensOf(person{id: uuid.New()}, 0)
+	p, deleted := c.person(c.hospital), c.tokensOf(person{id: uuid.New()}, 0)
 	altered := p.access[:len(p.access)-1] + map[bool]string{true: "B", false: "A"}[p.access[len(p.access)-1] == 'A']
 	for _, test := range []struct {
 		path string
@@ -60,18 +60,18 @@ func TestTokensAreGoodForTheirPurposeOnly(t *testing.T) {
 	}{
 		{"refresh/", fields{"refresh": p.access}},
 		{"refresh/", fields{"refresh": "no token"}},
-		{"refresh/", fields{"refresh": gone.refresh}},
+		{"refresh/", fields{"refresh": deleted.refresh}},
 		{"blacklist/", fields{"refresh": p.access}},
 		{"verify/", fields{"token": "no.such.token"}},
 		{"verify/", fields{"token": altered}},
-		{"verify/", fields{"token": gone.access}},
+		{"verify/", fields{"token": deleted.access}},
 	} {
 		a := c.expect(t, 401, "POST", tokenPath+test.path, "", test.body)
 		if a.json()["detail"] == nil || a.header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s %v: %s", test.path, test.body, a.body)
 		}
 	}
-	for _, token := range []string{p.refresh, altered, gone.access, "no.such.token"} {
+	for _, token := range []string{p.refresh, altered, deleted.access, "no.such.token"} {
 		c.expect(t, 401, "GET", "/api/auth/users/me/", token, nil)
 	}
 	for header, want := range map[string]int{"Bearer " + p.access: 200, "bearer " + p.access: 200, "Basic " + p.access: 401, "Bearer": 401, "Bearer a b": 401} {
@@ -82,7 +82,8 @@ func TestTokensAreGoodForTheirPurposeOnly(t *testing.T) {
 	}
 }
 
-// Where refresh tokens are rotated, each is good once: the second use of one means that two have it.
+// With rotation, a refresh token can be used once: a second use means that it was stolen, and
+// revokes all tokens of the user.
 func TestRotatedRefreshTokens(t *testing.T) {
 	t.Parallel()
 	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
@@ -109,7 +110,7 @@ func TestRotatedRefreshTokens(t *testing.T) {
 	verify(200, third)
 	c.expect(t, 200, "GET", ownPath, access, nil)
 
-	// Now both the thief's tokens and the user's end, those of others do not.
+	// All tokens of this user are revoked, those of others are not.
 	a := c.expect(t, 401, "POST", tokenPath+"refresh/", "", fields{"refresh": second})
 	if a.json()["detail"] != "Token is blacklisted" || a.header.Get("WWW-Authenticate") == "" {
 		t.Errorf("the second use is answered with %s", a.body)
@@ -118,17 +119,17 @@ func TestRotatedRefreshTokens(t *testing.T) {
 		c.expect(t, 401, "GET", ownPath, token, nil)
 	}
 	use(401, third)
-	use(401, second) // and that ends nothing more
+	use(401, second) // a third use revokes nothing more
 	c.expect(t, 200, "GET", ownPath, c.token(p.username, password), nil)
 	c.expect(t, 200, "GET", ownPath, c.admin.access, nil)
 	list := c.entries(c.admin.access, "?operation=refreshToken")
 	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor"] != p.id.String() || fmt.Sprint(list[0]["changed_fields"]) != "[token_version]" {
-		t.Errorf("the audit tells %v", list)
+		t.Errorf("the audit log has %v", list)
 	}
 }
 
-// Of many who use a token at once one succeeds, and then nobody has anything.
-func TestRotationUnderARace(t *testing.T) {
+// Of concurrent uses of a refresh token one succeeds, and the others revoke all tokens.
+func TestConcurrentRotation(t *testing.T) {
 	t.Parallel()
 	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
 	p := c.person(c.hospital)
@@ -151,24 +152,24 @@ func TestRotationUnderARace(t *testing.T) {
 		t.Errorf("%d of 8 uses of one refresh token succeeded, want 1", good)
 	}
 	if version := value[int](c.system, "SELECT token_version FROM users WHERE id = $1", p.id); version != 1 {
-		t.Errorf("the tokens were ended %d times: who logged in between was logged out", version)
+		t.Errorf("the tokens were revoked %d times, want once", version)
 	}
 	if list := c.entries(c.admin.access, "?operation=refreshToken"); len(list) != 1 {
-		t.Errorf("the audit tells %v", list)
+		t.Errorf("the audit log has %v", list)
 	}
 }
 
-// A use whose answer the database's connection took with it is no second use.
+// A use whose COMMIT answer was lost is retried, and does not count as a second use.
 func TestRotationWhenTheAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	rotating := func(o *server.Options) { o.RotateRefresh = true }
 	s := startServer(t, rotating)
 	p := s.person(uuid.Nil)
-	behind, cutter := s.behindCutter(rotating)
-	cutter.arm(tokenID(t, p.refresh), 1)
+	behind, proxy := s.behindDropProxy(rotating)
+	proxy.dropCommits(tokenID(t, p.refresh), 1)
 	next := behind.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": p.refresh}).json()
-	if cutter.done() != 1 {
-		t.Fatal("no connection was cut")
+	if proxy.dropCount() != 1 {
+		t.Fatal("no connection was dropped")
 	}
 	for _, access := range []string{p.access, next["access"].(string)} {
 		s.expect(t, 200, "GET", ownPath, access, nil)
@@ -176,7 +177,7 @@ func TestRotationWhenTheAnswerIsLost(t *testing.T) {
 	s.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": next["refresh"]})
 }
 
-// tokenID is the jti of a token.
+// tokenID is the jti claim of a token.
 func tokenID(t *testing.T, token string) string {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
@@ -186,8 +187,8 @@ func tokenID(t *testing.T, token string) string {
 	return claims.JTI
 }
 
-// Used tokens are kept until they have expired for everybody, and not longer.
-func TestUsedRefreshTokensAreForgotten(t *testing.T) {
+// Used refresh tokens are deleted once they have expired on every server, allowing for clock skew.
+func TestUsedRefreshTokensExpire(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.exec("INSERT INTO used_refresh_tokens SELECT 'old-' || i, uuid7(), now() - interval '61 minutes' FROM generate_series(1, 10) i")
@@ -195,15 +196,15 @@ func TestUsedRefreshTokensAreForgotten(t *testing.T) {
 	q := db.New(s.db)
 	for _, want := range []int64{7, 3, 0} {
 		if got, err := q.RefreshTokenExpire(context.Background(), 7); err != nil || got != want {
-			t.Errorf("%d forgotten, %v, want %d", got, err, want)
+			t.Errorf("%d deleted, %v, want %d", got, err, want)
 		}
 	}
 	if used, err := q.RefreshTokenUsed(context.Background(), "new"); err != nil || !used {
-		t.Errorf("a token that has not expired was forgotten: %v", err)
+		t.Errorf("a token that has not expired was deleted: %v", err)
 	}
 }
 
-// A logout is a change: it leaves an entry.
+// A logout is audited.
 func TestLogoutIsAudited(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
@@ -211,12 +212,13 @@ func TestLogoutIsAudited(t *testing.T) {
 	c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": p.refresh})
 	list := c.entries(c.admin.access, "?operation=blacklistToken")
 	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor_name"] != p.username || list[0]["hospital"] != c.hospital.String() {
-		t.Errorf("the audit tells %v", list)
+		t.Errorf("the audit log has %v", list)
 	}
 }
 
-// Who guesses learns nothing: neither whether there is such a user, nor whether they are active.
-func TestWrongCredentialsAreAnsweredAlike(t *testing.T) {
+// The answer to wrong credentials reveals neither whether the user exists nor whether they are
+// active.
+func TestWrongCredentialsAreIndistinguishable(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p, inactive := c.person(c.hospital), c.person(c.hospital)
@@ -241,8 +243,8 @@ func TestWrongCredentialsAreAnsweredAlike(t *testing.T) {
 	}
 }
 
-// What a user may do is asked each time: it is not in the token.
-func TestRolesCountFromTheNextRequest(t *testing.T) {
+// Roles are read at each request; they are not in the token.
+func TestRoleChangesApplyAtOnce(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital)

@@ -11,12 +11,12 @@ import (
 
 func userPath(id any) string { return fmt.Sprintf("/api/auth/users/%v/", id) }
 
-func TestLastPXAdminStays(t *testing.T) {
+func TestLastPXAdminIsKept(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	token := s.token(adminName, adminPassword)
 	me := s.expect(t, 200, "GET", "/api/auth/users/me/", token, nil).json()["id"]
-	// One who is inactive, and one who is no PX Admin, are no replacement.
+	// An inactive PX Admin and a Hospital Admin do not count.
 	s.exec("UPDATE users SET is_active = false WHERE id = $1", s.person(uuid.Nil, "PX Admin").id)
 	s.person(uuid.Nil, "Hospital Admin")
 	refused := func() {
@@ -38,13 +38,13 @@ func TestLastPXAdminStays(t *testing.T) {
 	s.expect(t, 200, "GET", "/api/auth/users/me/", other.access, nil)
 }
 
-// Each of two PX Admins takes themselves away for the other stays: not both can.
-func TestLastPXAdminStaysUnderTwoRequests(t *testing.T) {
+// Two PX Admins who remove themselves concurrently: one must stay.
+func TestConcurrentRemovalOfPXAdmins(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.exec("UPDATE users SET is_active = false")
 	one, other := s.person(uuid.Nil, "PX Admin"), s.person(uuid.Nil, "PX Admin")
-	statuses := s.hold("SELECT FROM roles WHERE name = $1 FOR UPDATE", "PX Admin",
+	statuses := s.sendWhileLocked("SELECT FROM roles WHERE name = $1 FOR UPDATE", "PX Admin",
 		func() int {
 			return s.send("PATCH", userPath(one.id), one.access, fields{"is_active": false}).status
 		},
@@ -71,7 +71,7 @@ func TestHospitalAdminAssignsEveryRoleButPXAdmin(t *testing.T) {
 			want = 403
 		}
 		c.expect(t, want, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": role})
-		c.expect(t, want, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": role}) // twice is once
+		c.expect(t, want, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": role}) // a repetition changes nothing
 		list := c.expect(t, 200, "GET", "/api/auth/users/?groups="+role.String(), c.admin.access, nil)
 		if holds := strings.Contains(list.body, nurse.id.String()); holds != (want == 200) {
 			t.Errorf("assigned %s: %v, want status %d", name, holds, want)
@@ -88,7 +88,7 @@ func TestHospitalAdminAssignsEveryRoleButPXAdmin(t *testing.T) {
 	c.expect(t, 400, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{})
 }
 
-// A PX Admin who belongs to a hospital is seen there, and is out of its Hospital Admin's reach.
+// A PX Admin of a hospital is visible to its Hospital Admin, who cannot change them.
 func TestUserWithUnassignableRoleIsNotChanged(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
@@ -112,13 +112,13 @@ func TestUserWithUnassignableRoleIsNotChanged(t *testing.T) {
 	if fmt.Sprint(after["roles"], after["first_name"], after["is_active"]) != fmt.Sprint([]string{"PX Admin", "Viewer"}, boss.username, true) {
 		t.Errorf("the user was changed: %v", after)
 	}
-	// A Hospital Admin is within reach: themselves, too.
+	// A Hospital Admin can change other Hospital Admins, and themselves.
 	c.expect(t, 200, "PATCH", userPath(c.person(c.hospital, "Hospital Admin").id), c.admin.access, fields{"first_name": "Other"})
 	c.expect(t, 200, "POST", userPath(c.admin.id)+"remove_role/", c.admin.access, fields{"role_id": c.role("Hospital Admin")})
 	c.expect(t, 403, "PATCH", userPath(c.admin.id), c.admin.access, fields{"first_name": "Other"})
 }
 
-func TestPasswordChangeEndsTokens(t *testing.T) {
+func TestPasswordChangeRevokesTokens(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital, "Nurse")
@@ -139,7 +139,7 @@ func TestPasswordChangeEndsTokens(t *testing.T) {
 	change(200, password, next, next, "detail")
 
 	if a := c.expect(t, 401, "GET", "/api/auth/users/me/", p.access, nil); a.json()["code"] != "token_not_valid" {
-		t.Errorf("an ended token is answered with %s", a.body)
+		t.Errorf("a revoked token is answered with %s", a.body)
 	}
 	c.expect(t, 401, "POST", "/api/auth/token/refresh/", "", fields{"refresh": p.refresh})
 	c.expect(t, 401, "POST", "/api/auth/token/verify/", "", fields{"token": p.access})
@@ -147,7 +147,7 @@ func TestPasswordChangeEndsTokens(t *testing.T) {
 	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, next), nil)
 }
 
-func TestDeactivatedUserIsOut(t *testing.T) {
+func TestDeactivatedUser(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital, "Nurse")
@@ -158,7 +158,7 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	c.expect(t, 401, "POST", "/api/auth/token/refresh/", "", fields{"refresh": p.refresh})
 	c.expect(t, 401, "POST", "/api/auth/token/verify/", "", fields{"token": p.refresh})
 	c.expect(t, 401, "POST", "/api/auth/token/", "", fields{"username": p.username, "password": password})
-	// Whoever comes back logs in again: a token from before may be in anybody's hands.
+	// A reactivated user has to log in again: the old tokens stay revoked.
 	c.expect(t, 200, "PATCH", userPath(p.id), c.admin.access, fields{"is_active": true})
 	c.expect(t, 401, "GET", "/api/auth/users/me/", p.access, nil)
 	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, password), nil)
@@ -168,7 +168,7 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	}
 }
 
-func TestProfileIsOnesOwn(t *testing.T) {
+func TestUpdateProfile(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital, "Viewer")
@@ -188,7 +188,7 @@ func TestProfileIsOnesOwn(t *testing.T) {
 	}
 	c.expect(t, 400, "PATCH", "/api/auth/users/update_profile/", p.access, fields{"language": "fr"})
 	if me := c.expect(t, 200, "GET", "/api/auth/users/me/", p.access, nil).json(); me["first_name"] != "Sara" || me["language"] != "ar" {
-		t.Errorf("users/me/ says %v", me)
+		t.Errorf("users/me/ returns %v", me)
 	}
 }
 
@@ -223,15 +223,15 @@ func TestNewUserAndTheirHospital(t *testing.T) {
 	named(create(c.px, 400, fields{"username": made["username"]}), "username")
 	named(create(c.px, 400, fields{"password_confirm": "other"}), "password_confirm")
 	named(create(c.px, 400, fields{"username": "not a name"}), "username")
-	if lone := create(c.px, 201, nil); lone["hospital"] != nil {
-		t.Errorf("a PX Admin's user without hospital got %v", lone["hospital"])
+	if unassigned := create(c.px, 201, nil); unassigned["hospital"] != nil {
+		t.Errorf("a PX Admin's user without hospital got %v", unassigned["hospital"])
 	}
 	c.expect(t, 400, "PATCH", userPath(made["id"]), c.admin.access, fields{"hospital": nil})
 	c.expect(t, 400, "PATCH", userPath(made["id"]), c.px, fields{"hospital": other.hospital}) // with the old department
 	c.expect(t, 200, "PATCH", userPath(made["id"]), c.px, fields{"hospital": other.hospital, "department": nil})
 }
 
-func TestUserWithoutHospitalSeesThemselvesAlone(t *testing.T) {
+func TestUserWithoutHospitalSeesOnlyThemselves(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	for _, p := range []person{c.person(uuid.Nil), c.person(uuid.Nil, "Hospital Admin")} {
@@ -246,7 +246,7 @@ func TestUserWithoutHospitalSeesThemselvesAlone(t *testing.T) {
 	}
 }
 
-func TestUsersAreFoundByWhatTheyAreCalled(t *testing.T) {
+func TestUserSearch(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital)
@@ -269,7 +269,7 @@ func TestUsernameIsUniqueEverywhere(t *testing.T) {
 	}
 }
 
-// A password is bounded in bytes, too: what takes a hash too long is the caller's mistake.
+// A password is also limited in bytes, above which hashing would take too long.
 func TestPasswordOfTooManyBytes(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
@@ -298,7 +298,7 @@ func TestPasswordOfTooManyBytes(t *testing.T) {
 	c.expect(t, 413, "POST", users, c.admin.access, user(strings.Repeat("x", 16<<10)))
 }
 
-// Whose account is deleted during a change of their own is told what they will be told from then on.
+// A user who is deleted during a change of their own account gets the 401 of a deleted user.
 func TestAccountDeletedDuringItsOwnChange(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
@@ -312,7 +312,7 @@ func TestAccountDeletedDuringItsOwnChange(t *testing.T) {
 		},
 	} {
 		p, a := c.person(c.hospital), answer{}
-		c.overtake("DELETE FROM users WHERE id = $1", p.id, func() int { a = send(p); return a.status })
+		c.sendBeforeCommit("DELETE FROM users WHERE id = $1", p.id, func() int { a = send(p); return a.status })
 		if a.status != 401 || a.json()["code"] != "user_not_found" || a.json()["detail"] != "User not found" || a.header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}

@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// A difference is one place where two answers are not the same.
+// A difference is one difference between two answers.
 type difference struct{ at, recorded, ours string }
 
 func (d difference) String() string { return d.at + ": recorded " + d.recorded + ", ours " + d.ours }
 
-// within tells whether the place lies in a part such as body.messages.
+// within reports whether the place is in a part such as body.messages.
 func (d difference) within(part string) bool {
 	rest, ok := strings.CutPrefix(d.at, part)
 	return part == "answer" || ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// compareAnswers lists what differs between the recorded answer and ours, apart from what the
-// specification leaves to each implementation.
+// compareAnswers lists the differences between the recorded answer and ours, except for what the
+// specification leaves open.
 func compareAnswers(p probe, recorded, ours wireAnswer) []difference {
 	if recorded.Error != "" || ours.Error != "" {
 		return []difference{{"error", recorded.String(), ours.String()}}
@@ -32,19 +32,19 @@ func compareAnswers(p probe, recorded, ours wireAnswer) []difference {
 		found = append(found, difference{"status", recorded.String(), ours.String()})
 	}
 	for _, name := range wireHeaders {
-		if x, y := spelled(name, recorded.Headers[name]), spelled(name, ours.Headers[name]); x != y {
+		if x, y := normalizedHeader(name, recorded.Headers[name]), normalizedHeader(name, ours.Headers[name]); x != y {
 			found = append(found, difference{"headers." + name, x, y})
 		}
 	}
-	x, y := comparison(p, recorded.Body), comparison(p, ours.Body)
+	x, y := comparableBody(p, recorded.Body), comparableBody(p, ours.Body)
 	if recorded.Status < 300 && ours.Status < 300 && p.Method != http.MethodOptions {
 		x, y = documented(p.Path, x), documented(p.Path, y)
 	}
 	return append(found, compareValues("body", x, y)...)
 }
 
-// spelled is a header's value in one spelling.
-func spelled(name, value string) string {
+// normalizedHeader is a header's value in canonical form.
+func normalizedHeader(name, value string) string {
 	switch {
 	case value == "":
 		return ""
@@ -100,20 +100,20 @@ func compareMembers(at string, recorded, ours map[string]any) []difference {
 	return found
 }
 
-// comparison is a body without what is nobody's business: limits as numbers, a parser's own words,
-// pages that are not JSON, and of lists what loosen says.
-func comparison(p probe, body any) any {
+// comparableBody is a body without details that may differ: numeric limits, parser messages, bodies
+// that are not JSON, and the details of pages.
+func comparableBody(p probe, body any) any {
 	if object, ok := body.(map[string]any); ok && object["$text"] != nil {
 		return "not JSON"
 	}
-	// The framework drops an order that it does not know, so the rows come in any.
+	// The recorded server ignores an unknown ordering, so the order of the rows is undefined.
 	ordered := strings.Contains(p.Path, "ordering=") && !(p.Kind == "ordering" && p.Basis == "stack")
-	return loosen(soften(body), ordered)
+	return normalizePage(maskDetails(body), ordered)
 }
 
 var limitPattern = regexp.MustCompile(`no more than \d+ (characters|elements)`)
 
-func soften(data any) any {
+func maskDetails(data any) any {
 	switch d := data.(type) {
 	case string:
 		if strings.HasPrefix(d, "JSON parse error - ") {
@@ -121,25 +121,25 @@ func soften(data any) any {
 		}
 		return limitPattern.ReplaceAllString(d, "no more than N $1")
 	case []any:
-		softer := make([]any, len(d))
+		masked := make([]any, len(d))
 		for i := range d {
-			softer[i] = soften(d[i])
+			masked[i] = maskDetails(d[i])
 		}
-		return softer
+		return masked
 	case map[string]any:
-		softer := map[string]any{}
+		masked := map[string]any{}
 		for key, value := range d {
-			softer[key] = soften(value)
+			masked[key] = maskDetails(value)
 		}
-		return softer
+		return masked
 	}
 	return data
 }
 
-// loosen takes from a page what the specification leaves open: the order of the parameters in its
-// links, whether the link to page 1 says so, and, unless an order was asked for, that of the rows; of
-// a part of a list therefore also which rows they are.
-func loosen(data any, ordered bool) any {
+// normalizePage removes from a page what the specification leaves open: the order of the parameters
+// in links, page=1 in links, and, without an ordering, the order of the rows and so the content of a
+// page.
+func normalizePage(data any, ordered bool) any {
 	page, ok := data.(map[string]any)
 	rows, isPage := page["results"].([]any)
 	if !ok || !isPage {

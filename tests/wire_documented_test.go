@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// documentedFields are the members that the API's specification shows, by path, the first that
-// matches. Others, like created_at or full_name, are each implementation's own affair.
+// documentedFields are the members that the API's specification shows, by path; the first match
+// applies. Other members are not compared.
 var documentedFields = []struct {
 	path   *regexp.Regexp
 	fields string
 }{
 	{regexp.MustCompile(`/auth/token/`), "access refresh"},
-	{regexp.MustCompile(`/(assign_role|change_password|reprocess)/`), ""}, // no answer is shown
+	{regexp.MustCompile(`/(assign_role|change_password|reprocess)/`), ""}, // the specification shows no answer
 	{regexp.MustCompile(`/auth/users/`), "id username email first_name last_name phone hospital department language is_active"},
 	{regexp.MustCompile(`/auth/roles/`), "id name"},
 	{regexp.MustCompile(`/hospitals/`), "id name name_ar code address city phone email license_number capacity status"},
@@ -35,7 +35,7 @@ var documentedFields = []struct {
 	{regexp.MustCompile(`/configs/`), "id name source_system description api_url is_active config_json"},
 }
 
-// documented is the part of a success's body that the specification speaks of.
+// documented is the part of a success's body that the specification shows.
 func documented(path string, body any) any {
 	path, _, _ = strings.Cut(path, "?")
 	for _, d := range documentedFields {
@@ -49,8 +49,8 @@ func documented(path string, body any) any {
 	return body
 }
 
-// free are the members whose content is the client's own.
-var free = []string{"metadata", "payload_json", "config_json", "errors"}
+// arbitrary are the members with arbitrary content.
+var arbitrary = []string{"metadata", "payload_json", "config_json", "errors"}
 
 func only(data any, fields []string) any {
 	switch d := data.(type) {
@@ -66,7 +66,7 @@ func only(data any, fields []string) any {
 			if !slices.Contains(fields, key) {
 				continue
 			}
-			if kept[key] = value; !slices.Contains(free, key) {
+			if kept[key] = value; !slices.Contains(arbitrary, key) {
 				kept[key] = only(value, fields)
 			}
 		}

@@ -11,17 +11,17 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// wireUnknownID is an id that nothing has.
+// wireUnknownID is an id that no row has.
 const wireUnknownID = "00000000-0000-4000-8000-000000000000"
 
-// A fixture of fixtures.json is a step, or a group of rows that one path makes.
+// A fixture of fixtures.json is a step, or a group of rows that are created at one path.
 type fixture struct {
 	step
 	Common map[string]any
 	Rows   map[string]map[string]any
 }
 
-// prepare makes what the probes stand on.
+// prepare creates the fixtures of the probes.
 func (r *replay) prepare() {
 	t := r.s.t
 	t.Helper()
@@ -48,7 +48,7 @@ func (r *replay) prepare() {
 	r.forgeTokens("admin")
 }
 
-// roles finds the ids of the roles that probes assign.
+// roles looks up the ids of the roles that probes assign.
 func (r *replay) roles(a *attempt) {
 	_, body, err := a.send(step{Method: http.MethodGet, Path: "/api/auth/roles/?page_size=100"})
 	must(r.s.t, err)
@@ -66,7 +66,7 @@ func (r *replay) roles(a *attempt) {
 	}
 }
 
-// forgeTokens makes tokens that are wrong in one way each from the good ones of a user.
+// forgeTokens derives invalid tokens from the valid ones of a user.
 func (r *replay) forgeTokens(of string) {
 	access, refresh := r.symbols["access."+of], r.symbols["refresh."+of]
 	past := time.Now().Add(-time.Hour).Unix()
@@ -83,7 +83,8 @@ func (r *replay) forgeTokens(of string) {
 	}
 }
 
-// resign is the token with other claims, nil for none, signed with key; without a key, unsigned.
+// resign is the token with changed claims, where nil removes a claim, signed with key; unsigned
+// without a key.
 func (r *replay) resign(token, key string, changes map[string]any) string {
 	claims := jwt.MapClaims{}
 	parsed, _, err := jwt.NewParser().ParseUnverified(token, claims)

@@ -15,7 +15,7 @@ import (
 // The headers that were recorded.
 var wireHeaders = []string{"Content-Type", "Allow", "WWW-Authenticate", "Vary", "Retry-After", "Location"}
 
-// normalised is an answer in which everything that differs from run to run has a name.
+// normalised is an answer in which values that differ from run to run are replaced by names.
 func (a *attempt) normalised(p probe, res *http.Response, body []byte) wireAnswer {
 	got := wireAnswer{Method: p.Method, Status: res.StatusCode, Headers: map[string]string{}}
 	names := a.names()
@@ -43,7 +43,7 @@ func (a *attempt) normalised(p probe, res *http.Response, body []byte) wireAnswe
 	return got
 }
 
-// naming replaces values of this run by their names, the longest first.
+// naming replaces values of this run by names, longest value first.
 type naming []struct{ name, value string }
 
 func (a *attempt) names() naming {
@@ -53,8 +53,8 @@ func (a *attempt) names() naming {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		switch value := all[name]; {
 		case name == "base", name == "unknown", name == "admin_username", name == "admin_password":
-		case strings.HasPrefix(value, "eyJ"): // a token: any is as good as another
-		case name == "tag", len(value) >= 16: // shorter ones occur by chance
+		case strings.HasPrefix(value, "eyJ"): // tokens are all replaced by {jwt}
+		case name == "tag", len(value) >= 16: // shorter values occur by chance
 			names = append(names, struct{ name, value string }{name, value})
 		}
 	}
@@ -74,7 +74,7 @@ func (n naming) text(text string) string {
 	}
 	text = tokenPattern.ReplaceAllString(text, "{jwt}")
 	text = uuidPattern.ReplaceAllStringFunc(text, func(id string) string {
-		if strings.HasPrefix(id, "00000000") { // one that a probe made up
+		if strings.HasPrefix(id, "00000000") { // an id of a probe
 			return id
 		}
 		return "{uuid}"
@@ -82,7 +82,7 @@ func (n naming) text(text string) string {
 	return timePattern.ReplaceAllStringFunc(text, nameTime)
 }
 
-// nameTime names the times of this run and leaves those that a probe sent.
+// nameTime replaces times of this run and leaves those that a probe sent.
 func nameTime(text string) string {
 	parts := timePattern.FindStringSubmatch(text)
 	at, err := time.Parse("2006-01-02T15:04:05", parts[1])
@@ -114,7 +114,7 @@ func (n naming) value(data any) any {
 	return data
 }
 
-// shape is what is left of a value when only its structure counts.
+// shape reduces a value to its structure.
 func shape(data any) any {
 	switch d := data.(type) {
 	case map[string]any:
@@ -139,5 +139,5 @@ func shape(data any) any {
 	return "number"
 }
 
-// itemName is the place of an item in a list.
+// itemName is the path element of a list item.
 func itemName(i int) string { return "[" + strconv.Itoa(i) + "]" }

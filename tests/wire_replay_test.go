@@ -17,18 +17,18 @@ import (
 	"github.com/px360/px360/tests/dbtest"
 )
 
-// A step is one request, or a login, or the wait for the events of an encounter.
+// A step is a request, a login, or a wait for the events of an encounter.
 type step struct {
 	Do                     string
 	As, Username, Password string // of a login
 	Encounter              string // of a wait
 	Method, Path           string
-	Auth                   json.RawMessage // whose token: a name, null for nobody; left out, the admin
+	Auth                   json.RawMessage // whose token: a name; null: none; omitted: the admin's
 	Headers                map[string]*string
 	JSON                   json.RawMessage
 	Form                   [][2]json.RawMessage
 	Raw                    *string
-	Save                   map[string]string // name of a symbol: where in the answer its value is
+	Save                   map[string]string // symbols: the path of each value in the answer
 }
 
 // A probe is a recorded request with the steps that prepare it.
@@ -37,10 +37,10 @@ type probe struct {
 	Name, Area, Kind, Basis string
 	Reads                   bool
 	Setup                   []step
-	Ignore                  []string // members of the answer that do not count
+	Ignore                  []string // members of the answer that are not compared
 }
 
-// A wireAnswer is what a probe got, with all that differs from run to run normalised.
+// A wireAnswer is the answer to a probe, with normalised values.
 type wireAnswer struct {
 	Method  string
 	Status  int
@@ -49,7 +49,7 @@ type wireAnswer struct {
 	Error   string // why the probe could not be sent
 }
 
-// String is the answer as the patterns of differences.json see it.
+// String is the text that the patterns of differences.json match.
 func (a wireAnswer) String() string {
 	if a.Error != "" {
 		return a.Error
@@ -61,7 +61,7 @@ func (a wireAnswer) String() string {
 type replay struct {
 	s         *system
 	transport *http.Transport
-	symbols   map[string]string // what {{name}} stands for
+	symbols   map[string]string // the values of {{name}}
 }
 
 func newReplay(s *system) *replay {
@@ -74,8 +74,8 @@ func newReplay(s *system) *replay {
 	return r
 }
 
-// answer sends a probe. Where the recorded server refused a change to a fixture and this one makes
-// it, the change is taken back, so that the probes after it still find what they stand on.
+// answer sends a probe. A change that the recorded server refused and this one makes is undone, so
+// that later probes find the fixtures unchanged.
 func (r *replay) answer(p probe, recorded wireAnswer) wireAnswer {
 	a := r.attempt(p.Name)
 	for _, s := range p.Setup {
@@ -97,7 +97,7 @@ func (r *replay) answer(p probe, recorded wireAnswer) wireAnswer {
 	return a.normalised(p, res, body)
 }
 
-// An attempt is one probe under way: the symbols of its own go before those of all.
+// An attempt is the execution of one probe, with symbols of its own.
 type attempt struct {
 	*replay
 	local map[string]string
@@ -107,7 +107,7 @@ func (r *replay) attempt(name string) *attempt {
 	return &attempt{r, map[string]string{"u": fmt.Sprintf("u%x", sha256.Sum256([]byte(name)))[:9]}}
 }
 
-// do takes a preparing step, which has to succeed.
+// do executes a step of the preparation, which must succeed.
 func (a *attempt) do(s step) error {
 	switch s.Do {
 	case "login":
@@ -155,13 +155,13 @@ func (a *attempt) wait(encounter string) {
 	})
 }
 
-// snapshot returns what restores the object at path.
+// snapshot returns a function that restores the object at path.
 func (a *attempt) snapshot(path string) func() {
 	path, _, _ = strings.Cut(path, "?")
 	path = strings.TrimSuffix(path, "/") + "/"
 	res, body, err := a.send(step{Method: "GET", Path: path})
 	if err != nil || res.StatusCode != http.StatusOK {
-		return nil // nothing is there that could change
+		return nil // the object does not exist
 	}
 	return func() {
 		if err := a.do(step{Method: "PUT", Path: path, JSON: body}); err != nil {
@@ -170,7 +170,7 @@ func (a *attempt) snapshot(path string) func() {
 	}
 }
 
-// send makes the request of a step, byte for byte as it says.
+// send makes the request of a step, byte for byte.
 func (a *attempt) send(s step) (*http.Response, []byte, error) {
 	body, contentType := a.body(s)
 	var reader io.Reader
@@ -182,7 +182,7 @@ func (a *attempt) send(s step) (*http.Response, []byte, error) {
 		return nil, nil, err
 	}
 	path, query, _ := strings.Cut(escape(a.text(s.Path)), "?")
-	req.URL.Opaque, req.URL.RawQuery = path, query // as it is: nothing is cleaned
+	req.URL.Opaque, req.URL.RawQuery = path, query // unchanged, not normalised
 	req.Header.Set("Accept", "application/json")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
@@ -234,7 +234,7 @@ func (a *attempt) body(s step) ([]byte, string) {
 
 var symbolPattern = regexp.MustCompile(`\{\{[\w.]+\}\}`)
 
-// text puts values in the places of symbols.
+// text replaces symbols by their values.
 func (a *attempt) text(text string) string {
 	return symbolPattern.ReplaceAllStringFunc(text, func(symbol string) string { return a.value(symbol[2 : len(symbol)-2]) })
 }
@@ -248,12 +248,12 @@ func (a *attempt) value(name string) string {
 	}
 	value := cmp.Or(a.local[name], a.symbols[name])
 	if value == "" {
-		a.s.t.Fatalf("{{%s}} stands for nothing", name)
+		a.s.t.Fatalf("{{%s}} has no value", name)
 	}
 	return value
 }
 
-// fill is text for a whole body, in which {"$repeat": …} and the like unfold.
+// fill replaces symbols in a whole body, and expands {"$repeat": …} and the like.
 func (a *attempt) fill(data any) any {
 	switch d := data.(type) {
 	case string:
@@ -294,7 +294,7 @@ func times(n any) int {
 	return count
 }
 
-// decode reads JSON and keeps its numbers as they are written: 3.0 is to be sent as 3.0.
+// decode parses JSON and preserves the text of numbers: 3.0 is sent as 3.0.
 func decode(text []byte) any {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -303,7 +303,7 @@ func decode(text []byte) any {
 	return value
 }
 
-// jsonText writes JSON in one way: sorted, without spaces, nothing escaped that need not be.
+// jsonText writes JSON in canonical form: sorted keys, no spaces, minimal escapes.
 func jsonText(value any) string {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
@@ -312,7 +312,7 @@ func jsonText(value any) string {
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-// pick is what stands at a path like results.0.id.
+// pick is the value at a path such as results.0.id.
 func pick(body []byte, path string) string {
 	value := decode(body)
 	for key := range strings.SplitSeq(path, ".") {
@@ -326,7 +326,8 @@ func pick(body []byte, path string) string {
 	return fmt.Sprint(value)
 }
 
-// escape percent-encodes what cannot stand in a request line, and leaves escapes alone, also bad ones.
+// escape percent-encodes the characters that a request line cannot contain. It leaves existing escapes
+// unchanged, malformed ones too.
 func escape(path string) string {
 	var escaped strings.Builder
 	for _, c := range []byte(path) {

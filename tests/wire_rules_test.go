@@ -7,21 +7,21 @@ import (
 	"testing"
 )
 
-// differences are the rules by which PX360 answers differently on purpose.
+// differences are the rules for intended differences.
 type differences struct{ rules []*wireRule }
 
-// A wireRule is one entry of differences.json, and what of it was needed.
+// A wireRule is an entry of differences.json, and which of its parts were used.
 type wireRule struct {
 	Rule, Reason string
 	Probes       []string // patterns of names
 	Ours         string   // pattern of PX360's answer
-	Covers       []string // what may differ
-	Throughout   bool     // concerns nearly every answer
+	Covers       []string // places that may differ
+	Throughout   bool     // applies to nearly every answer
 
 	probes  []*regexp.Regexp
 	ours    *regexp.Regexp
-	covered map[string]bool // probes that needed it
-	used    map[string]bool // patterns and covers that were needed
+	covered map[string]bool // probes that it applied to
+	used    map[string]bool // patterns and covers that were used
 }
 
 func readDifferences(t *testing.T) *differences {
@@ -59,17 +59,18 @@ func (d *differences) covering(name string, ours wireAnswer, at difference) *wir
 	return nil
 }
 
-// idle lists what no probe needed: a difference that is none any more must not stay on the list.
-func (d *differences) idle() []string {
-	var idle []string
+// unused lists parts of rules that no probe used: a resolved difference must be removed from the
+// list.
+func (d *differences) unused() []string {
+	var unused []string
 	for _, r := range d.rules {
 		for _, part := range append(append([]string{}, r.Probes...), r.Covers...) {
 			if !r.used[part] {
-				idle = append(idle, fmt.Sprintf("%q of %q", part, r.Rule))
+				unused = append(unused, fmt.Sprintf("%q of %q", part, r.Rule))
 			}
 		}
 	}
-	return idle
+	return unused
 }
 
 func (d *differences) String() string {

@@ -11,7 +11,7 @@ import (
 )
 
 // TestWire sends the recorded requests and compares the answers with the recorded ones; see
-// testdata/wire/README.md. Whatever differs must be one of the differences that are meant.
+// testdata/wire/README.md. Every difference must be covered by a rule.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	var probes []probe
@@ -31,23 +31,23 @@ func TestWire(t *testing.T) {
 		got := r.answer(p, want)
 		score.count(p.Basis, judge(t, rules, p, want, got))
 	}
-	for _, idle := range rules.idle() {
-		t.Errorf("differences.json: %s is needed by no probe", idle)
+	for _, unused := range rules.unused() {
+		t.Errorf("differences.json: %s is used by no probe", unused)
 	}
 	t.Logf("replay of %d probes\n%s\n%s", len(probes), score, rules)
 }
 
-// verdict is how a probe's answer compares.
+// verdict is the result of comparing an answer.
 type verdict int
 
 const (
 	agree      verdict = iota
-	throughout         // agrees but for what a rule about nearly every answer covers
+	throughout         // differs only as rules with throughout allow
 	byRule
 	unexplained
 )
 
-// judge compares one answer, and fails the test for what no rule covers.
+// judge compares one answer, and fails the test for differences that no rule covers.
 func judge(t *testing.T, rules *differences, p probe, want, got wireAnswer) verdict {
 	t.Helper()
 	v := agree

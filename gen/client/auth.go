@@ -13,9 +13,9 @@ import (
 )
 
 // Connect logs in and returns a client that stays logged in: it refreshes its access token shortly
-// before that expires, or once the server refuses it, and sends the password again only when the
-// refresh token is used up as well. Requests that meet a busy server or a broken connection are
-// retried as by a zero Retry, unless WithHTTPClient gives a Retry of one's own:
+// before that expires, or after a 401, and sends the password again only when the refresh token is
+// refused as well. Requests that meet an overloaded server or a broken connection are retried as by
+// a zero Retry, unless WithHTTPClient gives another Retry:
 //
 //	api, err := client.Connect(ctx, "https://px360.example.org", username, password,
 //		client.WithHTTPClient(&client.Retry{OnWait: show}))
@@ -44,8 +44,8 @@ func Connect(
 	return &ClientWithResponses{api}, nil
 }
 
-// WithAPIKey sends the key of an integration config with every request. It is good for sending
-// events, and for nothing else.
+// WithAPIKey sends the key of an integration config with every request. An API key authorizes
+// sending events and nothing else.
 //
 //	api, err := client.NewClientWithResponses("https://px360.example.org",
 //		client.WithAPIKey(key), client.WithHTTPClient(&client.Retry{}))
@@ -67,23 +67,23 @@ func checkBaseURL(text string) error {
 	return nil
 }
 
-// tokenPath begins the paths that are open to everybody.
+// tokenPath is the prefix of the paths that need no authentication.
 const tokenPath = "/api/auth/token/"
 
 // session is a doer that adds an access token to requests.
 type session struct {
 	doer               HttpRequestDoer
-	public             *ClientWithResponses // asks for tokens, without one
+	public             *ClientWithResponses // unauthenticated, for the token operations
 	username, password string
 	now                func() time.Time
 
-	// turn is held, by having put a value into it, while reading or renewing what is below. A channel
-	// and not a mutex, because who waits for another's renewal may be interrupted.
-	turn    chan struct{}
+	// lock guards the fields below. It is a channel with room for one value and not a sync.Mutex, so
+	// that waiting for it ends with the caller's context.
+	lock    chan struct{}
 	access  string
-	renewAt time.Time // zero: not known, the server's refusal will tell
+	renewAt time.Time // zero: unknown, renewed after a 401
 	refresh string
-	refused error // the password was wrong: asking again would only lock the account out
+	refused error // 401 for the password; not sent again, since failed logins are throttled
 }
 
 func newSession(server, username, password string, doer HttpRequestDoer) *session {
@@ -93,11 +93,11 @@ func newSession(server, username, password string, doer HttpRequestDoer) *sessio
 		username: username,
 		password: password,
 		now:      time.Now,
-		turn:     make(chan struct{}, 1),
+		lock:     make(chan struct{}, 1),
 	}
 }
 
-// Do adds the token and makes the request, a second time if the server refuses the token.
+// Do sends the request with the access token and, after a 401, once more with a new token.
 func (s *session) Do(request *http.Request) (*http.Response, error) {
 	ownCredentials := request.Header.Get("Authorization") != "" || request.Header.Get("X-API-Key") != ""
 	if ownCredentials || strings.Contains(request.URL.Path, tokenPath) {
@@ -132,12 +132,12 @@ func (s *session) send(request *http.Request, token string) (*http.Response, err
 	return s.doer.Do(request)
 }
 
-// token returns an access token other than the refused one, which is blank if none was refused. Of
-// several callers one renews it and the others wait for that.
+// token returns an access token other than refusedToken, which is blank if none was refused.
+// Concurrent callers wait while one of them renews it.
 func (s *session) token(ctx context.Context, refusedToken string) (string, error) {
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
@@ -151,7 +151,7 @@ func (s *session) token(ctx context.Context, refusedToken string) (string, error
 	return s.access, nil
 }
 
-// renew gets an access token by the refresh token or, if there is no good one, by the password.
+// renew gets an access token with the refresh token or, if that is refused, with the password.
 func (s *session) renew(ctx context.Context) error {
 	if s.refused != nil {
 		return s.refused
@@ -165,7 +165,7 @@ func (s *session) renew(ctx context.Context) error {
 			if next := response.JSON200.Refresh; next != nil {
 				s.refresh = *next
 			}
-			s.keep(response.JSON200.Access)
+			s.setToken(response.JSON200.Access)
 			return nil
 		}
 		if response.StatusCode() != http.StatusUnauthorized {
@@ -185,7 +185,7 @@ func (s *session) renew(ctx context.Context) error {
 		return err
 	}
 	s.refresh = response.JSON200.Refresh
-	s.keep(response.JSON200.Access)
+	s.setToken(response.JSON200.Access)
 	return nil
 }
 
@@ -198,16 +198,16 @@ func answerError(response *http.Response, body []byte) error {
 	return errNoToken
 }
 
-// keep remembers a token and when to renew it: when a tenth of its life is left, or half a minute if
-// that is less. It is the token's life that counts and not its end, because the clocks may differ.
-func (s *session) keep(access string) {
+// setToken stores a token and renews it when a tenth of its lifetime is left, at most 30 s before its
+// end. It uses the lifetime and not the expiry time, because the clocks of client and server may differ.
+func (s *session) setToken(access string) {
 	s.access, s.renewAt = access, time.Time{}
 	if life := lifetime(access); life > 0 {
 		s.renewAt = s.now().Add(life - min(life/10, 30*time.Second))
 	}
 }
 
-// lifetime reads how long a token was meant to live; 0 if it does not say.
+// lifetime is the time from the iat to the exp claim; 0 if the token is malformed or lacks one.
 func lifetime(token string) time.Duration {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// issuer is a server that hands out tokens and says who asks for /api/auth/users/me/.
+// issuer is a server that issues tokens and answers /api/auth/users/me/.
 type issuer struct {
-	mu        sync.Mutex
-	password  string
-	refresh   string
-	good      string // the access token that is accepted
-	life      time.Duration
-	logins    int
-	refreshes int
-	made      int
-	rotates   bool          // whether a refresh token is good once
-	gate      chan struct{} // if set, a refresh waits for it
+	mu          sync.Mutex
+	password    string
+	refresh     string
+	validAccess string // the only access token that is valid
+	life        time.Duration
+	logins      int
+	refreshes   int
+	made        int
+	rotates     bool          // whether a refresh token is replaced by each use
+	gate        chan struct{} // if set, a refresh blocks until it receives
 }
 
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +38,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	no := func(detail string) {
+	unauthorized := func(detail string) {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprintf(w, `{"detail": %q}`, detail)
 	}
@@ -46,7 +46,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/auth/token/":
 		i.logins++
 		if body["password"] != i.password {
-			no("No active account found with the given credentials")
+			unauthorized("No active account found with the given credentials")
 			return
 		}
 		i.made++
@@ -55,7 +55,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/auth/token/refresh/":
 		i.refreshes++
 		if body["refresh"] != i.refresh {
-			no("Token is expired")
+			unauthorized("Token is expired")
 			return
 		}
 		if i.rotates {
@@ -65,21 +65,22 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(w, `{"access": %q}`, i.issue())
 	default:
-		if r.Header.Get("Authorization") != "Bearer "+i.good {
-			no("Given token not valid for any token type")
+		if r.Header.Get("Authorization") != "Bearer "+i.validAccess {
+			unauthorized("Given token not valid for any token type")
 			return
 		}
 		fmt.Fprint(w, `{"username": "admin"}`)
 	}
 }
 
-// issue makes the token that is good from now on. Its clock is years away from the client's.
+// issue makes a new access token, the only valid one from then on. Its iat is years away from the
+// client's clock.
 func (i *issuer) issue() string {
 	i.made++
 	issued := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	claims := fmt.Sprintf(`{"jti": "%d", "iat": %d, "exp": %d}`, i.made, issued, issued+int64(i.life/time.Second))
-	i.good = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
-	return i.good
+	i.validAccess = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	return i.validAccess
 }
 
 func (i *issuer) counts() (logins, refreshes int) {
@@ -141,7 +142,7 @@ func TestConnectLogsInOnce(t *testing.T) {
 	wantCounts(t, issuer, 1, 0)
 }
 
-func TestRefreshShortlyBeforeTheEnd(t *testing.T) {
+func TestRefreshShortlyBeforeExpiry(t *testing.T) {
 	t.Parallel()
 	issuer, api, now := connected(t)
 	*now = now.Add(30*time.Minute - 20*time.Second)
@@ -150,10 +151,10 @@ func TestRefreshShortlyBeforeTheEnd(t *testing.T) {
 	wantCounts(t, issuer, 1, 1)
 }
 
-func TestRefreshWhenRefused(t *testing.T) {
+func TestRefreshAfter401(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.good = "none yet" })
+	issuer.set(func() { issuer.validAccess = "not issued" })
 	wantMe(t, api)
 	wantCounts(t, issuer, 1, 1)
 }
@@ -163,21 +164,21 @@ func TestRefreshTokensThatRotate(t *testing.T) {
 	issuer, api, _ := connected(t)
 	issuer.set(func() { issuer.rotates = true })
 	for range 3 {
-		issuer.set(func() { issuer.good = "none yet" })
+		issuer.set(func() { issuer.validAccess = "not issued" })
 		wantMe(t, api)
 	}
 	wantCounts(t, issuer, 1, 3)
 }
 
-func TestLoginWhenTheRefreshTokenIsUsedUp(t *testing.T) {
+func TestLoginWhenTheRefreshTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.good, issuer.refresh = "none yet", "another" })
+	issuer.set(func() { issuer.validAccess, issuer.refresh = "not issued", "another" })
 	wantMe(t, api)
 	wantCounts(t, issuer, 2, 1)
 }
 
-// A token that the server refuses for good must not make the client ask in circles.
+// A second 401 in a row is returned to the caller, or the client would log in endlessly.
 func TestRefusedTwice(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -212,14 +213,14 @@ func TestConnectWithWrongPassword(t *testing.T) {
 	}
 }
 
-// Once the password was refused it is not sent again: that would only use up the limit of logins.
-func TestPasswordRefusedIsNotSentAgain(t *testing.T) {
+// A refused password is not sent again, since failed logins are throttled.
+func TestRefusedPasswordIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.good, issuer.refresh, issuer.password = "none yet", "another", "changed" })
+	issuer.set(func() { issuer.validAccess, issuer.refresh, issuer.password = "not issued", "another", "changed" })
 	for range 3 {
 		if _, err := api.RetrieveMeWithResponse(t.Context()); err == nil {
-			t.Error("a request went through")
+			t.Error("a request succeeded")
 		}
 	}
 	wantCounts(t, issuer, 2, 1)
@@ -228,7 +229,7 @@ func TestPasswordRefusedIsNotSentAgain(t *testing.T) {
 func TestOneRefreshAtATime(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.good = "none yet" })
+	issuer.set(func() { issuer.validAccess = "not issued" })
 	issuer.gate = make(chan struct{})
 	var wait sync.WaitGroup
 	for range 20 {
@@ -244,18 +245,18 @@ func TestOneRefreshAtATime(t *testing.T) {
 	wantCounts(t, issuer, 1, 1)
 }
 
-// Who waits for another's refresh can be interrupted, and an interrupted refresh leaves the turn free.
-func TestInterruptedRefresh(t *testing.T) {
+// A caller waiting for the lock can be cancelled, and a cancelled refresh releases the lock.
+func TestCancelledRefresh(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
 	session := sessionOf(api)
-	session.turn <- struct{}{}
+	session.lock <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := api.RetrieveMeWithResponse(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	<-session.turn
+	<-session.lock
 	session.renewAt = session.now()
 	if _, err := api.RetrieveMeWithResponse(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -297,7 +298,7 @@ func TestBodyIsSentAgain(t *testing.T) {
 	}
 }
 
-func TestAPIKeyTakesNoToken(t *testing.T) {
+func TestAPIKeyIsSentWithoutToken(t *testing.T) {
 	t.Parallel()
 	var header http.Header
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { header = r.Header }))
@@ -314,16 +315,16 @@ func TestAPIKeyTakesNoToken(t *testing.T) {
 	}
 }
 
-func TestConnectToNoAddress(t *testing.T) {
+func TestConnectToInvalidBaseURL(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"", "localhost:8000", "ftp://px360.test", "http://", "http://a b"} {
 		if _, err := Connect(t.Context(), address, "admin", "secret"); err == nil {
-			t.Errorf("%q is an address", address)
+			t.Errorf("%q is accepted as a base URL", address)
 		}
 	}
 }
 
-func TestConnectToSomethingElse(t *testing.T) {
+func TestConnectToAnotherServer(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "<html>welcome</html>")
@@ -346,7 +347,7 @@ func TestLifetime(t *testing.T) {
 		"a.eyJpYXQiOjF9.c": 0,
 	} {
 		if got := lifetime(token); got != want {
-			t.Errorf("%q lives %v, want %v", token, got, want)
+			t.Errorf("lifetime of %q is %v, want %v", token, got, want)
 		}
 	}
 }

@@ -14,29 +14,29 @@ import (
 // NonFieldErrors is the key of APIError.Fields for messages about the whole body.
 const NonFieldErrors = "non_field_errors"
 
-// APIError is an answer that says no: any whose status is not 2xx. (The generated Error is one of
-// the bodies that such an answer may have.)
+// APIError is an answer whose status is not 2xx. (The generated Error is one of the bodies that
+// such an answer may have.)
 type APIError struct {
 	StatusCode int
 	Method     string
 	URL        string // without its query, which may name a patient
-	// Detail is a sentence for a person; blank where Fields has what is wrong.
+	// Detail is a message for people; blank where Fields has the messages.
 	Detail string
-	// Fields has the messages by field of a body that was refused. What is nested is named by its
-	// path: "events.3.event_code".
+	// Fields has the validation messages of a refused body by field. Nested fields are named by
+	// their path: "events.3.event_code".
 	Fields map[string][]string
-	// Code is a word for a program, where the server gives one: "token_not_valid".
+	// Code identifies the error for programs, where the server gives one: "token_not_valid".
 	Code string
 	// RequestID names the request in the server's logs.
 	RequestID string
 	// RetryAfter is how long the server asks to wait; 0 if it does not.
 	RetryAfter time.Duration
-	// Body is the answer as it came.
+	// Body is the raw body of the answer.
 	Body []byte
 }
 
-// Check returns an *APIError unless the answer is a success. It takes what every generated response
-// has:
+// Check returns an *APIError unless the status is 2xx. It takes two fields that every generated
+// response has:
 //
 //	response, err := api.CreatePatientWithResponse(ctx, patient)
 //	if err == nil {
@@ -64,7 +64,8 @@ func Check(response *http.Response, body []byte) error {
 	return failure
 }
 
-// read takes what the body tells. A body of some other kind, as from a proxy, tells nothing.
+// read parses the body into the fields. A body that is no error of the API, as from a proxy, is
+// ignored.
 func (e *APIError) read() {
 	var members map[string]any
 	if json.Unmarshal(e.Body, &members) != nil {
@@ -81,8 +82,8 @@ func (e *APIError) read() {
 	}
 }
 
-// flatten collects the messages in value under the path that leads to them. Lists of messages have
-// their field's name; objects and lists of objects add a step.
+// flatten collects the messages in value by path. A list of messages has the path of its field;
+// objects and lists of objects add an element to the path.
 func flatten(into map[string][]string, path string, value any) {
 	step := func(key string) string {
 		if path == "" {
@@ -108,7 +109,7 @@ func flatten(into map[string][]string, path string, value any) {
 	}
 }
 
-// Error is one line: what was asked, and why the answer is no.
+// Error is one line: method, URL, status, and the messages.
 func (e *APIError) Error() string {
 	var text strings.Builder
 	if e.Method != "" {
@@ -132,7 +133,8 @@ func (e *APIError) Error() string {
 	return text.String()
 }
 
-// retryAfter reads the header in both its forms, seconds and a date; 0 if it is missing or no time.
+// retryAfter parses the Retry-After header in both its forms, seconds and a date; 0 if it is
+// missing, malformed or past.
 func retryAfter(response *http.Response, now time.Time) time.Duration {
 	text := response.Header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(text); err == nil {

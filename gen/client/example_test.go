@@ -12,8 +12,8 @@ import (
 	"github.com/px360/px360/gen/client"
 )
 
-// A hospital system tells that a visit is over. It sends with the key of its integration config, and
-// gives its own message id, so that the event may be sent again whenever the answer got lost.
+// A hospital system sends an event. It authenticates with the API key of its integration config, and
+// sets source_event_id, so that the event may be sent again when the answer was lost.
 func Example_sendEvent() {
 	ctx := context.Background()
 	api, err := client.NewClientWithResponses(demoServer.URL, client.WithAPIKey("the key"), client.WithHTTPClient(&client.Retry{
@@ -44,7 +44,7 @@ func Example_sendEvent() {
 	// Output: stored, or stored before: 201
 }
 
-// A dashboard looks a journey up by its visit number and shows how far it has come.
+// A dashboard finds a journey by its encounter id and shows its progress.
 func Example_readProgress() {
 	ctx := context.Background()
 	api, err := client.Connect(ctx, demoServer.URL, "dashboard", "its password")
@@ -79,7 +79,7 @@ func Example_readProgress() {
 	// 2. Laboratory: pending
 }
 
-// demoServer gives the answers that the examples are about.
+// demoServer returns the canned answers of the examples.
 var demoServer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	const id = "0193c5a0-7a00-7000-8000-000000000009"
 	answers := map[string]struct {

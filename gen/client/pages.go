@@ -7,16 +7,16 @@ import (
 	"net/http"
 )
 
-// All yields every row of a list, page after page, and ends with the first error.
+// All yields every row of a list, page by page, and stops at the first error.
 //
 //	patients := client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListPatientsResponse, error) {
 //		return api.ListPatientsWithResponse(ctx, &client.ListPatientsParams{Page: page, City: &city})
 //	})
 //	for patient, err := range patients {
 //
-// fetch must hand page on to the list's parameters, and may set any others; a page_size of 100 asks
-// least often. Pages are counted from the list's start, so rows that come or go meanwhile may be
-// missed or met twice; an ordering by an ascending time of creation is safe from new ones.
+// fetch must pass page on to the list's parameters, and may set any others; a page_size of 100 takes the fewest
+// requests. Pages are counted from the start of the list, so rows that are added or deleted meanwhile may shift
+// others, which are then missed or yielded twice. An ordering by ascending creation time avoids that for added rows.
 func All[Row any, Response pager[Row]](
 	ctx context.Context, fetch func(ctx context.Context, page *Page) (Response, error),
 ) iter.Seq2[Row, error] {
@@ -29,7 +29,7 @@ func All[Row any, Response pager[Row]](
 				return
 			}
 			rows, more, err := response.Rows()
-			if shrunk(err, number) {
+			if pageDeleted(err, number) {
 				return
 			}
 			if err != nil {
@@ -48,18 +48,18 @@ func All[Row any, Response pager[Row]](
 	}
 }
 
-// shrunk tells that a page which was announced is gone, because rows were deleted meanwhile.
-func shrunk(err error, number Page) bool {
+// pageDeleted reports that an announced page is gone, because rows were deleted meanwhile.
+func pageDeleted(err error, number Page) bool {
 	failure, ok := errors.AsType[*APIError](err)
 	return ok && failure.StatusCode == http.StatusNotFound && number > 1
 }
 
-// pager is a generated list response. From its method Rows, All infers the type of its rows.
+// pager is a generated list response. All infers the row type from its method Rows.
 type pager[Row any] interface {
 	Rows() (rows []Row, more bool, err error)
 }
 
-// list has the members of every generated …List, so that each converts to it.
+// list has the fields of every generated …List, so that each converts to it.
 type list[Row any] struct {
 	Count    int64
 	Next     *string
@@ -79,72 +79,72 @@ func rowsOf[Row any](response *http.Response, body []byte, page *list[Row]) ([]R
 	return page.Results, page.Next != nil, nil
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListAuditEntriesResponse) Rows() ([]AuditEntry, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[AuditEntry])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListRolesResponse) Rows() ([]Role, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Role])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListUsersResponse) Rows() ([]User, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[User])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListIntegrationConfigsResponse) Rows() ([]IntegrationConfig, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[IntegrationConfig])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListEventsResponse) Rows() ([]Event, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Event])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListJourneyInstancesResponse) Rows() ([]JourneyInstance, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyInstance])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListStageInstancesResponse) Rows() ([]StageInstance, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[StageInstance])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListStageTemplatesResponse) Rows() ([]StageTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[StageTemplate])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListJourneyTemplatesResponse) Rows() ([]JourneyTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[JourneyTemplate])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListDepartmentsResponse) Rows() ([]Department, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Department])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListHospitalsResponse) Rows() ([]Hospital, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Hospital])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListPatientsResponse) Rows() ([]Patient, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Patient])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListPhysiciansResponse) Rows() ([]Physician, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[Physician])(r.JSON200))
 }
 
-// Rows are those of the page, and whether more pages follow.
+// Rows returns the rows of the page, and whether more pages follow.
 func (r *ListSurveyTemplatesResponse) Rows() ([]SurveyTemplate, bool, error) {
 	return rowsOf(r.HTTPResponse, r.Body, (*list[SurveyTemplate])(r.JSON200))
 }

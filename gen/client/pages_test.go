@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// hospitals serves pages of two out of the codes.
+// hospitals serves a list of the codes in pages of two.
 func hospitals(t *testing.T, codes []string) *ClientWithResponses {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +30,8 @@ func hospitals(t *testing.T, codes []string) *ClientWithResponses {
 			return
 		}
 		next, results := "null", ""
-		// One page more is announced than there is, as if rows had been deleted meanwhile.
+		// The last page announces one more page than there is, as if rows had been deleted
+		// meanwhile.
 		if page <= len(pages) {
 			next = `"http://px360.test/?page=next"`
 			for i, code := range pages[page-1] {

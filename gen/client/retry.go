@@ -16,31 +16,34 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Retry sends requests again that met a busy server or a broken connection. It is a doer:
+// Retry retries requests that meet an overloaded server or a broken connection, with exponential
+// backoff. It is a doer:
 //
 //	client.WithHTTPClient(&client.Retry{})
 //
-// A server that says how long to wait, by 429 or 503 with Retry-After, has not acted on the request,
-// so any request waits as told and is sent again. Where nobody knows whether the server acted, because
-// the connection was lost or the 503 has the code CodeOutcomeUnknown, only requests that may be made
-// twice are: GET, HEAD, OPTIONS, PUT and DELETE, logins, any with an Idempotency-Key, and what
-// Repeatable allows. One that never got a connection was not made.
+// A server that answers 429 or 503 with Retry-After has not acted on the request, so any request is
+// repeated after that time. Where the outcome is unknown, because the connection was lost or the 503
+// has the code CodeOutcomeUnknown, only idempotent requests are repeated: GET, HEAD, OPTIONS, PUT and
+// DELETE, logins, any with an Idempotency-Key, and what Repeatable allows. A request that failed to
+// connect was not made, so it is repeated too.
 //
-// It is safe for concurrent use as long as its fields stay as they are.
+// It is safe for concurrent use as long as its fields are not changed.
 type Retry struct {
-	// Doer makes the requests. Default: an http.Client that gives each one a minute and follows no
-	// redirects, since the API has none and a redirect may lose the body or show the key to others.
+	// Doer makes the requests. Default: an http.Client with a timeout of one minute that follows no
+	// redirects: the API has none, and a redirect may lose the body or send the credentials to
+	// another host.
 	Doer HttpRequestDoer
-	// Tries is how often a request is made that fails otherwise than by being told to wait. Default: 5.
+	// Tries limits how often a request is made that fails without a Retry-After. Default: 5.
 	Tries int
-	// Patience is how long one request may wait in all: an answer that asks for more is returned as
-	// it is. Default: 10 minutes. The rate limit of events can ask for an hour.
+	// Patience limits the total time that one request waits: an answer whose Retry-After exceeds
+	// what is left of it is returned as it is. Default: 10 minutes. The rate limit of events can
+	// ask for an hour.
 	Patience time.Duration
-	// Repeatable allows further requests to be made again that may have been done, for instance the
-	// creation of events that all carry a source_event_id.
+	// Repeatable marks further requests as idempotent, for instance the creation of events that all
+	// carry a source_event_id.
 	Repeatable func(*http.Request) bool
-	// OnWait hears of each wait before it begins: how long, and the status that asked for it, 0 if
-	// there was no answer. Several requests may call it at once.
+	// OnWait is called before each wait with its length and the status of the answer, 0 if there
+	// was none. It may be called concurrently.
 	OnWait func(wait time.Duration, status int)
 
 	sleep func(context.Context, time.Duration) error // for tests
@@ -50,9 +53,9 @@ type Retry struct {
 const CodeOutcomeUnknown = "outcome_unknown"
 
 const (
-	defaultTries    = 5
-	defaultPatience = 10 * time.Minute
-	requestTimeout  = time.Minute
+	defaultTries   = 5
+	defaultMaxWait = 10 * time.Minute
+	requestTimeout = time.Minute
 )
 
 var defaultDoer = &http.Client{
@@ -60,37 +63,37 @@ var defaultDoer = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// Do makes the request, as often as needed. The answer is read completely by then, so that a
-// connection that breaks in the middle of one is noticed while something can be done about it.
+// Do makes the request, with retries. It reads the whole body before it returns, so that a
+// connection that breaks in the middle of the body is retried too.
 func (r *Retry) Do(request *http.Request) (*http.Response, error) {
-	patience := orDefault(r.Patience, defaultPatience)
+	waitLeft := orDefault(r.Patience, defaultMaxWait)
 	failuresLeft := orDefault(r.Tries, defaultTries) - 1
 	pause := backoff.NewExponentialBackOff()
 	for again := false; ; again = true {
-		response, err := r.once(request, again)
-		wait, told := toldToWait(response)
+		response, err := r.attempt(request, again)
+		wait, requested := requestedWait(response)
 		switch {
-		case told && (r.repeatable(request) || !outcomeUnknown(response)):
-		case failuresLeft > 0 && r.worthAnother(request, response, err):
+		case requested && (r.repeatable(request) || !outcomeUnknown(response)):
+		case failuresLeft > 0 && r.shouldRetry(request, response, err):
 			failuresLeft--
 			wait = pause.NextBackOff()
 		default:
 			return response, err
 		}
-		if wait > patience || endsWithin(request.Context(), wait) || !replayable(request) {
+		if wait > waitLeft || endsWithin(request.Context(), wait) || !replayable(request) {
 			return response, err
 		}
-		patience -= wait
+		waitLeft -= wait
 		if r.OnWait != nil {
 			r.OnWait(wait, statusOf(response))
 		}
-		if interrupted := r.pause(request.Context(), wait); interrupted != nil {
-			return nil, interrupted
+		if ended := r.pause(request.Context(), wait); ended != nil {
+			return nil, ended
 		}
 	}
 }
 
-func (r *Retry) once(request *http.Request, again bool) (*http.Response, error) {
+func (r *Retry) attempt(request *http.Request, again bool) (*http.Response, error) {
 	if again && request.GetBody != nil {
 		body, err := request.GetBody()
 		if err != nil {
@@ -116,9 +119,9 @@ func (r *Retry) once(request *http.Request, again bool) (*http.Response, error) 
 	return response, nil
 }
 
-// toldToWait tells how long a throttled or overloaded server asks to wait. To be told 0 seconds is
-// not to be told anything, or the request would be repeated without end.
-func toldToWait(response *http.Response) (time.Duration, bool) {
+// requestedWait returns the Retry-After of a 429 or 503. A Retry-After of 0 seconds counts as none,
+// or the request would be repeated without end.
+func requestedWait(response *http.Response) (time.Duration, bool) {
 	if response == nil {
 		return 0, false
 	}
@@ -127,19 +130,19 @@ func toldToWait(response *http.Response) (time.Duration, bool) {
 	return wait, asks && wait > 0
 }
 
-// outcomeUnknown tells whether the server does not know itself what became of the request.
+// outcomeUnknown reports whether the answer is a 503 with CodeOutcomeUnknown.
 func outcomeUnknown(response *http.Response) bool {
 	if response.StatusCode != http.StatusServiceUnavailable {
 		return false
 	}
 	var answer struct{ Code string }
-	body, err := io.ReadAll(response.Body) // out of memory: once has read it
+	body, err := io.ReadAll(response.Body) // cannot block: attempt has read the body
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return err == nil && json.Unmarshal(body, &answer) == nil && answer.Code == CodeOutcomeUnknown
 }
 
-// worthAnother tells whether a request that got no useful answer may be made again, and might then.
-func (r *Retry) worthAnother(request *http.Request, response *http.Response, err error) bool {
+// shouldRetry reports whether a failed request may be repeated and could then succeed.
+func (r *Retry) shouldRetry(request *http.Request, response *http.Response, err error) bool {
 	if response != nil {
 		switch response.StatusCode {
 		case http.StatusTooManyRequests:
@@ -149,7 +152,7 @@ func (r *Retry) worthAnother(request *http.Request, response *http.Response, err
 		}
 		return false
 	}
-	if request.Context().Err() != nil || hopeless(err) {
+	if request.Context().Err() != nil || permanent(err) {
 		return false
 	}
 	return neverSent(err) || r.repeatable(request)
@@ -166,26 +169,26 @@ func idempotent(method string) bool {
 	}, method)
 }
 
-// isLogin tells a login, which leaves nothing behind but the tokens that it is answered with.
+// isLogin reports whether the request is a login, which has no effect but to issue tokens.
 func isLogin(request *http.Request) bool {
 	return request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, tokenPath)
 }
 
-// replayable tells whether the body can be had again; net/http sees to that for bodies in memory,
-// which is what the generated code sends.
+// replayable reports whether the body can be read again. net/http sets GetBody for bodies in
+// memory, which is what the generated code sends.
 func replayable(request *http.Request) bool {
 	return request.Body == nil || request.Body == http.NoBody || request.GetBody != nil
 }
 
-// neverSent tells that there was no connection to send the request over.
+// neverSent reports a failure to connect, so that the request was not sent.
 func neverSent(err error) bool {
 	operation, ok := errors.AsType[*net.OpError](err)
 	return ok && operation.Op == "dial"
 }
 
-// hopeless tells an error that trying again will not mend: a name that does not exist, or an address
-// where the other side is not who it should be.
-func hopeless(err error) bool {
+// permanent reports an error that a retry cannot fix: a name that does not exist, or a failed TLS
+// handshake.
+func permanent(err error) bool {
 	if name, ok := errors.AsType[*net.DNSError](err); ok && name.IsNotFound {
 		return true
 	}
@@ -196,8 +199,8 @@ func hopeless(err error) bool {
 	return ok
 }
 
-// endsWithin tells that the context will not outlast the wait. What the server said is then worth more
-// to the caller than that time ran out.
+// endsWithin reports whether the context ends before the wait does. The caller then gets the server's
+// answer, which says more than "deadline exceeded".
 func endsWithin(ctx context.Context, wait time.Duration) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && time.Until(deadline) < wait

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// script is a doer that gives the answers in turn, the last one again and again, and keeps the bodies
-// that it was sent.
-type script struct {
+// stub is a doer that returns the answers in turn, repeats the last one, and records the request
+// bodies.
+type stub struct {
 	answers []func() (*http.Response, error)
 	bodies  []string
 }
 
-func (s *script) Do(request *http.Request) (*http.Response, error) {
+func (s *stub) Do(request *http.Request) (*http.Response, error) {
 	body := ""
 	if request.Body != nil {
 		bytes, err := io.ReadAll(request.Body)
@@ -34,7 +34,7 @@ func (s *script) Do(request *http.Request) (*http.Response, error) {
 	return next()
 }
 
-func says(status int, header ...string) func() (*http.Response, error) {
+func respond(status int, header ...string) func() (*http.Response, error) {
 	return func() (*http.Response, error) { return answer(status, `{}`, header...), nil }
 }
 
@@ -42,25 +42,25 @@ func fails(err error) func() (*http.Response, error) {
 	return func() (*http.Response, error) { return nil, err }
 }
 
-// unknown is the answer of a server that does not know whether it acted.
-func unknown() (*http.Response, error) {
+// unknownOutcome is a 503 with the code outcome_unknown.
+func unknownOutcome() (*http.Response, error) {
 	return answer(503, `{"detail": "Look before you send it again.", "code": "outcome_unknown"}`, "Retry-After", "1"), nil
 }
 
-// breaks is an answer whose connection is lost in the middle.
-func breaks() (*http.Response, error) {
+// brokenBody is an answer whose connection is reset in the middle of the body.
+func brokenBody() (*http.Response, error) {
 	response := answer(200, "")
-	response.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"id": `), broken{}))
+	response.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"id": `), resetReader{}))
 	return response, nil
 }
 
-type broken struct{}
+type resetReader struct{}
 
-func (broken) Read([]byte) (int, error) { return 0, syscall.ECONNRESET }
+func (resetReader) Read([]byte) (int, error) { return 0, syscall.ECONNRESET }
 
-// retrying returns a Retry over the script, and the waits that it makes.
-func retrying(answers ...func() (*http.Response, error)) (*Retry, *script, *[]time.Duration) {
-	doer, waits := &script{answers: answers}, &[]time.Duration{}
+// newRetry returns a Retry over a stub, and the waits that it makes.
+func newRetry(answers ...func() (*http.Response, error)) (*Retry, *stub, *[]time.Duration) {
+	doer, waits := &stub{answers: answers}, &[]time.Duration{}
 	return &Retry{Doer: doer, sleep: func(_ context.Context, wait time.Duration) error {
 		*waits = append(*waits, wait)
 		return nil
@@ -88,34 +88,34 @@ func TestRetryRequests(t *testing.T) {
 		answers []func() (*http.Response, error)
 		made    int
 	}{
-		"success":                            {"GET", "", []func() (*http.Response, error){says(200)}, 1},
-		"throttled POST":                     {"POST", "", []func() (*http.Response, error){says(429, "Retry-After", "1"), says(201)}, 2},
-		"busy POST":                          {"POST", "", []func() (*http.Response, error){says(503, "Retry-After", "1"), says(201)}, 2},
-		"503 to a PATCH of unknown outcome":  {"PATCH", "", []func() (*http.Response, error){unknown, says(200)}, 1},
-		"503 to a POST of unknown outcome":   {"POST", "", []func() (*http.Response, error){unknown, says(201)}, 1},
-		"the same with an Idempotency-Key":   {"POST", "k", []func() (*http.Response, error){unknown, says(201)}, 2},
-		"503 to a PUT of unknown outcome":    {"PUT", "", []func() (*http.Response, error){unknown, says(200)}, 2},
-		"503 to a POST that may be done":     {"POST", "", []func() (*http.Response, error){says(503)}, 1},
-		"503 to a GET":                       {"GET", "", []func() (*http.Response, error){says(503), says(200)}, 2},
-		"bad gateway to a PUT":               {"PUT", "", []func() (*http.Response, error){says(502), says(200)}, 2},
-		"a server's error is final":          {"GET", "", []func() (*http.Response, error){says(500)}, 1},
-		"a refusal is final":                 {"GET", "", []func() (*http.Response, error){says(404)}, 1},
-		"reset GET":                          {"GET", "", []func() (*http.Response, error){fails(reset), says(200)}, 2},
-		"reset in the middle of the answer":  {"DELETE", "", []func() (*http.Response, error){breaks, says(204)}, 2},
-		"reset POST":                         {"POST", "", []func() (*http.Response, error){fails(reset)}, 1},
-		"reset PATCH":                        {"PATCH", "", []func() (*http.Response, error){fails(reset)}, 1},
-		"reset POST with an Idempotency-Key": {"POST", "k", []func() (*http.Response, error){fails(reset), says(201)}, 2},
-		"POST that was never sent":           {"POST", "", []func() (*http.Response, error){fails(refused), says(201)}, 2},
-		"never up":                           {"GET", "", []func() (*http.Response, error){fails(refused)}, 5},
-		"no such name":                       {"GET", "", []func() (*http.Response, error){fails(&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}})}, 1},
-		"wrong certificate":                  {"GET", "", []func() (*http.Response, error){fails(&tls.CertificateVerificationError{})}, 1},
-		"told to wait for no time":           {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "0")}, 5},
-		"told to wait for too long":          {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "3600")}, 1},
-		"told to wait too often":             {"GET", "", []func() (*http.Response, error){says(429, "Retry-After", "100")}, 7},
+		"success":                                 {"GET", "", []func() (*http.Response, error){respond(200)}, 1},
+		"throttled POST":                          {"POST", "", []func() (*http.Response, error){respond(429, "Retry-After", "1"), respond(201)}, 2},
+		"overloaded POST":                         {"POST", "", []func() (*http.Response, error){respond(503, "Retry-After", "1"), respond(201)}, 2},
+		"503 to a PATCH of unknown outcome":       {"PATCH", "", []func() (*http.Response, error){unknownOutcome, respond(200)}, 1},
+		"503 to a POST of unknown outcome":        {"POST", "", []func() (*http.Response, error){unknownOutcome, respond(201)}, 1},
+		"503 of unknown outcome, Idempotency-Key": {"POST", "k", []func() (*http.Response, error){unknownOutcome, respond(201)}, 2},
+		"503 to a PUT of unknown outcome":         {"PUT", "", []func() (*http.Response, error){unknownOutcome, respond(200)}, 2},
+		"503 without Retry-After to a POST":       {"POST", "", []func() (*http.Response, error){respond(503)}, 1},
+		"503 to a GET":                            {"GET", "", []func() (*http.Response, error){respond(503), respond(200)}, 2},
+		"bad gateway to a PUT":                    {"PUT", "", []func() (*http.Response, error){respond(502), respond(200)}, 2},
+		"500 is not retried":                      {"GET", "", []func() (*http.Response, error){respond(500)}, 1},
+		"404 is not retried":                      {"GET", "", []func() (*http.Response, error){respond(404)}, 1},
+		"reset GET":                               {"GET", "", []func() (*http.Response, error){fails(reset), respond(200)}, 2},
+		"reset in the middle of the body":         {"DELETE", "", []func() (*http.Response, error){brokenBody, respond(204)}, 2},
+		"reset POST":                              {"POST", "", []func() (*http.Response, error){fails(reset)}, 1},
+		"reset PATCH":                             {"PATCH", "", []func() (*http.Response, error){fails(reset)}, 1},
+		"reset POST with an Idempotency-Key":      {"POST", "k", []func() (*http.Response, error){fails(reset), respond(201)}, 2},
+		"POST that was never sent":                {"POST", "", []func() (*http.Response, error){fails(refused), respond(201)}, 2},
+		"connection always refused":               {"GET", "", []func() (*http.Response, error){fails(refused)}, 5},
+		"no such name":                            {"GET", "", []func() (*http.Response, error){fails(&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}})}, 1},
+		"wrong certificate":                       {"GET", "", []func() (*http.Response, error){fails(&tls.CertificateVerificationError{})}, 1},
+		"Retry-After of 0":                        {"GET", "", []func() (*http.Response, error){respond(429, "Retry-After", "0")}, 5},
+		"Retry-After beyond Patience":             {"GET", "", []func() (*http.Response, error){respond(429, "Retry-After", "3600")}, 1},
+		"sum of waits beyond Patience":            {"GET", "", []func() (*http.Response, error){respond(429, "Retry-After", "100")}, 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			retry, doer, waits := retrying(test.answers...)
+			retry, doer, waits := newRetry(test.answers...)
 			request := request(t, test.method, "body")
 			if test.key != "" {
 				request.Header.Set("Idempotency-Key", test.key)
@@ -129,7 +129,7 @@ func TestRetryRequests(t *testing.T) {
 			}
 			for _, body := range doer.bodies {
 				if body != "body" {
-					t.Errorf("sent %q again", body)
+					t.Errorf("sent body %q", body)
 				}
 			}
 		})
@@ -138,7 +138,7 @@ func TestRetryRequests(t *testing.T) {
 
 func TestRetryWaits(t *testing.T) {
 	t.Parallel()
-	retry, _, waits := retrying(says(429, "Retry-After", "37"), fails(reset), fails(reset), says(200))
+	retry, _, waits := newRetry(respond(429, "Retry-After", "37"), fails(reset), fails(reset), respond(200))
 	var statuses []int
 	retry.OnWait = func(_ time.Duration, status int) { statuses = append(statuses, status) }
 	if _, err := retry.Do(request(t, "GET", "")); err != nil {
@@ -146,20 +146,20 @@ func TestRetryWaits(t *testing.T) {
 	}
 	first, second, third := (*waits)[0], (*waits)[1], (*waits)[2]
 	if first != 37*time.Second {
-		t.Errorf("told to wait 37 s, waited %v", first)
+		t.Errorf("Retry-After: 37, waited %v", first)
 	}
-	// Half a second and half as much again, each give or take half of it.
+	// Exponential backoff: 0.5 s and 0.75 s, each with 50 % jitter.
 	if second < 250*time.Millisecond || second > 750*time.Millisecond || third < 375*time.Millisecond || third > 1125*time.Millisecond {
 		t.Errorf("waited %v and then %v", second, third)
 	}
 	if len(statuses) != 3 || statuses[0] != 429 || statuses[1] != 0 {
-		t.Errorf("OnWait heard of %v", statuses)
+		t.Errorf("OnWait was called with %v", statuses)
 	}
 }
 
 func TestRetryStopsWithTheContext(t *testing.T) {
 	t.Parallel()
-	retry, doer, _ := retrying(says(429, "Retry-After", "37"))
+	retry, doer, _ := newRetry(respond(429, "Retry-After", "37"))
 	retry.sleep = nil
 	ctx, cancel := context.WithCancel(t.Context())
 	retry.OnWait = func(time.Duration, int) { cancel() }
@@ -171,10 +171,10 @@ func TestRetryStopsWithTheContext(t *testing.T) {
 	}
 }
 
-// A caller with a deadline is better served by the server's answer than by "deadline exceeded".
-func TestRetryKnowsTheDeadline(t *testing.T) {
+// When the deadline is before the end of the wait, the caller gets the server's answer at once.
+func TestRetryReturnsTheAnswerBeforeTheDeadline(t *testing.T) {
 	t.Parallel()
-	retry, _, waits := retrying(says(429, "Retry-After", "37"))
+	retry, _, waits := newRetry(respond(429, "Retry-After", "37"))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	response, err := retry.Do(request(t, "GET", "").WithContext(ctx))
@@ -183,9 +183,9 @@ func TestRetryKnowsTheDeadline(t *testing.T) {
 	}
 }
 
-func TestRetryKeepsWhatCannotBeSentAgain(t *testing.T) {
+func TestRetryDoesNotRepeatAStream(t *testing.T) {
 	t.Parallel()
-	retry, doer, _ := retrying(says(429, "Retry-After", "1"))
+	retry, doer, _ := newRetry(respond(429, "Retry-After", "1"))
 	stream, err := http.NewRequest("PUT", "http://px360.test/", io.MultiReader(strings.NewReader("body")))
 	if err != nil {
 		t.Fatal(err)
@@ -198,17 +198,17 @@ func TestRetryKeepsWhatCannotBeSentAgain(t *testing.T) {
 
 func TestRetryRepeatable(t *testing.T) {
 	t.Parallel()
-	retry, doer, _ := retrying(fails(reset), says(201))
+	retry, doer, _ := newRetry(fails(reset), respond(201))
 	retry.Repeatable = func(request *http.Request) bool { return request.Method == http.MethodPost }
 	if _, err := retry.Do(request(t, "POST", "body")); err != nil || len(doer.bodies) != 2 {
 		t.Errorf("%d requests, %v", len(doer.bodies), err)
 	}
 }
 
-// Of a request that may have been done the caller reads why it was not repeated.
+// The answer to a request of unknown outcome is returned with its code. A login is repeated.
 func TestRetryOfUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	retry, doer, _ := retrying(unknown, says(200))
+	retry, doer, _ := newRetry(unknownOutcome, respond(200))
 	response, err := retry.Do(request(t, "POST", "body"))
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestRetryOfUnknownOutcome(t *testing.T) {
 	}
 	login := request(t, "POST", "body")
 	login.URL.Path = tokenPath
-	retry, doer, _ = retrying(unknown, says(200))
+	retry, doer, _ = newRetry(unknownOutcome, respond(200))
 	if response, err := retry.Do(login); err != nil || response.StatusCode != 200 || len(doer.bodies) != 2 {
 		t.Errorf("a login: %v, %v after %d requests", response, err, len(doer.bodies))
 	}

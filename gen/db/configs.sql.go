@@ -109,7 +109,7 @@ type ConfigHasKeyParams struct {
 	ID     uuid.UUID
 }
 
-// Whether a config other than this one has the key with these hashes.
+// Reports whether another config has an API key with one of these hashes.
 func (q *Queries) ConfigHasKey(ctx context.Context, arg ConfigHasKeyParams) (bool, error) {
 	row := q.db.QueryRow(ctx, configHasKey, arg.Hashes, arg.ID)
 	var exists bool
@@ -256,7 +256,7 @@ type ConfigLockRow struct {
 	ID           uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigLockRow, error) {
 	row := q.db.QueryRow(ctx, configLock, arg.ID, arg.Scope)
 	var i ConfigLockRow
@@ -304,9 +304,9 @@ type ConfigPrincipalRow struct {
 	Limits       []int64
 }
 
-// Which active config an API key belongs to, and what is left to it of the limits that a call counts under.
-// They are named by policy, sorted: whom each is about only the config tells, the source system for that of
-// events, and the config itself for any other.
+// Returns the active config of an API key, and counts the call against the rate limits of these policies,
+// which must be sorted. The key of each limit depends on the config: its source system for the policy
+// events, its id for any other.
 func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, configPrincipal,
 		arg.Policies,

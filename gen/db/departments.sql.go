@@ -29,7 +29,7 @@ type DepartmentByCodeRow struct {
 	Code     string
 }
 
-// Which departments events name.
+// Looks up the departments that events name.
 func (q *Queries) DepartmentByCode(ctx context.Context, arg DepartmentByCodeParams) ([]DepartmentByCodeRow, error) {
 	rows, err := q.db.Query(ctx, departmentByCode, arg.Hospitals, arg.Codes)
 	if err != nil {
@@ -199,7 +199,7 @@ type DepartmentIsBelowParams struct {
 	Department uuid.UUID
 }
 
-// Whether one department is the other, or anywhere below it: then it cannot become its parent.
+// Reports whether the department is or is below the other, so that it cannot become its parent.
 func (q *Queries) DepartmentIsBelow(ctx context.Context, arg DepartmentIsBelowParams) (bool, error) {
 	row := q.db.QueryRow(ctx, departmentIsBelow, arg.Above, arg.Department)
 	var exists bool
@@ -323,7 +323,7 @@ type DepartmentLockRow struct {
 	ID       uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) DepartmentLock(ctx context.Context, arg DepartmentLockParams) (DepartmentLockRow, error) {
 	row := q.db.QueryRow(ctx, departmentLock, arg.ID, arg.Scope)
 	var i DepartmentLockRow
@@ -346,8 +346,8 @@ const departmentLockTree = `-- name: DepartmentLockTree :exec
 SELECT FROM hospitals WHERE id = $1 FOR NO KEY UPDATE
 `
 
-// One at a time may change which department of a hospital is above which: together, changes that are each
-// right can close a ring.
+// Serializes changes of the department tree of a hospital: two concurrent moves, each valid alone, could
+// close a cycle.
 func (q *Queries) DepartmentLockTree(ctx context.Context, hospital uuid.UUID) error {
 	_, err := q.db.Exec(ctx, departmentLockTree, hospital)
 	return err

@@ -17,9 +17,9 @@ const encounterLock = `-- name: EncounterLock :exec
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
 `
 
-// The mutex of an encounter, an advisory lock until the transaction ends. Workers hold it while they apply the
-// encounter's events, and the server holds it while it gives the encounter a journey: so a worker never decides that
-// there is no journey while one is being made.
+// Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
+// the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
+// decides that there is no journey while one is being created.
 func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	_, err := q.db.Exec(ctx, encounterLock, encounterID)
 	return err
@@ -29,9 +29,9 @@ const eventApplyAsync = `-- name: EventApplyAsync :exec
 SELECT set_config('synchronous_commit', 'off', true)
 `
 
-// The transaction that applies events does not wait for the disk when it commits: that would hold up
-// those who wait for their own events to be stored. A crash of the database within the next moments may
-// take back all of it at once, outcomes and effects; then the events are pending and applied again.
+// Makes the commit of the transaction that applies events asynchronous, so that its WAL flush does not
+// delay the requests that store events. A crash of the database within the next moments may undo it as
+// a whole, outcomes and effects; the events are then pending and applied again.
 func (q *Queries) EventApplyAsync(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventApplyAsync)
 	return err
@@ -82,10 +82,10 @@ type EventClaimRow struct {
 	HappenedAt        string
 }
 
-// The pending events of encounters whose mutex this transaction holds, in their order. Of a payload come only the
-// texts that the rules ask for, cut to more than any name is long: a batch of large payloads would
-// fill the memory. OFFSET 0 has each encounter looked up by itself, also where the planner believes
-// that there is hardly anything pending.
+// Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a
+// payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
+// batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
+// the planner expects hardly any pending events.
 func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]EventClaimRow, error) {
 	rows, err := q.db.Query(ctx, eventClaim, arg.Encounters, arg.Most)
 	if err != nil {
@@ -157,10 +157,10 @@ type EventClaimEncountersRow struct {
 	Seq         int64
 }
 
-// Claims encounters that have pending events, those with the oldest first, out of a window of the queue.
-// The first event of each is locked with SKIP LOCKED, so that workers spread over the queue; then the
-// encounter's mutex, if it is free, makes the encounter this transaction's own. Neither lock is waited for. Each
-// step is MATERIALIZED and leaves the planner no choice: its statistics of a queue are always out of date.
+// Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
+// each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
+// with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
+// are always out of date.
 func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
 	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
 	if err != nil {
@@ -236,8 +236,8 @@ type EventFinishParams struct {
 	Surveys       []uuid.UUID
 }
 
-// Writes what became of events; element i of each list belongs together, and the nil UUID stands for none.
-// status || ” keeps the planner from the index of pending events, which holds many dead entries.
+// Stores the outcomes of events, given as parallel arrays; the nil UUID means null. status || ” keeps the
+// planner from using the index of pending events, which has many dead entries.
 func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventFinish,
 		arg.Seqs,
@@ -358,11 +358,11 @@ type EventInsertRow struct {
 	ReceivedAt time.Time
 }
 
-// Stores events in the order of the lists and returns the new ones. An event whose source_event_id is known is left out,
-// and so is one whose id is: the same statement again, after the answer to the first was lost. Element i of each list
-// belongs together. What came with one request is given once, in lists of their own; request is each event's place
-// there, from 1. The nil UUID stands for no hospital. With short_lock_timeout it fails soon where another transaction
-// is about to store one of the same events.
+// Inserts events in the order of the lists and returns the new ones. An event is skipped if its source_event_id is
+// known or if its id is, which means that the statement is a retry whose first answer was lost. The lists of events are
+// parallel arrays, one element for each event. The lists of requests have one element for each request; requests has
+// the index of each event's request, from 1. The nil UUID means no hospital. With short_lock_timeout the statement
+// fails after 50 ms of waiting for a transaction that inserts one of the same events.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Hospitals,
@@ -494,8 +494,8 @@ const eventNotify = `-- name: EventNotify :exec
 SELECT set_config('synchronous_commit', 'off', true), pg_notify('px360_events', '')
 `
 
-// Wakes idle workers. Never part of an ingesting transaction: NOTIFY takes a global lock at commit. It need not be
-// durable, so its commit does not wait for the disk.
+// Wakes idle workers. It must not be part of a transaction that stores events, because NOTIFY takes a global lock
+// at commit. The commit is asynchronous, since a notification need not be durable.
 func (q *Queries) EventNotify(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventNotify)
 	return err
@@ -515,7 +515,7 @@ type EventPendingFromParams struct {
 	Places  int32
 }
 
-// The seq of the pending event that lies so many places further on in the queue.
+// Returns the seq of the pending event so many positions further in the queue.
 func (q *Queries) EventPendingFrom(ctx context.Context, arg EventPendingFromParams) (int64, error) {
 	row := q.db.QueryRow(ctx, eventPendingFrom, arg.FromSeq, arg.Places)
 	var seq int64
@@ -534,8 +534,8 @@ type EventQueueStateRow struct {
 	OldestSeconds float64
 }
 
-// How many events are pending, counted up to a limit, and for how many seconds the oldest is. It reads pending
-// events only, however many there are in all.
+// Returns the number of pending events, counted up to a limit, and the age of the oldest in seconds. It reads
+// pending events only.
 func (q *Queries) EventQueueState(ctx context.Context, atMost int32) (EventQueueStateRow, error) {
 	row := q.db.QueryRow(ctx, eventQueueState, atMost)
 	var i EventQueueStateRow
@@ -550,7 +550,8 @@ SET status = 'pending', reason = '', error_message = '', processed_at = NULL, up
 WHERE id = $1 AND status IN ('failed', 'ignored')
 `
 
-// Makes a finished event pending again. It keeps its seq, and so its place in the queue.
+// Makes a failed or ignored event pending again. It keeps its seq, and so its position in the
+// queue.
 func (q *Queries) EventReprocess(ctx context.Context, id uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, eventReprocess, id)
 	if err != nil {
@@ -571,8 +572,8 @@ type EventRequeueParams struct {
 	Hospital    uuid.UUID
 }
 
-// Makes the events pending again that were ignored for want of a journey which is there now. They keep their seq,
-// and so their places in the queue.
+// Makes events pending again that were ignored with no_journey, after their journey was created. They keep their
+// seq, and so their positions in the queue.
 func (q *Queries) EventRequeue(ctx context.Context, arg EventRequeueParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventRequeue, arg.EncounterID, arg.Hospital)
 	if err != nil {
@@ -630,8 +631,8 @@ type EventStoredRow struct {
 	Same         bool
 }
 
-// The events that were stored before under these source ids, and whether they said the same; own are those
-// that have the very id. In two parts, each of which is one look into an index.
+// Returns the stored events with these ids (own) or source event ids, and whether their content is the
+// same. The UNION lets each part use its index.
 func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]EventStoredRow, error) {
 	rows, err := q.db.Query(ctx, eventStored,
 		arg.Positions,
@@ -683,9 +684,10 @@ WHERE e.seq = $1 AND e.processed_at IS NULL
 RETURNING e.tries
 `
 
-// Counts a try of an event before it is made, so that an event which crashes the worker is counted too:
-// only of the first pending event of an encounter, whose mutex the connection then holds until
-// EventTryEnd, so that nobody else counts between the count and the try. No row: it is not its turn.
+// Counts an attempt before it is made, so that a poison event which crashes the worker is counted too.
+// It applies only to the first pending event of an encounter and locks the encounter's mutex for the
+// session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
+// an earlier event is pending or the mutex is held.
 func (q *Queries) EventTry(ctx context.Context, seq int64) (int32, error) {
 	row := q.db.QueryRow(ctx, eventTry, seq)
 	var tries int32
@@ -697,7 +699,8 @@ const eventTryBegin = `-- name: EventTryBegin :exec
 SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false)
 `
 
-// A connection whose client vanished must not hold a mutex for longer than a transaction could.
+// Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
+// for longer than a transaction could.
 func (q *Queries) EventTryBegin(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryBegin)
 	return err
@@ -707,7 +710,7 @@ const eventTryEnd = `-- name: EventTryEnd :exec
 SELECT pg_advisory_unlock_all()
 `
 
-// Releases all mutexes that the connection holds.
+// Releases all mutexes of the session.
 func (q *Queries) EventTryEnd(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryEnd)
 	return err
@@ -717,7 +720,7 @@ const eventTryUndo = `-- name: EventTryUndo :exec
 UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = $1 AND tries > 0
 `
 
-// Takes back the count of a try that failed for no fault of the event's.
+// Takes back a counted attempt that failed with a transient error.
 func (q *Queries) EventTryUndo(ctx context.Context, seq int64) error {
 	_, err := q.db.Exec(ctx, eventTryUndo, seq)
 	return err
@@ -727,7 +730,7 @@ const now = `-- name: Now :one
 SELECT statement_timestamp()::timestamptz
 `
 
-// The time by the one clock that all times are taken from.
+// Returns the database's time, from which all times are taken.
 func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 	row := q.db.QueryRow(ctx, now)
 	var column_1 time.Time

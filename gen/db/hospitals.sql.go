@@ -244,7 +244,7 @@ type HospitalLockRow struct {
 	ID            uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) HospitalLock(ctx context.Context, arg HospitalLockParams) (HospitalLockRow, error) {
 	row := q.db.QueryRow(ctx, hospitalLock, arg.ID, arg.Scope)
 	var i HospitalLockRow

@@ -66,7 +66,7 @@ type IdempotencyLockParams struct {
 	Key       string
 }
 
-// Two requests with one key come one after the other.
+// Serializes requests with the same key.
 func (q *Queries) IdempotencyLock(ctx context.Context, arg IdempotencyLockParams) error {
 	_, err := q.db.Exec(ctx, idempotencyLock, arg.Principal, arg.Operation, arg.Key)
 	return err

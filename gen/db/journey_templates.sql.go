@@ -24,7 +24,7 @@ type JourneyTemplateClearDefaultParams struct {
 	ID          uuid.UUID
 }
 
-// Makes room for another default template of the same hospital and type.
+// Clears the default flag of the other templates of the hospital and type.
 func (q *Queries) JourneyTemplateClearDefault(ctx context.Context, arg JourneyTemplateClearDefaultParams) error {
 	_, err := q.db.Exec(ctx, journeyTemplateClearDefault, arg.Hospital, arg.JourneyType, arg.ID)
 	return err
@@ -265,7 +265,7 @@ type JourneyTemplateLockRow struct {
 	ID          uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) JourneyTemplateLock(ctx context.Context, arg JourneyTemplateLockParams) (JourneyTemplateLockRow, error) {
 	row := q.db.QueryRow(ctx, journeyTemplateLock, arg.ID, arg.Scope)
 	var i JourneyTemplateLockRow
@@ -286,7 +286,7 @@ const journeyTemplateLockDefault = `-- name: JourneyTemplateLockDefault :exec
 SELECT FROM hospitals WHERE id = $1 FOR NO KEY UPDATE
 `
 
-// One at a time may change which template is the default of a hospital.
+// Serializes changes of the default templates of a hospital.
 func (q *Queries) JourneyTemplateLockDefault(ctx context.Context, hospital uuid.UUID) error {
 	_, err := q.db.Exec(ctx, journeyTemplateLockDefault, hospital)
 	return err

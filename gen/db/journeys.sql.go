@@ -32,7 +32,7 @@ type JourneyAddStagesParams struct {
 	JourneyTemplate uuid.UUID
 }
 
-// Copies every active stage of the journey's template, as they are now.
+// Copies the active stages of the journey's template into the journey.
 func (q *Queries) JourneyAddStages(ctx context.Context, arg JourneyAddStagesParams) error {
 	_, err := q.db.Exec(ctx, journeyAddStages, arg.Journey, arg.JourneyTemplate)
 	return err
@@ -67,9 +67,9 @@ type JourneyClaimRow struct {
 	IsOwned      bool
 }
 
-// The journeys that events of these encounters may concern, locked, and with them their stages, which
-// nobody changes without this lock. One that somebody else holds comes as not owned, so that a worker
-// can leave it for later instead of waiting.
+// Locks the journeys of these encounters, and so their stages, which are only changed under this
+// lock. A journey that another transaction has locked is returned with is_owned false, so that a
+// worker defers its events instead of waiting.
 func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]JourneyClaimRow, error) {
 	rows, err := q.db.Query(ctx, journeyClaim, encounters)
 	if err != nil {
@@ -111,8 +111,7 @@ type JourneyCompleteParams struct {
 	CompletedAt []time.Time
 }
 
-// Completes journeys that are under way; element i of each list belongs together. Which journeys are complete, and
-// since when, package rules decides.
+// Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when.
 func (q *Queries) JourneyComplete(ctx context.Context, arg JourneyCompleteParams) error {
 	_, err := q.db.Exec(ctx, journeyComplete, arg.Journeys, arg.CompletedAt)
 	return err
@@ -236,7 +235,8 @@ const journeyHasOutcome = `-- name: JourneyHasOutcome :one
 SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = $1 AND sent_at IS NOT NULL)
 `
 
-// Whether a survey of the journey was sent: then it is part of the record and cannot be deleted.
+// Reports whether a survey of the journey was sent: it is then part of the record and cannot be
+// deleted.
 func (q *Queries) JourneyHasOutcome(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, journeyHasOutcome, id)
 	var exists bool
@@ -409,7 +409,7 @@ type JourneyLockRow struct {
 	ID              uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) JourneyLock(ctx context.Context, arg JourneyLockParams) (JourneyLockRow, error) {
 	row := q.db.QueryRow(ctx, journeyLock, arg.ID, arg.Scope)
 	var i JourneyLockRow
@@ -483,7 +483,8 @@ type JourneyProgressRow struct {
 	SurveySent       bool
 }
 
-// A journey and its stages in their order, a row for each; one row without a stage when it has none.
+// Returns a journey and its stages in their order, one row for each stage, or one row if it has
+// none.
 func (q *Queries) JourneyProgress(ctx context.Context, arg JourneyProgressParams) ([]JourneyProgressRow, error) {
 	rows, err := q.db.Query(ctx, journeyProgress, arg.ID, arg.Scope)
 	if err != nil {

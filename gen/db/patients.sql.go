@@ -299,7 +299,7 @@ type PatientLockRow struct {
 	ID              uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) PatientLock(ctx context.Context, arg PatientLockParams) (PatientLockRow, error) {
 	row := q.db.QueryRow(ctx, patientLock, arg.ID, arg.Scope)
 	var i PatientLockRow

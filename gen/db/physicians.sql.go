@@ -29,7 +29,7 @@ type PhysicianByLicenseRow struct {
 	LicenseNumber string
 }
 
-// Whom events name.
+// Looks up the physicians that events name.
 func (q *Queries) PhysicianByLicense(ctx context.Context, arg PhysicianByLicenseParams) ([]PhysicianByLicenseRow, error) {
 	rows, err := q.db.Query(ctx, physicianByLicense, arg.Hospitals, arg.Licenses)
 	if err != nil {
@@ -322,7 +322,7 @@ type PhysicianLockRow struct {
 	ID             uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) PhysicianLock(ctx context.Context, arg PhysicianLockParams) (PhysicianLockRow, error) {
 	row := q.db.QueryRow(ctx, physicianLock, arg.ID, arg.Scope)
 	var i PhysicianLockRow

@@ -20,8 +20,8 @@ WITH expired AS (
 SELECT FROM expired
 `
 
-// Deletes the rows of keys whose calls have all left the window, a batch at a time. SKIP LOCKED: a row that a call
-// holds is not idle, and waiting for it while others are locked could deadlock.
+// Deletes a batch of keys whose calls have all left the sliding window. A row that a call has locked is in use, so
+// SKIP LOCKED passes over it; waiting for it could deadlock.
 func (q *Queries) RateLimitExpire(ctx context.Context, most int32) (int64, error) {
 	result, err := q.db.Exec(ctx, rateLimitExpire, most)
 	if err != nil {
@@ -41,8 +41,8 @@ type RateLimitsTakeParams struct {
 	WindowsUs []int64
 }
 
-// Counts a call against several limits if all of them allow it; see the function for what the lists must be
-// like, and for what it returns.
+// Counts a call against several limits if all of them allow it; the SQL function documents the arguments
+// and the result.
 func (q *Queries) RateLimitsTake(ctx context.Context, arg RateLimitsTakeParams) ([]int64, error) {
 	row := q.db.QueryRow(ctx, rateLimitsTake,
 		arg.Keys,

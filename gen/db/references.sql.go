@@ -39,8 +39,8 @@ type ReferenceMissingParams struct {
 	Self      *uuid.UUID
 }
 
-// Which of these references, each a noun and an id, lead nowhere as far as the caller may see;
-// element i of each list belongs together. For one hospital's users another hospital's rows do not exist.
+// Returns which of these references, pairs of a noun and an id in parallel arrays, do not exist or are
+// invisible to the caller. Users of one hospital cannot see the rows of another.
 func (q *Queries) ReferenceMissing(ctx context.Context, arg ReferenceMissingParams) ([]int32, error) {
 	rows, err := q.db.Query(ctx, referenceMissing,
 		arg.Positions,

@@ -44,7 +44,7 @@ type JourneyTemplateStagesRow struct {
 	UpdatedAt          time.Time
 }
 
-// The stages of a journey template, as they are answered with it.
+// The stages of a journey template, as the response of the parent embeds them.
 func (q *Queries) JourneyTemplateStages(ctx context.Context, journeyTemplate uuid.UUID) ([]JourneyTemplateStagesRow, error) {
 	rows, err := q.db.Query(ctx, journeyTemplateStages, journeyTemplate)
 	if err != nil {
@@ -364,7 +364,7 @@ type StageTemplateLockRow struct {
 	ID                 uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) StageTemplateLock(ctx context.Context, arg StageTemplateLockParams) (StageTemplateLockRow, error) {
 	row := q.db.QueryRow(ctx, stageTemplateLock, arg.ID, arg.Scope)
 	var i StageTemplateLockRow

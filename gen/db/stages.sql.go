@@ -49,7 +49,7 @@ type JourneyStagesRow struct {
 	UpdatedAt         time.Time
 }
 
-// The stages of a journey, as they are answered with it.
+// The stages of a journey, as the response of the parent embeds them.
 func (q *Queries) JourneyStages(ctx context.Context, journeyInstance uuid.UUID) ([]JourneyStagesRow, error) {
 	rows, err := q.db.Query(ctx, journeyStages, journeyInstance)
 	if err != nil {
@@ -113,8 +113,8 @@ type StageAddParams struct {
 	JourneyInstance uuid.UUID
 }
 
-// Adds a stage to a journey under way, copied from a template of its hospital. Like StageUpdate it leaves
-// completing to StageComplete.
+// Adds a stage to an active journey, copied from a stage template of its hospital. It does not complete
+// the stage, which StageComplete does.
 func (q *Queries) StageAdd(ctx context.Context, arg StageAddParams) (int64, error) {
 	result, err := q.db.Exec(ctx, stageAdd,
 		arg.ID,
@@ -155,8 +155,7 @@ type StageCompleteParams struct {
 	Departments []uuid.UUID
 }
 
-// Completes stages, by event or by hand: element i of each list belongs together, and the nil UUID
-// stands for none.
+// Completes stages, by event or by request, given as parallel arrays; the nil UUID means null.
 func (q *Queries) StageComplete(ctx context.Context, arg StageCompleteParams) error {
 	_, err := q.db.Exec(ctx, stageComplete,
 		arg.Stages,
@@ -277,7 +276,7 @@ const stageHasOutcome = `-- name: StageHasOutcome :one
 SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = $1 AND sent_at IS NOT NULL)
 `
 
-// Whether the stage's survey was sent: then it is part of the record and cannot be deleted.
+// Reports whether the stage's survey was sent: it is then part of the record and cannot be deleted.
 func (q *Queries) StageHasOutcome(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, stageHasOutcome, id)
 	var exists bool
@@ -435,7 +434,7 @@ type StageListOfRow struct {
 	RequiresDepartment bool
 }
 
-// The stages of journeys as a worker needs them, in their order.
+// Returns the columns of stages that a worker needs, in the order of the stages.
 func (q *Queries) StageListOf(ctx context.Context, journeys []uuid.UUID) ([]StageListOfRow, error) {
 	rows, err := q.db.Query(ctx, stageListOf, journeys)
 	if err != nil {
@@ -491,7 +490,7 @@ type StageLockRow struct {
 	ID              uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) StageLock(ctx context.Context, arg StageLockParams) (StageLockRow, error) {
 	row := q.db.QueryRow(ctx, stageLock, arg.ID, arg.Scope)
 	var i StageLockRow
@@ -528,7 +527,7 @@ type StageUpdateParams struct {
 	ID              uuid.UUID
 }
 
-// Does not complete a stage: that is StageComplete's, which knows when.
+// Changes a stage except for completing it, which StageComplete does.
 func (q *Queries) StageUpdate(ctx context.Context, arg StageUpdateParams) error {
 	_, err := q.db.Exec(ctx, stageUpdate,
 		arg.Hospital,

@@ -208,7 +208,7 @@ type SurveyTemplateLockRow struct {
 	ID       uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) SurveyTemplateLock(ctx context.Context, arg SurveyTemplateLockParams) (SurveyTemplateLockRow, error) {
 	row := q.db.QueryRow(ctx, surveyTemplateLock, arg.ID, arg.Scope)
 	var i SurveyTemplateLockRow

@@ -26,8 +26,8 @@ type SurveyScheduleRow struct {
 	StageInstance uuid.UUID
 }
 
-// Schedules the surveys of stages that were just completed, where the stage sends one and its
-// questionnaire is in use. A stage has at most one, however often this runs.
+// Schedules the surveys of completed stages, if the stage sends one and its survey template is
+// active. It is idempotent: a stage has at most one survey.
 func (q *Queries) SurveySchedule(ctx context.Context, stages []uuid.UUID) ([]SurveyScheduleRow, error) {
 	rows, err := q.db.Query(ctx, surveySchedule, stages)
 	if err != nil {

@@ -38,7 +38,8 @@ type RefreshTokenUseParams struct {
 	ExpiresAt time.Time
 }
 
-// Uses a refresh token up, and returns whose use that was: another one's if it was used before.
+// Marks a refresh token as used and returns the id of that use: the id of the first use if the
+// token was used before.
 func (q *Queries) RefreshTokenUse(ctx context.Context, arg RefreshTokenUseParams) (uuid.UUID, error) {
 	row := q.db.QueryRow(ctx, refreshTokenUse, arg.TokenID, arg.UsedBy, arg.ExpiresAt)
 	var used_by uuid.UUID

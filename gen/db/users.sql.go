@@ -93,7 +93,7 @@ type UserEndTokensParams struct {
 	TokenVersion *int32
 }
 
-// Ends every token issued before or, with a version, those of that version, once.
+// Revokes all tokens of the user; with a version, only if that is still the current one.
 func (q *Queries) UserEndTokens(ctx context.Context, arg UserEndTokensParams) (int64, error) {
 	result, err := q.db.Exec(ctx, userEndTokens, arg.ID, arg.TokenVersion)
 	if err != nil {
@@ -385,7 +385,7 @@ type UserLockRow struct {
 	ID         uuid.UUID
 }
 
-// The writable columns, for a change to start from.
+// Locks the row and returns the writable columns, to which a PATCH is applied.
 func (q *Queries) UserLock(ctx context.Context, arg UserLockParams) (UserLockRow, error) {
 	row := q.db.QueryRow(ctx, userLock, arg.ID, arg.Scope)
 	var i UserLockRow
@@ -410,8 +410,8 @@ const userLockAdmins = `-- name: UserLockAdmins :exec
 SELECT FROM roles WHERE name = 'PX Admin' FOR NO KEY UPDATE
 `
 
-// One at a time may take a PX Admin away. A statement of its own, before the count: one that waited for the
-// lock would still count those who were there when it began.
+// Serializes the removal of PX Admins. It is a statement of its own, before the count: a statement that
+// waited for the lock would count with a snapshot from before.
 func (q *Queries) UserLockAdmins(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, userLockAdmins)
 	return err
@@ -428,8 +428,8 @@ type UserLoggedInParams struct {
 	TokenVersion int32
 }
 
-// Keeps the time, and the password's better hash where there is one.
-// Not of a user whose password was changed since it was compared: the new one stays.
+// Stores the time of the login and the rehashed password, if there is one, unless the password was
+// changed since it was verified.
 func (q *Queries) UserLoggedIn(ctx context.Context, arg UserLoggedInParams) error {
 	_, err := q.db.Exec(ctx, userLoggedIn, arg.Password, arg.ID, arg.TokenVersion)
 	return err
@@ -443,7 +443,7 @@ JOIN users u ON u.id = r.user_id
 WHERE u.is_active AND u.id <> $1
 `
 
-// How many active PX Admins there are beside this user.
+// Returns the number of other active PX Admins.
 func (q *Queries) UserOtherAdmins(ctx context.Context, id uuid.UUID) (int64, error) {
 	row := q.db.QueryRow(ctx, userOtherAdmins, id)
 	var count int64
@@ -475,7 +475,7 @@ FROM (
         ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = v.id) AS roles
     FROM users v
     WHERE v.id = $7::uuid
-    OFFSET 0 -- the roles are read once, which also makes one plan for all as cheap as one for each
+    OFFSET 0 -- an optimization fence: the roles are read once, and the generic plan is as cheap as a custom one
 ) u
 `
 
@@ -500,9 +500,9 @@ type UserPrincipalRow struct {
 	Limits       []int64
 }
 
-// Who a token belongs to, as things stand now, and what is left to that user of the limits that a call counts
-// under. It counts only if the token is good and, with members_only, the user belongs to a hospital or is a PX
-// Admin: nobody uses up what they may not use.
+// Returns the user of a token, and counts the call against the rate limits. The call counts only if the token
+// is valid and, with members_only, the user belongs to a hospital or is a PX Admin, so that no refused call
+// uses up a limit.
 func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (UserPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, userPrincipal,
 		arg.Keys,
@@ -577,7 +577,7 @@ type UserSetPasswordParams struct {
 	ID       uuid.UUID
 }
 
-// Ends every token issued before.
+// Revokes all tokens of the user.
 func (q *Queries) UserSetPassword(ctx context.Context, arg UserSetPasswordParams) error {
 	_, err := q.db.Exec(ctx, userSetPassword, arg.Password, arg.ID)
 	return err

@@ -14,14 +14,14 @@ import (
 	"syscall"
 )
 
-// account is the unprivileged user that the server runs as when we are root,
-// because Postgres refuses root. A nil account stands for ourselves.
+// account is the unprivileged user that the server runs as when this process is root, because
+// Postgres refuses to run as root. A nil account is the user of this process.
 type account struct {
 	name     string
 	uid, gid int
 }
 
-// unprivileged returns nil unless we are root.
+// unprivileged returns nil unless this process runs as root.
 func unprivileged() (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -48,9 +48,8 @@ func (a *account) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
 }
 
-// reaches asks the kernel, which knows about modes, ACLs and mounts alike,
-// whether the user can enter the directory or, while that does not exist, the
-// nearest parent that does.
+// reaches reports whether the user can enter the directory or, while that does not exist, its
+// nearest existing parent. It runs a command as that user, since modes, ACLs and mounts all count.
 func (a *account) reaches(dir string) bool {
 	for {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -64,7 +63,7 @@ func (a *account) reaches(dir string) bool {
 	return cmd.Run() == nil
 }
 
-// chown gives the path itself to the user.
+// chown makes the user the owner of the path itself.
 func (a *account) chown(path string) error {
 	if a == nil {
 		return nil
@@ -75,7 +74,7 @@ func (a *account) chown(path string) error {
 	return nil
 }
 
-// chownTree gives everything under the path to the user.
+// chownTree makes the user the owner of everything under the path.
 func (a *account) chownTree(root string) error {
 	if a == nil {
 		return nil

@@ -19,10 +19,10 @@ import (
 	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
-// oldest is the oldest major version that the migrations run on.
-const oldest = 15
+// minMajor is the oldest major version that the migrations run on.
+const minMajor = 15
 
-// downloadable are the versions we fetch where none is installed.
+// downloadable are the versions that are downloaded where none is installed.
 var downloadable = map[int]embedded.PostgresVersion{
 	15: embedded.V15,
 	16: embedded.V16,
@@ -30,14 +30,14 @@ var downloadable = map[int]embedded.PostgresVersion{
 	18: embedded.V18,
 }
 
-// preferred is what a new cluster gets by download.
-const preferred = 17
+// downloadMajor is the version that is downloaded for a new cluster.
+const downloadMajor = 17
 
 const installHint = "install one (Debian, Ubuntu: apt-get install postgresql; Fedora, RHEL: dnf install postgresql-server postgresql-contrib; " +
 	"macOS: brew install postgresql@17), or point PX360_DATABASE_URL at a Postgres of your own"
 
-// installed are the directories that packages put Postgres in, as patterns.
-var installed = []string{
+// installPatterns match the directories that packages install Postgres in.
+var installPatterns = []string{
 	"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                                   // RHEL, Fedora (PGDG)
 	"/usr/libexec/postgresql*",                           // Alpine
@@ -56,20 +56,20 @@ type binaries struct {
 
 func (b binaries) path(program string) string { return filepath.Join(b.dir, program) }
 
-// findBinaries picks the newest installed Postgres, or the one that the data
-// belongs to, and downloads it if there is none.
+// findBinaries returns the newest installed Postgres, or the one whose version the data has, and
+// downloads it if there is none.
 func findBinaries(ctx context.Context, where place, opts Options) (binaries, error) {
 	want := where.clusterMajor()
-	dirs := candidates(installed, os.Getenv("PATH"))
+	dirs := candidates(installPatterns, os.Getenv("PATH"))
 	if best, ok := pick(ctx, dirs, want, where.runAs); ok {
 		return best, nil
 	}
-	// Asking for versions fails once ctx ends; that is no reason to download.
+	// pick finds nothing once ctx has ended; that is no reason to download.
 	if ctx.Err() != nil {
 		return binaries{}, fmt.Errorf("look for an installed Postgres: %w", ctx.Err())
 	}
 	if want == 0 {
-		want = preferred
+		want = downloadMajor
 	}
 	cache, err := cacheDir()
 	if err != nil {
@@ -81,12 +81,12 @@ func findBinaries(ctx context.Context, where place, opts Options) (binaries, err
 			return binaries{}, fmt.Errorf("the data in %s needs Postgres %d with its extensions, which is not installed: %w; %s, or move the directory away to begin anew",
 				where.dir, want, err, installHint)
 		}
-		return binaries{}, fmt.Errorf("no Postgres %d or newer with the extension %s is installed: %w; %s", oldest, contrib, err, installHint)
+		return binaries{}, fmt.Errorf("no Postgres %d or newer with the extension %s is installed: %w; %s", minMajor, contrib, err, installHint)
 	}
 	return got, nil
 }
 
-// candidates are the directories that may hold Postgres, most trusted first.
+// candidates are the directories that may hold Postgres, those of packages before those of PATH.
 func candidates(patterns []string, path string) []string {
 	var dirs []string
 	for _, pattern := range patterns {
@@ -96,12 +96,12 @@ func candidates(patterns []string, path string) []string {
 	return append(dirs, filepath.SplitList(path)...)
 }
 
-// pick returns the newest usable installation; of version want unless that is 0.
+// pick returns the newest usable installation; of major version want unless that is 0.
 func pick(ctx context.Context, dirs []string, want int, runAs *account) (binaries, bool) {
 	var best binaries
 	for _, dir := range dirs {
 		b, err := inspect(ctx, dir, runAs)
-		if err != nil || b.major < oldest || want != 0 && b.major != want || !b.hasContrib() {
+		if err != nil || b.major < minMajor || want != 0 && b.major != want || !b.hasContrib() {
 			continue
 		}
 		if best.dir == "" || newer(b.version, best.version) {
@@ -111,12 +111,11 @@ func pick(ctx context.Context, dirs []string, want int, runAs *account) (binarie
 	return best, best.dir != ""
 }
 
-// contrib is the extension that the migrations use. Some systems package it apart
-// from the server.
+// contrib is the extension that the migrations use. Some systems package it separately from the
+// server.
 const contrib = "pg_trgm"
 
-// hasContrib looks where the usual layouts keep extensions. In a layout that it
-// does not know it gives the installation the benefit of the doubt.
+// hasContrib looks in the usual extension directories. It returns true if it finds none of them.
 func (b binaries) hasContrib() bool {
 	for _, share := range []string{
 		filepath.Join(b.dir, "../share/extension"),
@@ -126,7 +125,7 @@ func (b binaries) hasContrib() bool {
 		filepath.Join("/usr/share/postgresql", strconv.Itoa(b.major), "extension"),
 		filepath.Join("/usr/share/postgresql"+strconv.Itoa(b.major), "extension"),
 	} {
-		// plpgsql comes with every server, so it tells the right directory.
+		// Every server has plpgsql, so its control file identifies the extension directory.
 		if _, err := os.Stat(filepath.Join(share, "plpgsql.control")); err == nil {
 			_, err := os.Stat(filepath.Join(share, contrib+".control"))
 			return err == nil
@@ -137,8 +136,8 @@ func (b binaries) hasContrib() bool {
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)[.\w]*)`)
 
-// inspect asks the binaries in dir for their version, as the user that will run
-// them: what that user may not execute is no use.
+// inspect runs postgres --version as the user that will run the server, who may lack the right to
+// execute it.
 func inspect(ctx context.Context, dir string, runAs *account) (binaries, error) {
 	b := binaries{dir: dir}
 	for _, program := range []string{"initdb", "postgres"} {
@@ -162,7 +161,7 @@ func inspect(ctx context.Context, dir string, runAs *account) (binaries, error) 
 	return b, err
 }
 
-// newer compares versions such as 15.18 and 17beta1 by their numbers.
+// newer compares version numbers such as 15.18 and 17beta1.
 func newer(a, b string) bool {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range min(len(as), len(bs)) {
@@ -178,7 +177,6 @@ func newer(a, b string) bool {
 	return len(as) > len(bs)
 }
 
-// fetchRequest says what to download and where to.
 type fetchRequest struct {
 	cache    string // directory to keep it in
 	major    int
@@ -187,50 +185,47 @@ type fetchRequest struct {
 	source   string // base URL of the repository; "" for the library's default
 }
 
-// fetch returns the downloaded Postgres from the cache, downloading it first if
-// need be.
+// fetch returns the downloaded Postgres from the cache, and downloads it on a miss.
 func fetch(ctx context.Context, req fetchRequest) (binaries, error) {
 	version, ok := downloadable[req.major]
 	if !ok {
 		return binaries{}, fmt.Errorf("Postgres %d cannot be downloaded", req.major)
 	}
-	kept := filepath.Join(req.cache, "postgresql-"+string(version))
-	if b, err := inspect(ctx, filepath.Join(kept, "bin"), req.runAs); err == nil {
+	cached := filepath.Join(req.cache, "postgresql-"+string(version))
+	if b, err := inspect(ctx, filepath.Join(cached, "bin"), req.runAs); err == nil {
 		return b, nil
 	}
-	req.progress(fmt.Sprintf("Downloading PostgreSQL %s (once) to %s", version, kept))
-	removeHalfMade(req.cache, time.Hour)
-	half, err := os.MkdirTemp(req.cache, "new-")
+	req.progress(fmt.Sprintf("Downloading PostgreSQL %s (once) to %s", version, cached))
+	removeIncomplete(req.cache, time.Hour)
+	incomplete, err := os.MkdirTemp(req.cache, "new-")
 	if err != nil {
 		return binaries{}, fmt.Errorf("make a directory to download to: %w", err)
 	}
-	defer os.RemoveAll(half)
-	unpacked := filepath.Join(half, "postgresql")
-	if err := download(ctx, req.source, version, half, unpacked); err != nil {
+	defer os.RemoveAll(incomplete)
+	unpacked := filepath.Join(incomplete, "postgresql")
+	if err := download(ctx, req.source, version, incomplete, unpacked); err != nil {
 		return binaries{}, err
 	}
 	if err := req.runAs.chownTree(unpacked); err != nil {
 		return binaries{}, err
 	}
-	// Another process may have been faster; its copy is as good.
-	if err := os.Rename(unpacked, kept); err != nil && !errors.Is(err, fs.ErrExist) {
+	// Another process may have downloaded the same version meanwhile; its copy is used.
+	if err := os.Rename(unpacked, cached); err != nil && !errors.Is(err, fs.ErrExist) {
 		return binaries{}, fmt.Errorf("keep the downloaded Postgres: %w", err)
 	}
-	return inspect(ctx, filepath.Join(kept, "bin"), req.runAs)
+	return inspect(ctx, filepath.Join(cached, "bin"), req.runAs)
 }
 
-// download fetches, verifies and unpacks one version. The library has no call for
-// just that, only one that goes on to initialise and run a server, which it cannot
-// do as root and which we do ourselves. So it gets a data directory that it can
-// neither use nor clear, a path that ends in a dot, at which os.RemoveAll stops:
-// it fails right after unpacking, and that error is the sign of success. Nor can
-// it be interrupted: when ctx ends, it goes on in the background until the program
-// ends, and what it leaves is removed by a later download.
+// download fetches, verifies and unpacks one version. The library can only do so as part of
+// starting a server, which fails as root and is not wanted here. So it gets a data directory that
+// os.RemoveAll rejects (its path ends in a dot): it fails right after unpacking, and that error
+// counts as success. It cannot be cancelled: when ctx ends, it goes on in the background, and a
+// later download removes what it leaves.
 func download(ctx context.Context, source string, version embedded.PostgresVersion, scratch, unpacked string) error {
 	run := filepath.Join(scratch, "run")
 	config := embedded.DefaultConfig().
 		Version(version).
-		Port(0). // it checks that the port is free; 0 always is
+		Port(0). // the library checks that the port is free; 0 always is
 		Logger(nil).
 		CachePath(filepath.Join(scratch, "archive")).
 		RuntimePath(run).
@@ -239,15 +234,15 @@ func download(ctx context.Context, source string, version embedded.PostgresVersi
 	if source != "" {
 		config = config.BinaryRepositoryURL(source)
 	}
-	begun := time.Now().Truncate(time.Second) // some file systems keep no fractions
+	startedAt := time.Now().Truncate(time.Second) // some file systems store whole seconds only
 	failed := make(chan error, 1)
 	go func() { failed <- embedded.NewDatabase(config).Start() }()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("download PostgreSQL %s: %w", version, ctx.Err())
 	case err := <-failed:
-		removeLibraryLogs(begun)
-		// Any other error may have left half of the files.
+		removeLibraryLogs(startedAt)
+		// After any other error the files may be incomplete.
 		if err == nil || !strings.Contains(err.Error(), "unable to clean up data directory") {
 			return fmt.Errorf("download PostgreSQL %s: %w", version, err)
 		}
@@ -255,8 +250,8 @@ func download(ctx context.Context, source string, version embedded.PostgresVersi
 	}
 }
 
-// removeLibraryLogs deletes the empty files that the library leaves among the
-// temporary ones. They are of no use to another download either.
+// removeLibraryLogs deletes the empty log files that the library leaves in the temporary directory.
+// A concurrent download does not need them either.
 func removeLibraryLogs(since time.Time) {
 	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
 	for _, path := range logs {

@@ -18,15 +18,14 @@ import (
 	"testing"
 )
 
-// archive is a .txz of bin/initdb and bin/postgres, two scripts that say that
-// they are PostgreSQL 17.5.
+// archive is a .txz of bin/initdb and bin/postgres, two scripts that print version 17.5.
 const archive = `
 /Td6WFoAAAFpIt42AgAhARwAAAAQz1jM4Cf/AK5dADEaShsFkZA3OlG9V3Gz1uIDp1blt7B8uc1S3lA4UQK0b/PawppfIyWxkofT
 kBx37TQzPBSP5oPQF3Nks2lO1ImQ/rr++9PagglLzK+1DFVFsy0iF0UwPBaei+q+tEbF3akDGfhtYf8DwF0mBcMMvaVtMateweCF
 m9vc5r0ZXiiDfp9RROOoqTYD5gW9pXcEh+FkRhvuI9r1v4ngPQrePPmU9GyshIA70K8r9dwaAAAAAFTs2sYAAcYBgFAAAE+YYbg+
 MA2LAgAAAAABWVo=`
 
-// fakeInstall makes a directory with programs that claim to be that version.
+// fakeInstall creates programs that print this version.
 func fakeInstall(t *testing.T, version string) string {
 	t.Helper()
 	dir := tempDir(t)
@@ -53,28 +52,28 @@ func TestPickInstalled(t *testing.T) {
 	if err := os.Remove(filepath.Join(incomplete, "initdb")); err != nil {
 		t.Fatal(err)
 	}
-	bare := filepath.Join(tempDir(t), "bin") // a server without the extensions
-	if err := os.Rename(fakeInstall(t, "17.2"), bare); err != nil {
+	withoutExtensions := filepath.Join(tempDir(t), "bin") // a server without the extensions
+	if err := os.Rename(fakeInstall(t, "17.2"), withoutExtensions); err != nil {
 		t.Fatal(err)
 	}
-	share := filepath.Join(bare, "../share/extension")
+	share := filepath.Join(withoutExtensions, "../share/extension")
 	if err := os.MkdirAll(share, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(share, "plpgsql.control"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	all := []string{old, pg15, pg16later, pg16, incomplete, bare, "/nowhere"}
+	all := []string{old, pg15, pg16later, pg16, incomplete, withoutExtensions, "/nowhere"}
 	for _, c := range []struct {
 		name string
 		dirs []string
 		want int
 		dir  string
 	}{
-		{"the newest", all, 0, pg16later},
-		{"the one that the data needs", all, 15, pg15},
-		{"none for the data", all, 17, ""}, // only the bare one,
-		{"only one too old", []string{old}, 0, ""},
+		{"newest", all, 0, pg16later},
+		{"the version of the data", all, 15, pg15},
+		{"none of the data's version", all, 17, ""}, // only the one without extensions
+		{"too old", []string{old}, 0, ""},
 		{"nothing", nil, 0, ""},
 	} {
 		if got, ok := pick(t.Context(), c.dirs, c.want, runAs); got.dir != c.dir || ok != (c.dir != "") {
@@ -133,7 +132,8 @@ func TestLocaleArgs(t *testing.T) {
 	}
 }
 
-// repository serves the archive above the way that downloads expect it.
+// repository is a server of the archive above, with the paths of the Maven repository that the
+// library downloads from.
 func repository(t *testing.T, requests *[]string) string {
 	t.Helper()
 	txz, err := base64.StdEncoding.DecodeString(strings.TrimSpace(archive))
@@ -174,13 +174,13 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var requests, said []string
+	var requests, progress []string
 	req := fetchRequest{
 		cache: tempDir(t), major: 17, runAs: runAs,
 		source:   repository(t, &requests),
-		progress: func(s string) { said = append(said, s) },
+		progress: func(s string) { progress = append(progress, s) },
 	}
-	for range 2 { // the second time from the cache
+	for range 2 { // the second time is a cache hit
 		got, err := fetch(t.Context(), req)
 		if err != nil {
 			t.Fatal(err)
@@ -189,8 +189,8 @@ func TestFetch(t *testing.T) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if len(requests) != 2 || len(said) != 1 {
-		t.Errorf("requests %q and progress %q, want the archive, its checksum and one sentence", requests, said)
+	if len(requests) != 2 || len(progress) != 1 {
+		t.Errorf("requests %q and progress %q, want the archive, its checksum and one sentence", requests, progress)
 	}
 	if left, _ := filepath.Glob(filepath.Join(req.cache, "new-*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// pidFile is what a server wrote down about itself; zero where it is missing.
+// pidFile is what postmaster.pid says; zero where it is missing.
 type pidFile struct {
 	pid    int
 	socket string
@@ -38,7 +38,7 @@ func readPidFile(path string) pidFile {
 	return file
 }
 
-// clusterMajor is the major version that the data belongs to, 0 without data.
+// clusterMajor is the major version of the data directory, 0 if there is none.
 func (p place) clusterMajor() int {
 	text, err := os.ReadFile(filepath.Join(p.data(), "PG_VERSION"))
 	if err != nil {
@@ -48,8 +48,8 @@ func (p place) clusterMajor() int {
 	return major
 }
 
-// ensureCluster makes the data directory unless there is one. It is made under a
-// temporary name, so that a kill halfway leaves nothing that looks complete.
+// ensureCluster creates the data directory unless there is one. It is created under a temporary
+// name and renamed, so that it is complete or missing after a kill.
 func (p place) ensureCluster(ctx context.Context, bin binaries, opts Options) error {
 	if p.clusterMajor() > 0 {
 		return nil
@@ -57,33 +57,33 @@ func (p place) ensureCluster(ctx context.Context, bin binaries, opts Options) er
 	if _, err := os.Stat(p.data()); err == nil {
 		return fmt.Errorf("%s exists but holds no Postgres data; move it away and try again", p.data())
 	}
-	removeHalfMade(p.dir, 0) // we hold the lock
-	half, err := os.MkdirTemp(p.dir, "new-")
+	removeIncomplete(p.dir, 0) // the lock is held
+	incomplete, err := os.MkdirTemp(p.dir, "new-")
 	if err != nil {
 		return fmt.Errorf("make a data directory: %w", err)
 	}
-	defer os.RemoveAll(half) // gone already if all goes well
-	if err := p.runAs.chown(half); err != nil {
+	defer os.RemoveAll(incomplete) // renamed already on success
+	if err := p.runAs.chown(incomplete); err != nil {
 		return err
 	}
 	if opts.Throwaway {
-		err = copyCluster(ctx, p.runAs, bin, half)
+		err = copyCluster(ctx, p.runAs, bin, incomplete)
 	} else {
 		opts.Progress("Preparing a private Postgres in " + p.dir)
-		err = initCluster(ctx, p.runAs, bin, half)
+		err = initCluster(ctx, p.runAs, bin, incomplete)
 	}
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(half, p.data()); err != nil {
+	if err := os.Rename(incomplete, p.data()); err != nil {
 		return fmt.Errorf("put the data directory in place: %w", err)
 	}
 	return nil
 }
 
-// removeHalfMade deletes what a killed run left in dir, if nobody can be at work
-// on it any more. Failing to is no harm.
-func removeHalfMade(dir string, age time.Duration) {
+// removeIncomplete deletes directories that a killed process left in dir, if they are at least so
+// old that no process can still be filling them. Errors are ignored: the next run tries again.
+func removeIncomplete(dir string, age time.Duration) {
 	left, _ := filepath.Glob(filepath.Join(dir, "new-*"))
 	for _, path := range left {
 		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) >= age {
@@ -97,7 +97,7 @@ func initCluster(ctx context.Context, runAs *account, bin binaries, dir string) 
 	args := append([]string{
 		"--pgdata", dir,
 		"--username", superuser,
-		// The socket's directory is the only door, and only its owner can open it.
+		// Only the owner can enter the socket's directory, which is the only way in.
 		"--auth-local", "trust",
 		"--auth-host", "reject",
 		"--encoding", "UTF8",
@@ -120,8 +120,8 @@ func initCluster(ctx context.Context, runAs *account, bin binaries, dir string) 
 	return nil
 }
 
-// localeArgs ask for byte order and for upper and lower case beyond ASCII, the
-// same on every machine and free of ICU, which not every build has.
+// localeArgs select byte order for sorting and Unicode rules for case, the same on every machine
+// and without ICU, which not every build has.
 func localeArgs(major int, goos string) []string {
 	switch {
 	case major >= 17:
@@ -133,49 +133,49 @@ func localeArgs(major int, goos string) []string {
 	}
 }
 
-// copyCluster fills dir from a fresh cluster kept in the user's cache directory,
-// making that one first if need be.
+// copyCluster copies a new cluster from the one in the user's cache directory, and creates that on
+// a miss.
 func copyCluster(ctx context.Context, runAs *account, bin binaries, dir string) error {
 	cache, err := cacheDir()
 	if err != nil {
 		return initCluster(ctx, runAs, bin, dir)
 	}
-	kept := filepath.Join(cache, "cluster-"+bin.version)
-	if _, err := os.Stat(kept); errors.Is(err, fs.ErrNotExist) {
-		if err := keepCluster(ctx, runAs, bin, kept); err != nil {
+	cached := filepath.Join(cache, "cluster-"+bin.version)
+	if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {
+		if err := createCachedCluster(ctx, runAs, bin, cached); err != nil {
 			return err
 		}
 	}
-	if err := os.CopyFS(dir, os.DirFS(kept)); err != nil {
-		return fmt.Errorf("copy the fresh Postgres cluster %s (delete it if it is damaged): %w", kept, err)
+	if err := os.CopyFS(dir, os.DirFS(cached)); err != nil {
+		return fmt.Errorf("copy the fresh Postgres cluster %s (delete it if it is damaged): %w", cached, err)
 	}
 	return runAs.chownTree(dir)
 }
 
-// keepCluster makes the cluster that others are copied from. Two processes may
-// do so at once: the first to finish wins.
-func keepCluster(ctx context.Context, runAs *account, bin binaries, kept string) error {
-	removeHalfMade(filepath.Dir(kept), time.Hour)
-	half, err := os.MkdirTemp(filepath.Dir(kept), "new-")
+// createCachedCluster creates the cluster that others are copied from. Two processes may do so at
+// once: the first to finish wins.
+func createCachedCluster(ctx context.Context, runAs *account, bin binaries, cached string) error {
+	removeIncomplete(filepath.Dir(cached), time.Hour)
+	incomplete, err := os.MkdirTemp(filepath.Dir(cached), "new-")
 	if err != nil {
 		return fmt.Errorf("make a directory for a fresh Postgres cluster: %w", err)
 	}
-	defer os.RemoveAll(half)
-	if err := runAs.chown(half); err != nil {
+	defer os.RemoveAll(incomplete)
+	if err := runAs.chown(incomplete); err != nil {
 		return err
 	}
-	if err := initCluster(ctx, runAs, bin, half); err != nil {
+	if err := initCluster(ctx, runAs, bin, incomplete); err != nil {
 		return err
 	}
-	if err := os.Rename(half, kept); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Rename(incomplete, cached); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keep a fresh Postgres cluster: %w", err)
 	}
 	return nil
 }
 
-// cacheDir is where downloads and fresh clusters are kept for later runs.
+// cacheDir is where downloads and the cached cluster are stored.
 func cacheDir() (string, error) {
-	base := "/var/cache" // the server's user cannot see into root's home
+	base := "/var/cache" // for root, since the server's user cannot enter root's home
 	if os.Geteuid() != 0 {
 		var err error
 		if base, err = os.UserCacheDir(); err != nil {

@@ -1,16 +1,14 @@
 //go:build unix
 
-// Package localpg runs a private Postgres for development and tests: nothing to
-// install by hand, nothing listening on the network, nothing left behind.
+// Package localpg runs a private Postgres for development and tests. Nothing need be installed by
+// hand, it does not listen on the network, and it ends with the program.
 //
-// One process owns the server: it holds an exclusive lock on a file in the
-// directory and is the parent of the postmaster, which ends with it, however it
-// ends. A second process that starts on the same directory joins: it gets the
-// same URL and stops nothing when it leaves. When the owner leaves first, one of
-// those that joined takes the lock and starts the server again under the same
-// URL, so that they lose their connections for a moment but never their
-// database. It is the lock alone that decides who owns; nothing else has to be
-// agreed on or cleaned up.
+// One process owns the server: it holds an exclusive lock on a file in the directory and is the
+// parent of the postmaster, which ends with it. A second process that starts on the same directory
+// joins: it gets the same URL and does not stop the server when it ends. When the owner ends first,
+// one of the joined processes takes the lock and starts the server again under the same URL, so
+// that they lose their connections for a moment but keep their database. The file lock alone
+// decides who the owner is; there is no other state to agree on or clean up.
 package localpg
 
 import (
@@ -36,37 +34,36 @@ import (
 var ErrInUse = errors.New("the private Postgres is in use")
 
 const (
-	// superuser is the only role; the mode of the socket's directory is what
-	// keeps other users of the machine out.
+	// superuser is the only role; the mode of the socket's directory keeps other
+	// users of the machine out.
 	superuser = "postgres"
 	port      = "5432"
 
-	// startPatience covers the replay of a long log after a crash.
-	startPatience = 2 * time.Minute
-	// pollEvery is short against the 200 ms that a start takes.
-	pollEvery = 20 * time.Millisecond
-	// takeOverEvery bounds how long those that joined are without a database.
-	takeOverEvery = 100 * time.Millisecond
+	// startTimeout allows for the replay of a long WAL after a crash.
+	startTimeout = 2 * time.Minute
+	// pollInterval is short compared with the 200 ms that a start takes.
+	pollInterval = 20 * time.Millisecond
+	// takeOverInterval bounds how long joined processes are without a database.
+	takeOverInterval = 100 * time.Millisecond
 
-	// standIn holds root's data where Options.Dir cannot.
-	standIn = "/var/lib/px360"
+	// rootDir holds the data where root's server cannot reach Options.Dir.
+	rootDir = "/var/lib/px360"
 )
 
-// Options says what to start. Only Dir is required.
+// Options configure Start. Only Dir is required.
 type Options struct {
-	// Dir keeps the data between runs, and the log. Root cannot run Postgres, so
-	// for root it belongs to user postgres or nobody; if that user cannot reach
-	// it, a directory under /var/lib/px360 stands in for it (see Postgres.Dir).
+	// Dir holds the data and the log, also between runs. Root cannot run Postgres, so for root the
+	// user postgres or nobody owns it; if that user cannot reach it, a directory under
+	// /var/lib/px360 is used instead (see Postgres.Dir).
 	Dir string
-	// Settings are added to the server's settings and win over the defaults.
+	// Settings override the defaults of the server's settings.
 	Settings map[string]string
-	// Throwaway is for data that may be lost in a power cut and for many short
-	// lives, as in tests: a new cluster is copied from one kept in the user's
-	// cache directory (0.1 s instead of 1 s) and writes do not wait for the disk.
+	// Throwaway trades durability for speed, for tests: a new cluster is copied from a cached one
+	// (0.1 s instead of 1 s), and commits do not wait for the disk.
 	Throwaway bool
-	// Log gets what a reader of the program's log should know. Default: discard.
+	// Log receives warnings and errors of the running server. Default: discard.
 	Log *slog.Logger
-	// Progress gets sentences for a person who waits, such as before a download.
+	// Progress receives messages for a waiting user, such as before a download.
 	Progress func(string)
 }
 
@@ -75,7 +72,7 @@ type Postgres struct {
 	place place
 	opts  Options
 
-	cancel   context.CancelFunc // ends the watch of one that joined
+	cancel   context.CancelFunc // ends takeOver
 	watching sync.WaitGroup
 
 	mu     sync.Mutex
@@ -105,9 +102,9 @@ func Start(ctx context.Context, opts Options) (*Postgres, error) {
 	}
 
 	p := &Postgres{place: where, opts: opts, cancel: func() {}}
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	deadline := time.Now().Add(startPatience)
+	deadline := time.Now().Add(startTimeout)
 	for {
 		owned, err := p.own(ctx)
 		if err != nil {
@@ -128,7 +125,7 @@ func Start(ctx context.Context, opts Options) (*Postgres, error) {
 	}
 }
 
-// own takes the lock, if it is free, and starts the server.
+// own tries to take the lock and, if it gets it, starts the server.
 func (p *Postgres) own(ctx context.Context) (bool, error) {
 	lock, err := tryLock(p.place.lockFile())
 	if err != nil || lock == nil {
@@ -145,10 +142,10 @@ func (p *Postgres) own(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// join reports whether the server of another process answers, and if so keeps
-// watching for the moment in which that process lets go of it.
+// join reports whether the server of another process answers, and if so runs takeOver in the
+// background.
 func (p *Postgres) join(ctx context.Context) bool {
-	// The owner may have another TMPDIR; the server itself wrote down its socket.
+	// The owner may have another TMPDIR; postmaster.pid has the path of its socket.
 	socket := readPidFile(p.place.pidFile()).socket
 	if socket == "" {
 		return false
@@ -164,9 +161,9 @@ func (p *Postgres) join(ctx context.Context) bool {
 	return true
 }
 
-// takeOver waits until the owner is gone, by whatever end, and becomes the owner.
+// takeOver polls for the lock until the owner has ended, and becomes the owner.
 func (p *Postgres) takeOver(ctx context.Context) {
-	tick := time.NewTicker(takeOverEvery)
+	tick := time.NewTicker(takeOverInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -176,7 +173,7 @@ func (p *Postgres) takeOver(ctx context.Context) {
 		}
 		owned, err := p.own(ctx)
 		if ctx.Err() != nil {
-			return // Stop deals with what own may have started
+			return // Stop stops a server that own started
 		}
 		if err != nil {
 			p.opts.Log.Error("the private Postgres ended with the program that ran it and could not be started again; start this program again",
@@ -190,12 +187,11 @@ func (p *Postgres) takeOver(ctx context.Context) {
 	}
 }
 
-// Dir is where the data is: Options.Dir, or what stands in for it.
+// Dir is where the data is: Options.Dir, or the directory under /var/lib/px360.
 func (p *Postgres) Dir() string { return p.place.dir }
 
-// URL is the address of a database of this server, in the form that pgx reads.
-// It goes over the unix socket and stays the same from run to run. The database
-// need not exist; EnsureDatabase makes it.
+// URL is the connection URL of a database of this server, as pgx parses it. It uses the unix socket
+// and is the same in every run. The database need not exist; EnsureDatabase creates it.
 func (p *Postgres) URL(database string) string { return p.place.url(database) }
 
 // EnsureDatabase creates the database unless it exists, and returns its URL.
@@ -212,7 +208,7 @@ func (p *Postgres) EnsureDatabase(ctx context.Context, database string) (string,
 	}
 	if !exists {
 		_, err = conn.Exec(ctx, `CREATE DATABASE `+pgx.Identifier{database}.Sanitize())
-		// Two programs that start together may both find it missing.
+		// Two programs that start at the same time may both find it missing.
 		if code := pgCode(err); err != nil && code != "42P04" && code != "23505" {
 			return "", fmt.Errorf("create database %s: %w", database, err)
 		}
@@ -228,9 +224,9 @@ func pgCode(err error) string {
 	return ""
 }
 
-// Stop stops the server if this process owns it, letting transactions roll back
-// and the data reach the disk, and only leaves it if this process joined. Calls
-// after the first return what the first returned.
+// Stop stops the server if this process owns it: transactions are rolled back and the data is
+// flushed to disk. A joined process only stops watching. Further calls return the result of the
+// first.
 func (p *Postgres) Stop() error {
 	p.stopOnce.Do(func() {
 		p.cancel()
@@ -244,14 +240,13 @@ func (p *Postgres) Stop() error {
 		if err := os.RemoveAll(p.place.socket); err != nil && p.stopErr == nil {
 			p.stopErr = fmt.Errorf("remove the socket of the private Postgres: %w", err)
 		}
-		p.lock.Close() // last: whoever gets the lock may rely on a stopped server
+		p.lock.Close() // last: the next owner relies on a stopped server
 	})
 	return p.stopErr
 }
 
-// Remove deletes what Start made in dir, stopping a server whose owner died
-// without it. It returns ErrInUse while a process runs the server. Nothing in
-// dir is not an error.
+// Remove deletes what Start created in dir, and stops a server whose owner was killed. It returns
+// ErrInUse while a process runs the server, and nil if there is nothing in dir.
 func Remove(dir string) error {
 	where, err := locate(dir)
 	if err != nil {
@@ -276,11 +271,11 @@ func Remove(dir string) error {
 	return nil
 }
 
-// place is where everything of one server lies.
+// place has the paths of one server.
 type place struct {
 	dir    string
 	socket string   // directory of the unix socket
-	runAs  *account // whom the server runs as; nil for ourselves
+	runAs  *account // the user that the server runs as; nil for that of this process
 }
 
 func (p place) data() string     { return filepath.Join(p.dir, "data") }
@@ -298,7 +293,7 @@ func (p place) url(database string) string {
 	return u.String()
 }
 
-// locate turns Options.Dir into a place.
+// locate resolves Options.Dir.
 func locate(dir string) (place, error) {
 	if dir == "" {
 		return place{}, errors.New("localpg: no directory given for the private Postgres")
@@ -311,12 +306,12 @@ func locate(dir string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	// The directory itself will be given to that user; the way to it has to be open.
+	// The directory itself will be owned by that user; its parents must be accessible.
 	if runAs != nil && !runAs.reaches(filepath.Dir(abs)) {
-		abs = filepath.Join(standIn, shortHash(abs))
+		abs = filepath.Join(rootDir, shortHash(abs))
 	}
-	// The postmaster is recognised by this path on its command line, so every
-	// process must arrive at the same spelling.
+	// isPostmaster compares this path with the postmaster's command line, so every process must use
+	// the same form.
 	real, err := realPath(abs)
 	if err != nil {
 		return place{}, fmt.Errorf("find directory %s: %w", abs, err)
@@ -324,7 +319,7 @@ func locate(dir string) (place, error) {
 	return place{dir: real, socket: socketDir(real), runAs: runAs}, nil
 }
 
-// realPath resolves symbolic links in as much of the path as exists.
+// realPath resolves symbolic links in the part of the path that exists.
 func realPath(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -334,8 +329,8 @@ func realPath(path string) (string, error) {
 	return filepath.Join(parent, filepath.Base(path)), err
 }
 
-// socketDir is outside Dir because a socket's path may have about 100 bytes only
-// and not every file system that holds data can hold a socket.
+// socketDir is outside Dir because the path of a socket is limited to about 100 bytes, and some
+// file systems cannot hold sockets.
 func socketDir(dir string) string {
 	name := "px360-" + shortHash(dir)
 	if path := filepath.Join(os.TempDir(), name); len(path) < 80 {
@@ -349,13 +344,12 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// create makes the directory. Its parents stay open to others for looking
-// through, or the server's user could not get in.
+// create makes the directory. Its parents get mode 0755, so that the server's user can enter.
 func (p place) create() error {
 	if err := os.MkdirAll(filepath.Dir(p.dir), 0o755); err != nil {
 		return fmt.Errorf("make a place for the private Postgres (is the data directory writable?): %w", err)
 	}
-	if parent := filepath.Dir(p.dir); parent == standIn {
+	if parent := filepath.Dir(p.dir); parent == rootDir {
 		if err := os.Chmod(parent, 0o755); err != nil { // whatever the umask
 			return fmt.Errorf("make a place for the private Postgres: %w", err)
 		}
@@ -385,7 +379,7 @@ func answers(ctx context.Context, url string) bool {
 	return true
 }
 
-// tail is the end of what the file holds after offset.
+// tail is the last part of what the file has after offset.
 func tail(path string, offset int64) string {
 	const most = 2000
 	f, err := os.Open(path)

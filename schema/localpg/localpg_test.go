@@ -20,8 +20,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// helperDir makes the test binary a program that starts the server in that
-// directory, prints its URL and lives until it is killed.
+// helperDir is the environment variable that makes the test binary start a server in that
+// directory, print its URL and wait to be killed.
 const helperDir = "LOCALPG_TEST_HELPER_DIR"
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// startHelper returns the helper when its server answers.
+// startHelper starts a helper process and returns when its server answers.
 func startHelper(t *testing.T, dir string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -61,7 +61,7 @@ func startHelper(t *testing.T, dir string) (*exec.Cmd, string) {
 	return cmd, strings.TrimSpace(url)
 }
 
-// kill ends the helper the hard way and returns when it is gone.
+// kill sends SIGKILL to the helper and waits for its end.
 func kill(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
@@ -70,8 +70,8 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	cmd.Wait()
 }
 
-// tempDir is a temporary directory that, unlike t.TempDir's, others can enter: as
-// root, the server runs as somebody else.
+// tempDir is a temporary directory that, unlike t.TempDir, other users can enter: for root, the
+// server runs as another user.
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "px360-localpg-test-")
@@ -85,7 +85,7 @@ func tempDir(t *testing.T) string {
 	return dir
 }
 
-// serverDir is a directory for a server that is removed after everything else.
+// serverDir is a directory for a server. It is removed after all other cleanups.
 func serverDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(tempDir(t), "postgres")
@@ -120,7 +120,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// query returns the only value that the statement gives, as text.
+// query returns the single value of the statement's result, as text.
 func query(url, sql string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -141,8 +141,8 @@ func wantQuery(t *testing.T, url, sql, want string) {
 	}
 }
 
-// leaveMark stores something that readMark finds again.
-func leaveMark(t *testing.T, url string) {
+// writeMark stores a row that readMark reads.
+func writeMark(t *testing.T, url string) {
 	t.Helper()
 	ctx := t.Context()
 	conn, err := pgx.Connect(ctx, url)
@@ -157,18 +157,18 @@ func leaveMark(t *testing.T, url string) {
 
 const readMark = `SELECT text FROM mark`
 
-func TestDataIsKeptBetweenRuns(t *testing.T) {
+func TestDataSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
-	var said []string
-	opts := Options{Dir: dir, Settings: map[string]string{"work_mem": "5MB"}, Progress: func(s string) { said = append(said, s) }}
+	var progress []string
+	opts := Options{Dir: dir, Settings: map[string]string{"work_mem": "5MB"}, Progress: func(s string) { progress = append(progress, s) }}
 
 	first := start(t, opts)
 	url, err := first.EnsureDatabase(t.Context(), "px360")
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaveMark(t, url)
+	writeMark(t, url)
 	for sql, want := range map[string]string{
 		`SELECT current_setting('listen_addresses')`: "",
 		`SELECT current_setting('max_connections')`:  "200",
@@ -204,8 +204,8 @@ func TestDataIsKeptBetweenRuns(t *testing.T) {
 		t.Errorf("database that exists: %v", err)
 	}
 	wantQuery(t, url, readMark, "kept")
-	if len(said) != 1 {
-		t.Errorf("progress %q, want one sentence, at the first start", said)
+	if len(progress) != 1 {
+		t.Errorf("progress %q, want one sentence, at the first start", progress)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestSecondStartJoins(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	owner := start(t, Options{Dir: dir, Throwaway: true})
-	leaveMark(t, owner.URL("postgres"))
+	writeMark(t, owner.URL("postgres"))
 	pid := readPidFile(owner.place.pidFile()).pid
 
 	joined := start(t, Options{Dir: dir, Throwaway: true})
@@ -233,11 +233,11 @@ func TestSecondStartJoins(t *testing.T) {
 	wantQuery(t, owner.URL("postgres"), readMark, "kept")
 }
 
-func TestJoinedTakesOverFromOwnerThatLeaves(t *testing.T) {
+func TestJoinedTakesOverWhenTheOwnerStops(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	owner := start(t, Options{Dir: dir, Throwaway: true})
-	leaveMark(t, owner.URL("postgres"))
+	writeMark(t, owner.URL("postgres"))
 	joined := start(t, Options{Dir: dir, Throwaway: true})
 	if err := owner.Stop(); err != nil {
 		t.Fatal(err)
@@ -248,11 +248,11 @@ func TestJoinedTakesOverFromOwnerThatLeaves(t *testing.T) {
 	})
 }
 
-func TestKilledOwnerLeavesNoOrphanAndKeepsTheData(t *testing.T) {
+func TestServerEndsWithItsKilledOwner(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	helper, url := startHelper(t, dir)
-	leaveMark(t, url)
+	writeMark(t, url)
 	where, err := locate(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -277,10 +277,10 @@ func TestStartRightAfterOwnerWasKilled(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	helper, url := startHelper(t, dir)
-	leaveMark(t, url)
+	writeMark(t, url)
 	joined := start(t, Options{Dir: dir, Throwaway: true})
 	kill(t, helper)
-	next := start(t, Options{Dir: dir, Throwaway: true}) // races the dying server and the take-over
+	next := start(t, Options{Dir: dir, Throwaway: true}) // races with the end of the old server and with takeOver
 	for _, p := range []*Postgres{joined, next} {
 		eventually(t, "the data is back", func() bool {
 			got, err := query(p.URL("postgres"), readMark)
@@ -289,11 +289,11 @@ func TestStartRightAfterOwnerWasKilled(t *testing.T) {
 	}
 }
 
-func TestCrashedServerStartsAgain(t *testing.T) {
+func TestStartAfterServerCrash(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	first := start(t, Options{Dir: dir, Throwaway: true})
-	leaveMark(t, first.URL("postgres"))
+	writeMark(t, first.URL("postgres"))
 	if err := syscall.Kill(first.server.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -305,11 +305,11 @@ func TestCrashedServerStartsAgain(t *testing.T) {
 	wantQuery(t, second.URL("postgres"), readMark, "kept")
 }
 
-func TestLeftoversOfADeadServerWhoseNumberLives(t *testing.T) {
+func TestStalePidFileOfALivingProcess(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
 	first := start(t, Options{Dir: dir, Throwaway: true})
-	leaveMark(t, first.URL("postgres"))
+	writeMark(t, first.URL("postgres"))
 	text, err := os.ReadFile(first.place.pidFile())
 	if err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestLeftoversOfADeadServerWhoseNumberLives(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The server's number now belongs to a stranger: this test.
+	// The server's process id now belongs to another process: this test.
 	_, rest, _ := strings.Cut(string(text), "\n")
 	stale := fmt.Sprintf("%d\n%s", os.Getpid(), rest)
 	if err := os.Mkdir(first.place.socket, 0o700); err != nil {
@@ -337,21 +337,21 @@ func TestLeftoversOfADeadServerWhoseNumberLives(t *testing.T) {
 	wantQuery(t, second.URL("postgres"), readMark, "kept")
 }
 
-func TestHalfMadeClusterIsMadeAnew(t *testing.T) {
+func TestIncompleteClusterIsReplaced(t *testing.T) {
 	t.Parallel()
 	dir := serverDir(t)
-	half := filepath.Join(dir, "new-123")
-	if err := os.MkdirAll(half, 0o755); err != nil {
+	incomplete := filepath.Join(dir, "new-123")
+	if err := os.MkdirAll(incomplete, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, Options{Dir: dir, Throwaway: true})
 	wantQuery(t, p.URL("postgres"), `SELECT 'up'`, "up")
-	if _, err := os.Stat(half); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(incomplete); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what a killed start left is still there: %v", err)
 	}
 }
 
-func TestErrorsTellWhatToDo(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	if _, err := Start(t.Context(), Options{}); err == nil {
 		t.Error("started without a directory")
@@ -362,7 +362,7 @@ func TestErrorsTellWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "max_connections"`) {
 		t.Errorf("bad setting: %v; want what the server's log says", err)
 	}
-	p := start(t, Options{Dir: bad, Throwaway: true}) // the failure left nothing in the way
+	p := start(t, Options{Dir: bad, Throwaway: true}) // the failed start left nothing that prevents this one
 	wantQuery(t, p.URL("postgres"), `SELECT 'up'`, "up")
 
 	foreign := serverDir(t)
@@ -398,7 +398,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func TestRootUsesADirectoryThatTheServerCanReach(t *testing.T) {
+func TestDirUnreachableForRootsServer(t *testing.T) {
 	t.Parallel()
 	closed := filepath.Join(t.TempDir(), "closed")
 	if err := os.Mkdir(closed, 0o700); err != nil {
@@ -409,7 +409,7 @@ func TestRootUsesADirectoryThatTheServerCanReach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if standsIn := strings.HasPrefix(where.dir, "/var/lib/px360/"); standsIn != (os.Geteuid() == 0) {
+	if inRootDir := strings.HasPrefix(where.dir, "/var/lib/px360/"); inRootDir != (os.Geteuid() == 0) {
 		t.Errorf("user %d gets %s for %s", os.Geteuid(), where.dir, dir)
 	}
 }

@@ -8,10 +8,9 @@ import (
 	"syscall"
 )
 
-// childAttr puts a child into a process group of its own, so that Ctrl-C in a
-// terminal reaches us and not the database under us, and has the kernel end it
-// when the thread that started it ends. SIGQUIT is Postgres's immediate
-// shutdown: the next start replays the log instead of waiting for this one.
+// childAttr puts the child into its own process group, so that Ctrl-C in a terminal does not signal
+// the database, and sets the parent-death signal: the kernel sends SIGQUIT when the thread that
+// started the child ends. Postgres then shuts down immediately, and the next start replays the WAL.
 func childAttr(runAs *account) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Setpgid:    true,
@@ -20,8 +19,8 @@ func childAttr(runAs *account) *syscall.SysProcAttr {
 	}
 }
 
-// isPostmaster reports whether the process is a server on this data directory,
-// and not a zombie or a stranger that got its number.
+// isPostmaster reports whether the process is a server on this data directory, and not a zombie or
+// another process that got the same id.
 func isPostmaster(pid int, data string) bool {
 	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {

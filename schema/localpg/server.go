@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// A fast shutdown ends sessions but waits for the last checkpoint.
-	fastPatience = 20 * time.Second
-	// An immediate one kills its own children after 5 s.
-	immediatePatience = 10 * time.Second
-	// A log larger than this is put aside at the next start.
+	// A fast shutdown ends sessions and waits for the last checkpoint.
+	fastTimeout = 20 * time.Second
+	// An immediate shutdown kills the child processes after 5 s.
+	immediateTimeout = 10 * time.Second
+	// A larger log is rotated at the next start.
 	largeLog = 10 << 20
 )
 
-// defaults suit one developer and a handful of processes. fsync stays on: what
-// the program shows as saved should survive a power cut here, too.
+// defaults suit one developer and a handful of processes. fsync stays on, so that data survives a
+// power cut.
 var defaults = map[string]string{
 	"listen_addresses":        "",
 	"port":                    port,
@@ -42,8 +42,8 @@ var defaults = map[string]string{
 	"log_destination":         "stderr",
 }
 
-// throwaway trades what a test does not need for speed. Commits are still written
-// before they are answered, so that data survives a kill, if not a power cut.
+// throwaway trades durability for speed. Commits are still written to the operating system, so data
+// survives a killed server, but not a power cut.
 var throwaway = map[string]string{
 	"fsync":            "off",
 	"full_page_writes": "off",
@@ -57,12 +57,12 @@ var throwaway = map[string]string{
 type server struct {
 	cmd      *exec.Cmd
 	done     chan struct{} // closed when the postmaster has ended
-	err      error         // how it ended; read after done
+	err      error         // of cmd.Wait; valid after done
 	stopping atomic.Bool
 }
 
-// launch starts the server, making the cluster first if there is none, and
-// returns when it answers. The caller holds the lock.
+// launch starts the server, creates the cluster first if there is none, and returns when the server
+// accepts connections. The caller holds the lock.
 func launch(ctx context.Context, where place, opts Options) (*server, error) {
 	bin, err := findBinaries(ctx, where, opts)
 	if err != nil {
@@ -74,8 +74,8 @@ func launch(ctx context.Context, where place, opts Options) (*server, error) {
 	if err := where.ensureCluster(ctx, bin, opts); err != nil {
 		return nil, err
 	}
-	// Mkdir, not MkdirAll: in a directory that others can write to, only what we
-	// made ourselves is ours.
+	// Mkdir, not MkdirAll: an existing directory in the shared temporary directory may belong to
+	// another user.
 	if err := os.Mkdir(where.socket, 0o700); err != nil {
 		return nil, fmt.Errorf("make the socket directory of the private Postgres (if it belongs to somebody else, set TMPDIR to a directory of your own): %w", err)
 	}
@@ -106,13 +106,12 @@ func launch(ctx context.Context, where place, opts Options) (*server, error) {
 	return srv, nil
 }
 
-// startBound starts the command on a thread that lives exactly as long as the
-// command or this process: the kernel's parent-death signal follows the thread,
-// and Go would otherwise end idle threads at will.
+// startBound starts the command from a locked OS thread that lives as long as the command: the
+// parent-death signal is tied to the thread, and Go ends idle threads.
 func startBound(cmd *exec.Cmd, ended func(error)) error {
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err := cmd.Start()
 		started <- err
 		if err == nil {
@@ -122,7 +121,7 @@ func startBound(cmd *exec.Cmd, ended func(error)) error {
 	return <-started
 }
 
-// settingArgs are the -c arguments, in a stable order.
+// settingArgs are the -c arguments, sorted by name.
 func settingArgs(where place, opts Options) []string {
 	settings := maps.Clone(defaults)
 	settings["unix_socket_directories"] = where.socket
@@ -137,8 +136,8 @@ func settingArgs(where place, opts Options) []string {
 	return args
 }
 
-// childEnv is our environment without what would steer Postgres: PGDATA,
-// PGPORT, PGOPTIONS and a locale that this machine may not have.
+// childEnv is the environment without variables that affect Postgres: PGDATA, PGPORT, PGOPTIONS and
+// locales that may not be installed.
 func childEnv() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "PG") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
@@ -146,7 +145,7 @@ func childEnv() []string {
 	return append(env, "LC_ALL=C")
 }
 
-// openLog also returns where this run's part of the log begins.
+// openLog also returns the offset at which this run's log begins.
 func (p place) openLog() (*os.File, int64, error) {
 	if info, err := os.Stat(p.logFile()); err == nil && info.Size() > largeLog {
 		if err := os.Rename(p.logFile(), p.logFile()+".old"); err != nil {
@@ -166,10 +165,10 @@ func (p place) openLog() (*os.File, int64, error) {
 }
 
 func (s *server) waitReady(ctx context.Context, where place) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	url := where.url("postgres")
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for !answers(ctx, url) {
 		select {
@@ -183,7 +182,7 @@ func (s *server) waitReady(ctx context.Context, where place) error {
 	return nil
 }
 
-// watch says so when the server ends before it is told to.
+// watch logs an error when the server ends without being stopped.
 func (s *server) watch(log *slog.Logger, file string) {
 	<-s.done
 	if !s.stopping.Load() {
@@ -192,17 +191,17 @@ func (s *server) watch(log *slog.Logger, file string) {
 	}
 }
 
-// stop ends the server: sessions are cut off and the data is written; if that
-// takes too long, the next start has to replay the log.
+// stop shuts the server down fast; after a timeout immediately, which makes the next start replay
+// the WAL; and finally kills it.
 func (s *server) stop(log *slog.Logger) error {
 	s.stopping.Store(true)
 	for _, step := range []struct {
-		signal   syscall.Signal
-		patience time.Duration
+		signal  syscall.Signal
+		timeout time.Duration
 	}{
-		{syscall.SIGINT, fastPatience},
-		{syscall.SIGQUIT, immediatePatience},
-		{syscall.SIGKILL, immediatePatience},
+		{syscall.SIGINT, fastTimeout},
+		{syscall.SIGQUIT, immediateTimeout},
+		{syscall.SIGKILL, immediateTimeout},
 	} {
 		if err := s.cmd.Process.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("stop the private Postgres: %w", err)
@@ -210,15 +209,15 @@ func (s *server) stop(log *slog.Logger) error {
 		select {
 		case <-s.done:
 			return nil
-		case <-time.After(step.patience):
-			log.Warn("the private Postgres is slow to stop", "signal", step.signal.String(), "waited", step.patience)
+		case <-time.After(step.timeout):
+			log.Warn("the private Postgres is slow to stop", "signal", step.signal.String(), "waited", step.timeout)
 		}
 	}
 	return fmt.Errorf("the private Postgres (process %d) does not end, not even when killed; its disk may hang", s.cmd.Process.Pid)
 }
 
-// clearStale makes way for a new server where one died without cleaning up. The
-// caller holds the lock, so no living program of ours runs a server here.
+// clearStale cleans up after a server that was killed. The caller holds the lock, so no living
+// program owns a server here.
 func (p place) clearStale(ctx context.Context) error {
 	if pid := readPidFile(p.pidFile()).pid; pid > 0 && isPostmaster(pid, p.data()) {
 		if err := p.endOrphan(ctx, pid); err != nil {
@@ -230,24 +229,23 @@ func (p place) clearStale(ctx context.Context) error {
 			return err
 		}
 	}
-	// No postmaster of this directory lives, and the socket's directory serves
-	// no other one.
+	// No postmaster of this directory runs, and no other server uses this socket directory.
 	if err := os.RemoveAll(p.socket); err != nil {
 		return fmt.Errorf("remove the socket that a dead Postgres left (set TMPDIR to a directory of your own if it belongs to somebody else): %w", err)
 	}
 	return nil
 }
 
-// endOrphan waits for a server whose owner was killed. On Linux it is already on
-// its way out.
+// endOrphan stops a server whose owner was killed. On Linux the parent-death signal is stopping it
+// already.
 func (p place) endOrphan(ctx context.Context, pid int) error {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGKILL} {
 		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop the Postgres (process %d) that an ended program left in %s: %w", pid, p.dir, err)
 		}
-		for deadline := time.Now().Add(immediatePatience); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(immediateTimeout); time.Now().Before(deadline); {
 			if !isPostmaster(pid, p.data()) {
 				return nil
 			}
@@ -261,11 +259,10 @@ func (p place) endOrphan(ctx context.Context, pid int) error {
 	return fmt.Errorf("the Postgres (process %d) that an ended program left in %s does not end; end it by hand", pid, p.dir)
 }
 
-// disown replaces the number in postmaster.pid, which by now belongs to a zombie
-// or a stranger, by one that no process ever has. Postgres would refuse to start
-// because that process lives. Removing the file would do as well, but then
-// Postgres could not find the shared memory named in it, and so not notice
-// leftover children of the dead server that still write.
+// disown replaces the process id in postmaster.pid, which now belongs to a zombie or another
+// process, by one that no process can have. Postgres refuses to start while the process lives.
+// Deleting the file would lose the shared memory key in it, by which Postgres detects leftover
+// children of the dead server that still write.
 func (p place) disown() error {
 	const nobody = "2147483647"
 	text, err := os.ReadFile(p.pidFile())
@@ -283,8 +280,8 @@ func exists(pid int) bool {
 	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-// tryLock returns nil without an error while another process holds the lock. The
-// lock goes with the process, however it ends, and children do not inherit it.
+// tryLock returns nil without an error while another process holds the lock. The kernel releases
+// the lock when the process ends, and children do not inherit it.
 func tryLock(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

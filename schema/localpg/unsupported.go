@@ -14,7 +14,7 @@ var ErrInUse = errors.New("the private Postgres is in use")
 
 var errUnsupported = errors.New("there is no private Postgres on this system; point PX360_DATABASE_URL at a Postgres of your own")
 
-// Options says what to start.
+// Options configure Start.
 type Options struct {
 	Dir       string
 	Settings  map[string]string
@@ -29,10 +29,10 @@ type Postgres struct{}
 // Start always fails here.
 func Start(context.Context, Options) (*Postgres, error) { return nil, errUnsupported }
 
-// Dir is where the data is.
+// Dir is empty.
 func (*Postgres) Dir() string { return "" }
 
-// URL is the address of a database of this server.
+// URL is empty.
 func (*Postgres) URL(string) string { return "" }
 
 // EnsureDatabase always fails here.

@@ -47,7 +47,7 @@ func newKeys(t testing.TB, current, previous string) Keys {
 	return keys
 }
 
-// newTokens makes a Tokens with a fixed clock.
+// newTokens returns a Tokens with a fixed clock.
 func newTokens(t testing.TB, keys Keys, now time.Time) *Tokens {
 	t.Helper()
 	tokens, err := NewTokens(keys, TokenConfig{DefaultAccessLifetime, DefaultRefreshLifetime, func() time.Time { return now }})
@@ -57,7 +57,7 @@ func newTokens(t testing.TB, keys Keys, now time.Time) *Tokens {
 	return tokens
 }
 
-// sign makes a token of any header and payload, the way a holder of the key could.
+// sign signs any header and payload with the key.
 func sign(header, payload, key string) string {
 	text := b64(header) + "." + b64(payload)
 	mac := hmac.New(sha256.New, []byte(key))

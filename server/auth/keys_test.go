@@ -44,7 +44,7 @@ func TestKeyHasher(t *testing.T) {
 	if bytes.Equal(hash, hasher.Hash(key+"x")) || bytes.Equal(hash, newHasher(t, otherKey, "").Hash(key)) {
 		t.Error("two keys, or two secrets, share a hash")
 	}
-	// The token key must not be the hashing key.
+	// The secret must not be used as the HMAC key directly.
 	mac := hmac.New(sha256.New, []byte(testKey))
 	mac.Write([]byte(key))
 	if bytes.Equal(hash, mac.Sum(nil)) {
@@ -68,7 +68,7 @@ func TestKeyHasher(t *testing.T) {
 	}
 }
 
-func TestKeyHasherAfterTheSecretChanged(t *testing.T) {
+func TestKeyHasherAfterSecretRotation(t *testing.T) {
 	t.Parallel()
 	older, newer := newHasher(t, otherKey, ""), newHasher(t, testKey, otherKey)
 	key := NewAPIKey()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestValidateSaysWhatDjangoSays(t *testing.T) {
+func TestValidateMatchesDjango(t *testing.T) {
 	t.Parallel()
 	var vectors struct {
 		Cases []struct {
@@ -31,7 +31,7 @@ func TestValidateSaysWhatDjangoSays(t *testing.T) {
 	}
 }
 
-func TestValidateIsCumulative(t *testing.T) {
+func TestValidateReportsAllMessages(t *testing.T) {
 	t.Parallel()
 	got := Validate("12345", Attributes{Username: "12345", Email: "12345@hospital.sa"})
 	want := []string{
@@ -55,7 +55,7 @@ func TestCommonPasswordList(t *testing.T) {
 		t.Errorf("%d passwords", len(set))
 	}
 	if _, err := readPasswordList(commonPasswordsGzip[:1000]); err == nil {
-		t.Error("half a list: no error")
+		t.Error("a truncated list: no error")
 	}
 	if _, err := readPasswordList([]byte("no gzip")); err == nil {
 		t.Error("no list: no error")
@@ -73,7 +73,7 @@ func TestSplitWords(t *testing.T) {
 		"a.b@c.sa":          {"a", "b", "c", "sa"},
 		"a--b":              {"a", "b"},
 		"snake_case":        {"snake_case"},
-		"الحَربي":           {"الح", "ربي"}, // a vowel sign is no letter
+		"الحَربي":           {"الح", "ربي"}, // a vowel sign is not a letter
 		"x² y":              {"x²", "y"},
 		"al-harbi السعودية": {"al", "harbi", "السعودية"},
 	} {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ownHash is what Hash writes: our parameters, 16 bytes of salt, 32 of hash.
+// ownHash matches what Hash writes: the current parameters, 16 bytes of salt, 32 of hash.
 var ownHash = regexp.MustCompile(`^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
 
 func TestHashAndCheck(t *testing.T) {
@@ -44,7 +44,7 @@ func TestHashAndCheck(t *testing.T) {
 	}
 }
 
-// Hashes of the reference implementation, of our parameters and of others.
+// Hashes of the reference implementation, with the current parameters and with others.
 func TestCheckOutdatedArgon(t *testing.T) {
 	t.Parallel()
 	passwords := NewPasswords()
@@ -81,7 +81,7 @@ func TestCheckDjangoHashes(t *testing.T) {
 			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
 		if strings.Contains(vector.Encoded, "$1000000$") {
-			continue // a million iterations: check them once
+			continue // a million iterations: only check the correct password
 		}
 		wrong := "x" + vector.Password[:min(len(vector.Password), 100)]
 		if wrong == vector.Password {
@@ -105,9 +105,9 @@ func TestCheckUnusable(t *testing.T) {
 	}
 }
 
-// Timing is not measured, which would be flaky: the test asserts that the same
-// work is done for every unusable hash.
-func TestUnusableHashesDoTheWork(t *testing.T) {
+// Timing is not measured, which would be flaky. The test asserts instead that every unusable hash
+// is replaced by one of the same cost.
+func TestUnusableHashesCostTheSame(t *testing.T) {
 	t.Parallel()
 	for _, encoded := range []string{"", "!x", "gibberish", "$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$c3Vtc3Vtc3Vtc3Vtc3U"} {
 		hash, usable, _ := parseStored(encoded)
@@ -177,7 +177,7 @@ func TestCheckMalformed(t *testing.T) {
 	}
 }
 
-func TestTooLong(t *testing.T) {
+func TestPasswordTooLong(t *testing.T) {
 	t.Parallel()
 	passwords := NewPasswords()
 	long := strings.Repeat("x", MaxPasswordBytes+1)
@@ -189,12 +189,12 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
+func TestSaturatedSemaphore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		passwords := NewPasswords()
 		if !passwords.running.TryAcquire(maxConcurrentHashes) {
-			t.Fatal("a new semaphore is not free")
+			t.Fatal("a new semaphore is not available")
 		}
 		start := time.Now()
 		if _, err := passwords.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
@@ -204,7 +204,7 @@ func TestBusy(t *testing.T) {
 			t.Errorf("Check: %v", err)
 		}
 		if waited := time.Since(start); waited != 2*time.Second {
-			t.Errorf("two tries waited %v", waited)
+			t.Errorf("two attempts waited %v", waited)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -221,18 +221,18 @@ func TestBusy(t *testing.T) {
 			t.Errorf("a deadline after ours: %v", err)
 		}
 
-		// A slot that frees in time is taken, and given back.
+		// A slot that is released in time is acquired, and released again.
 		time.AfterFunc(900*time.Millisecond, passwords.release)
 		if _, err := passwords.Hash(t.Context(), "x"); err != nil {
 			t.Errorf("after a release: %v", err)
 		}
 		if !passwords.running.TryAcquire(1) || passwords.running.TryAcquire(1) {
-			t.Errorf("not %d units of the semaphore are taken", maxConcurrentHashes-1)
+			t.Errorf("the semaphore does not have %d units acquired", maxConcurrentHashes-1)
 		}
 	})
 }
 
-func TestManyAtOnce(t *testing.T) {
+func TestConcurrentHashing(t *testing.T) {
 	t.Parallel()
 	passwords := NewPasswords()
 	var group sync.WaitGroup

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// The whole matrix, written down a second time: a change of the policy is a
-// change in two places.
+// The permission matrix, duplicated here, so that a change of the policy is made in two places.
 func TestMay(t *testing.T) {
 	t.Parallel()
 	principals := map[string]Principal{
@@ -54,7 +53,7 @@ func TestMay(t *testing.T) {
 		"events.manage":     {"px"},
 		"configs.manage":    {"px"},
 		"audit.read":        {"px", "admin"},
-		// Unknown ones are denied.
+		// Unknown permissions are denied.
 		"": nil, "Public": nil, "patients": nil, "patients.delete": nil,
 	}
 	for permission, allowed := range matrix {
@@ -105,7 +104,7 @@ func TestPermissionsTable(t *testing.T) {
 			t.Errorf("%q is known", unknown)
 		}
 	}
-	// The table handed out is a copy.
+	// Permissions returns a copy.
 	for i := range table {
 		table[i].Audience = Everyone
 		for j := range table[i].Roles {

@@ -49,7 +49,7 @@ func TestScope(t *testing.T) {
 	*userWith(&hospitalA).Scope() = uuid.Max
 	*userWith(nil).Scope() = uuid.Max
 	if hospitalA == uuid.Max || *userWith(nil).Scope() != uuid.Nil {
-		t.Error("the scope shares memory")
+		t.Error("Scope returned the principal's own pointer")
 	}
 }
 

@@ -173,7 +173,7 @@ func TestVerifyExpiry(t *testing.T) {
 	}
 }
 
-func TestKeyRing(t *testing.T) {
+func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	older := newTokens(t, newKeys(t, otherKey, ""), someTime)
 	newer := newTokens(t, newKeys(t, testKey, otherKey), someTime)
@@ -181,7 +181,7 @@ func TestKeyRing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := newer.IssueAccess(someUserID, 0)
+	ofNewer, err := newer.IssueAccess(someUserID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,9 +194,9 @@ func TestKeyRing(t *testing.T) {
 		token  string
 		ok     bool
 	}{
-		{"fresh", newer, fresh, true},
+		{"of the current key", newer, ofNewer, true},
 		{"of the previous key", newer, old, true},
-		{"of a newer key", older, fresh, false},
+		{"of a newer key", older, ofNewer, false},
 		{"current, no kid", newer, sign(plainHead, payload, testKey), true},
 		{"previous, no kid", newer, sign(plainHead, payload, otherKey), true},
 		{"kid of the other key", newer, sign(head(kidOf(otherKey)), payload, testKey), false},
@@ -257,16 +257,16 @@ func FuzzVerify(f *testing.F) {
 			return
 		}
 		if wanted != "" && string(claims.Type) != wanted {
-			t.Fatalf("%q passed as %q", token, wanted)
+			t.Fatalf("%q verified as %q", token, wanted)
 		}
-		// Whatever passes is the canonical encoding, signed with one of the keys.
+		// A token that verifies is in canonical encoding, and signed with one of the keys.
 		header, payload, _, _ := splitToken(token)
 		for _, key := range []string{testKey, otherKey} {
 			if sign(unb64(t, header), unb64(t, payload), key) == token {
 				return
 			}
 		}
-		t.Fatalf("%q passed without a valid signature", token)
+		t.Fatalf("%q verified without a valid signature", token)
 	})
 }
 

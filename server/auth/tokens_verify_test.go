@@ -22,8 +22,8 @@ type tokenVectors struct {
 	}
 }
 
-// Tokens made by SimpleJWT get from us the messages they get from it.
-func TestVerifySaysWhatSimpleJWTSays(t *testing.T) {
+// Verify returns the same messages as SimpleJWT for tokens that SimpleJWT made.
+func TestVerifyMatchesSimpleJWT(t *testing.T) {
 	t.Parallel()
 	var vectors tokenVectors
 	readTestdata(t, "tokens.json", &vectors)

@@ -15,7 +15,7 @@ import (
 
 const testID = "0193c5a0-7a00-7000-8000-000000000001"
 
-// everyKind is a body with a member of every kind.
+// everyKind is a request body schema with a member of every kind.
 const everyKind = `
 requestBody:
   content:
@@ -70,7 +70,7 @@ func TestReadBodyAccepts(t *testing.T) {
 	}
 }
 
-func TestReadBodyFinds(t *testing.T) {
+func TestReadBodyResult(t *testing.T) {
 	t.Parallel()
 	o, err := compileOne(t, everyKind)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestReadBodyFinds(t *testing.T) {
 	if err != nil || none.Positions != nil || len(none.ItemErrors) != 1 {
 		t.Errorf("a list without a good item: %+v, %v", none, err)
 	}
-	// Nobody shares what is returned.
+	// Each call returns its own memory.
 	body.References[0].Field, body.RateLimitKeys[0], body.JSON[0] = "x", "x", 'x'
 	again, err := o.ReadBody([]byte(`{"text":"a","key":"ris"}`))
 	if err != nil || !reflect.DeepEqual(again, Body{JSON: again.JSON, RateLimitKeys: []string{"ris"}}) || again.JSON[0] != '{' {

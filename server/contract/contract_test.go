@@ -10,7 +10,7 @@ import (
 	"github.com/px360/px360/server/auth"
 )
 
-// document is one of a single operation, POST /things/{id}/, with these lines in it.
+// document is a document with one operation, POST /things/{id}/, that contains these lines.
 func document(t *testing.T, operation string) *openapi3.T {
 	t.Helper()
 	text := `
@@ -61,7 +61,7 @@ func compileOne(t *testing.T, operation string) (*Operation, error) {
 	return c.Paths["/things/:id/"].Operations[http.MethodPost], nil
 }
 
-func TestCompileRefusesWhatIsNotEnforced(t *testing.T) {
+func TestCompileRejectsUnenforcedKeywords(t *testing.T) {
 	t.Parallel()
 	const inMember, inParameter, inBody = "request body: a: ", "parameter p: ", "request body: "
 	for operation, want := range map[string]string{
@@ -155,7 +155,7 @@ func TestCompileRefusesWhatIsNotEnforced(t *testing.T) {
 	}
 }
 
-func TestCompileRefusesPolicies(t *testing.T) {
+func TestCompileRejectsPolicies(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ old, new, want string }{
 		{"x-px360-permission: public", "", `x-px360-permission ""`},
@@ -183,7 +183,7 @@ func TestCompileRefusesPolicies(t *testing.T) {
 	}
 }
 
-func TestCompileSetsWhatOperationsSay(t *testing.T) {
+func TestCompileReadsOperations(t *testing.T) {
 	t.Parallel()
 	c, err := Compile(document(t, "x-px360-object: thing\nx-px360-body-limit: 99\n"+memberOf("{type: string}")), []string{"thing"})
 	if err != nil {

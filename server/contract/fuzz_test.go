@@ -21,8 +21,8 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-// What strangers send is parsed before anybody is authenticated. These targets look for input on which a parser panics,
-// or accepts what it must not.
+// Requests are parsed before they are authenticated. The fuzz targets look for input that makes a parser panic, or that
+// it accepts against the contract.
 
 // nouns are those of the published document.
 var nouns = []string{"hospital", "department", "user", "role", "physician", "patient", "survey_template", "journey_template",
@@ -47,10 +47,10 @@ var published = sync.OnceValue(func() map[string]*Operation {
 	return operations
 })
 
-// bodies are operations whose bodies have, together, every kind of value.
+// bodies are operations whose bodies have every kind of value among them.
 var bodies = []string{"createUser", "createPatient", "updateStageTemplate", "createIntegrationConfig", "createEvent", "bulkCreateEvents", "createToken", "updateStageInstance"}
 
-// seedBodies are good ones, and those that have been trouble for others.
+// seedBodies are valid bodies, and malformed ones that other parsers accept.
 var seedBodies = []string{
 	`{"username":"sara","email":"sara@hospital.sa","password":"Correct-horse-360!","password_confirm":"Correct-horse-360!","hospital":"0193C5A07A0070008000000000000001","is_active":true}`,
 	`{"primary_hospital":"0193c5a0-7a00-7000-8000-000000000001","first_name":" Ahmad ","last_name":"علي","mrn":"1","date_of_birth":"1990-02-29","status":"active","Status":"x"}`,
@@ -80,7 +80,7 @@ func FuzzReadBody(f *testing.F) {
 		}
 		onlyKnown(t, o.body, value)
 		if len(got.ItemErrors) > 0 {
-			return // without its bad items, the list is another
+			return // the list without its invalid items is another one
 		}
 		again, err := o.ReadBody(got.JSON)
 		if err != nil || !reflect.DeepEqual(again, got) {
@@ -89,7 +89,8 @@ func FuzzReadBody(f *testing.F) {
 	})
 }
 
-// checkRefusal checks that an error is about JSON or about fields, and that its body is valid text.
+// checkRefusal checks that the error reports malformed JSON or invalid fields, and that its body is
+// valid UTF-8.
 func checkRefusal(t *testing.T, err error) {
 	t.Helper()
 	var p *problem.Problem
@@ -106,7 +107,7 @@ func checkRefusal(t *testing.T, err error) {
 	}
 }
 
-// onlyKnown checks that nothing is bound but members of the contract, in canonical form.
+// onlyKnown checks that only members of the schema are bound, in canonical form.
 func onlyKnown(t *testing.T, n *node, value any) {
 	t.Helper()
 	switch n.kind {
@@ -164,7 +165,7 @@ func FuzzReadQuery(f *testing.F) {
 		if page.Number < 1 || page.Number > maxPage || page.Size < 1 || page.Size > maxPageSize || page.Offset() < 0 || len(page.Order) > 3 {
 			t.Fatalf("%q asks for page %d of size %d in order %v", raw, page.Number, page.Size, page.Order)
 		}
-		// A link to the same page asks for the same.
+		// A link to the same page parses to the same page.
 		_, query, _ := strings.Cut(*page.Link("http://localhost/", page.Number), "?")
 		againBind, again, err := o.ReadQuery(query)
 		if err != nil {
@@ -185,7 +186,7 @@ func FuzzReadJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		raw := jsontext.Value(text)
 		if !raw.IsValid() || checkDepth(text) != nil {
-			return // it would not have come so far
+			return // malformed JSON is refused earlier
 		}
 		raw = bytes.TrimSpace(raw)
 		bound, messages := payload.decode(raw)
@@ -197,7 +198,7 @@ func FuzzReadJSON(f *testing.F) {
 		}
 		decoder := json.NewDecoder(bytes.NewReader(bound))
 		decoder.UseNumber()
-		for unfolds := 0; ; {
+		for expanded := 0; ; {
 			token, err := decoder.Token()
 			if err != nil {
 				return
@@ -208,14 +209,15 @@ func FuzzReadJSON(f *testing.F) {
 					t.Fatalf("%q has U+0000", raw)
 				}
 			case json.Number:
-				// Not above, by a double's measure, and not longer than a line: what Postgres unfolds it to.
+				// Numbers must fit a float64, and be short in the expanded form that Postgres
+				// stores.
 				if _, err := v.Float64(); err != nil && len(v) > 110 || len(v) > 200 {
 					t.Fatalf("the number %s is kept", v)
 				}
 				_, power, _ := strings.Cut(strings.ToLower(v.String()), "e")
 				exponent, _ := strconv.Atoi(power)
-				if unfolds += max(exponent, -exponent); unfolds > 10_000 {
-					t.Fatalf("%.100q is kept, whose %d bytes unfold to more than %d", raw, len(raw), unfolds)
+				if expanded += max(exponent, -exponent); expanded > 10_000 {
+					t.Fatalf("%.100q is kept, whose %d bytes expand to more than %d", raw, len(raw), expanded)
 				}
 			}
 		}

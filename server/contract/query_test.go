@@ -34,7 +34,7 @@ func TestReadQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !o.IsList() {
-		t.Error("it is no list")
+		t.Error("the operation is not a list")
 	}
 	bind, page, err := o.ReadQuery("page=3&page_size=50&ordering=-name,%20code&search=a+b&thing=0193C5A07A0070008000000000000001&flag=True&choice=b&after=2025-12-14T12:30%2B03:00&x=1&search2=")
 	if err != nil {

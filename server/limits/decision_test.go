@@ -28,7 +28,7 @@ func TestRateLimitFields(t *testing.T) {
 	}
 }
 
-// throttledText is Retry-After and what the body says of it.
+// throttledText is Retry-After and the wait in the message of the body.
 func throttledText(wait time.Duration) string {
 	p := throttled(wait)
 	return p.Header["Retry-After"] + " " + strings.TrimPrefix(p.Body.(problem.Detail).Detail, "Request was throttled. Expected available in ")

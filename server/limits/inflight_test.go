@@ -5,107 +5,108 @@ import "testing"
 func TestInFlight(t *testing.T) {
 	t.Parallel()
 	f := NewInFlight(8)
-	var leave func()
+	var release func()
 	for i := range 6 {
 		var ok bool
-		if leave, ok = f.Enter(false); !ok {
-			t.Fatalf("request %d was turned away", i+1)
+		if release, ok = f.Enter(false); !ok {
+			t.Fatalf("request %d was refused", i+1)
 		}
 	}
-	enters := func(event bool) bool { _, ok := f.Enter(event); return ok }
-	if enters(false) {
-		t.Error("a request took a place that is reserved for events")
+	admitted := func(event bool) bool { _, ok := f.Enter(event); return ok }
+	if admitted(false) {
+		t.Error("a request took a slot that is reserved for events")
 	}
 	for range 2 {
-		if !enters(true) {
-			t.Fatal("the places that are reserved for events were not there")
+		if !admitted(true) {
+			t.Fatal("an event was refused a reserved slot")
 		}
 	}
 	refused, ok := f.Enter(true)
 	if ok {
-		t.Error("an event was let in beyond the last place")
+		t.Error("an event was admitted above the limit")
 	}
-	refused() // who has no place gives none back
-	if enters(true) {
-		t.Error("an event was let in beyond the last place")
+	refused() // the release of a refused request does nothing
+	if admitted(true) {
+		t.Error("an event was admitted above the limit")
 	}
-	leave()
-	if !enters(true) || enters(false) {
-		t.Error("the place that became free is for whoever comes first, and it was the event")
+	release()
+	if !admitted(true) || admitted(false) {
+		t.Error("a released slot admits exactly one event")
 	}
 }
 
-// A request that finds no place gives back what it had taken, when events took the places of others.
+// A refused request releases the slot that it took tentatively, also when events hold the unreserved
+// slots.
 func TestInFlightFullOfEvents(t *testing.T) {
 	t.Parallel()
 	f := NewInFlight(4)
-	var leave []func()
+	var release []func()
 	for range 4 {
 		l, ok := f.Enter(true)
 		if !ok {
-			t.Fatal("an event was turned away before all places were taken")
+			t.Fatal("an event was refused while slots were free")
 		}
-		leave = append(leave, l)
+		release = append(release, l)
 	}
 	for range 8 {
 		if _, ok := f.Enter(false); ok {
-			t.Fatal("a request was let in beyond the last place")
+			t.Fatal("a request was admitted above the limit")
 		}
 	}
-	for _, l := range leave {
+	for _, l := range release {
 		l()
 	}
 	for i := range 3 {
 		if _, ok := f.Enter(false); !ok {
-			t.Errorf("request %d was turned away from an idle server", i+1)
+			t.Errorf("request %d was refused by an idle server", i+1)
 		}
 	}
 }
 
-// The smallest server has a place for everybody.
+// With a limit of one, every kind of request is admitted.
 func TestInFlightOne(t *testing.T) {
 	t.Parallel()
 	f := NewInFlight(1)
 	for _, event := range []bool{false, true} {
-		leave, ok := f.Enter(event)
+		release, ok := f.Enter(event)
 		if !ok {
-			t.Fatalf("event %v: turned away from an idle server", event)
+			t.Fatalf("event %v: refused by an idle server", event)
 		}
-		leaveAs, ok := f.EnterAs("a")
+		releaseCaller, ok := f.EnterAs("a")
 		if !ok {
-			t.Fatalf("event %v: its caller was turned away", event)
+			t.Fatalf("event %v: its caller was refused", event)
 		}
-		leaveAs()
-		leave()
+		releaseCaller()
+		release()
 	}
 }
 
-// One caller cannot take all the places, with bodies that never end for example.
+// One caller can hold half of the slots at most, for example with slow request bodies.
 func TestInFlightByCaller(t *testing.T) {
 	t.Parallel()
 	f := NewInFlight(8)
-	var held []func()
+	var releases []func()
 	for range 4 {
-		leave, ok := f.EnterAs("a")
+		release, ok := f.EnterAs("a")
 		if !ok {
-			t.Fatal("a caller was turned away before half of the places were theirs")
+			t.Fatal("a caller was refused below half of the slots")
 		}
-		held = append(held, leave)
+		releases = append(releases, release)
 	}
 	refused, ok := f.EnterAs("a")
 	if ok {
-		t.Error("a caller got more than half of the places")
+		t.Error("a caller got more than half of the slots")
 	}
 	other, ok := f.EnterAs("b")
 	if !ok {
-		t.Error("another caller was turned away")
+		t.Error("another caller was refused")
 	}
-	refused() // who has no place gives none back
+	refused() // the release of a refused request does nothing
 	if _, ok := f.EnterAs("a"); ok {
-		t.Error("a caller got more than half of the places")
+		t.Error("a caller got more than half of the slots")
 	}
-	for _, leave := range append(held, other) {
-		leave()
+	for _, release := range append(releases, other) {
+		release()
 	}
 	if len(f.callers) != 0 {
 		t.Errorf("%v are still counted", f.callers)

@@ -65,7 +65,7 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 	}
 }
 
-// orDefault fills in the limits that a test does not care about.
+// orDefault sets the limits that are zero to their defaults.
 func orDefault(l Limits) Limits {
 	d := DefaultLimits()
 	return Limits{cmp.Or(l.Events, d.Events), cmp.Or(l.Auth, d.Auth), cmp.Or(l.User, d.User)}

@@ -12,8 +12,9 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-// slowed is a Logins whose time stands still and whose waits are listed instead of waited.
-func slowed() (l *Logins, waits *[]time.Duration, pass func(time.Duration)) {
+// newTestLogins returns a Logins with a fake clock, which advance moves, and records the waits
+// instead of sleeping.
+func newTestLogins() (l *Logins, waits *[]time.Duration, advance func(time.Duration)) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	l, waits = NewLogins(), &[]time.Duration{}
 	l.now = func() time.Time { return now }
@@ -21,8 +22,8 @@ func slowed() (l *Logins, waits *[]time.Duration, pass func(time.Duration)) {
 	return l, waits, func(d time.Duration) { now = now.Add(d) }
 }
 
-func right() (bool, error) { return true, nil }
-func wrong() (bool, error) { return false, nil }
+func correctPassword() (bool, error) { return true, nil }
+func wrongPassword() (bool, error)   { return false, nil }
 
 func (l *Logins) try(t *testing.T, name string, check func() (bool, error)) {
 	t.Helper()
@@ -32,31 +33,31 @@ func (l *Logins) try(t *testing.T, name string, check func() (bool, error)) {
 	}
 }
 
-func TestLoginsSlowDown(t *testing.T) {
+func TestLoginsBackOff(t *testing.T) {
 	t.Parallel()
-	l, waits, _ := slowed()
+	l, waits, _ := newTestLogins()
 	for range 11 {
-		l.try(t, "sara", wrong)
+		l.try(t, "sara", wrongPassword)
 	}
-	l.try(t, "omar", wrong) // somebody else does not wait
-	l.try(t, "sara", right) // she herself gets in, a little later
-	l.try(t, "sara", wrong) // and after that she is as quick as ever
+	l.try(t, "omar", wrongPassword)   // another name is not throttled
+	l.try(t, "sara", correctPassword) // a correct password is accepted after the wait
+	l.try(t, "sara", wrongPassword)   // a success resets the failures
 	want := "[250ms 500ms 1s 2s 4s 4s 4s]"
 	if got := fmt.Sprint(*waits); got != want {
 		t.Errorf("waited %s, want %s", got, want)
 	}
 }
 
-// No failure is lost when several attempts fail at once.
+// Concurrent failures are all counted.
 func TestLoginsCountParallelFailures(t *testing.T) {
 	t.Parallel()
-	l, waits, _ := slowed()
+	l, waits, _ := newTestLogins()
 	var group sync.WaitGroup
 	for range freeFailures {
-		group.Go(func() { l.try(t, "sara", wrong) })
+		group.Go(func() { l.try(t, "sara", wrongPassword) })
 	}
 	group.Wait()
-	l.try(t, "sara", wrong)
+	l.try(t, "sara", wrongPassword)
 	if got, want := fmt.Sprint(*waits), "[250ms]"; got != want {
 		t.Errorf("waited %s, want %s", got, want)
 	}
@@ -64,27 +65,27 @@ func TestLoginsCountParallelFailures(t *testing.T) {
 
 func TestLoginsExpire(t *testing.T) {
 	t.Parallel()
-	l, waits, pass := slowed()
+	l, waits, advance := newTestLogins()
 	for range freeFailures {
-		l.try(t, "sara", wrong)
+		l.try(t, "sara", wrongPassword)
 	}
-	pass(failuresExpire)
-	l.try(t, "sara", wrong)
+	advance(failuresExpire)
+	l.try(t, "sara", wrongPassword)
 	if len(*waits) > 0 {
-		t.Errorf("waited %v for failures of long ago", *waits)
+		t.Errorf("waited %v for expired failures", *waits)
 	}
 }
 
-// A login that could not be decided is neither a failure nor a success.
-func TestLoginsUndecided(t *testing.T) {
+// An error of the check counts neither as a failure nor as a success.
+func TestLoginErrorsDoNotCount(t *testing.T) {
 	t.Parallel()
-	l, waits, _ := slowed()
-	undecided := errors.New("the database is away")
+	l, waits, _ := newTestLogins()
+	failed := errors.New("no connection")
 	for range freeFailures {
-		l.try(t, "sara", wrong)
+		l.try(t, "sara", wrongPassword)
 	}
 	for range 3 {
-		if _, err := l.Attempt(t.Context(), "sara", func() (bool, error) { return false, undecided }); !errors.Is(err, undecided) {
+		if _, err := l.Attempt(t.Context(), "sara", func() (bool, error) { return false, failed }); !errors.Is(err, failed) {
 			t.Fatal(err)
 		}
 	}
@@ -95,48 +96,49 @@ func TestLoginsUndecided(t *testing.T) {
 
 func TestLoginsEvictTheOldest(t *testing.T) {
 	t.Parallel()
-	l, waits, _ := slowed()
+	l, waits, _ := newTestLogins()
 	for range freeFailures {
-		l.try(t, "sara", wrong)
+		l.try(t, "sara", wrongPassword)
 	}
 	for i := range maxLoginNames {
-		l.try(t, fmt.Sprint("nobody", i), wrong)
+		l.try(t, fmt.Sprint("nobody", i), wrongPassword)
 	}
 	if n := l.failures.entries.Len(); n != maxLoginNames {
 		t.Errorf("keeps %d names, want %d", n, maxLoginNames)
 	}
-	l.try(t, "sara", wrong)
+	l.try(t, "sara", wrongPassword)
 	if len(*waits) > 0 {
 		t.Errorf("waited %v for a name that was evicted", *waits)
 	}
 }
 
-// Only so many wait; a throttled name beyond them is told to come back, another is not concerned.
+// The number of waiting logins is bounded: further throttled logins get a 503, and names that are
+// not throttled are not affected.
 func TestLoginsWaitingAreBounded(t *testing.T) {
 	t.Parallel()
-	l, _, _ := slowed()
+	l, _, _ := newTestLogins()
 	for range freeFailures {
-		l.try(t, "sara", wrong)
+		l.try(t, "sara", wrongPassword)
 	}
-	begun, end, done := make(chan bool), make(chan bool), make(chan error)
-	l.sleep = func(context.Context, time.Duration) error { begun <- true; <-end; return nil }
+	sleeping, wake, done := make(chan bool), make(chan bool), make(chan error)
+	l.sleep = func(context.Context, time.Duration) error { sleeping <- true; <-wake; return nil }
 	for range maxLoginWaits {
-		go func() { _, err := l.Attempt(context.Background(), "sara", wrong); done <- err }()
-		<-begun
+		go func() { _, err := l.Attempt(context.Background(), "sara", wrongPassword); done <- err }()
+		<-sleeping
 	}
 	var busy *problem.Problem
-	if _, err := l.Attempt(t.Context(), "sara", right); !errors.As(err, &busy) || busy.Status != http.StatusServiceUnavailable || busy.Header["Retry-After"] == "" {
-		t.Errorf("one too many: %v, want 503 with Retry-After", err)
+	if _, err := l.Attempt(t.Context(), "sara", correctPassword); !errors.As(err, &busy) || busy.Status != http.StatusServiceUnavailable || busy.Header["Retry-After"] == "" {
+		t.Errorf("above the limit of waiting logins: %v, want 503 with Retry-After", err)
 	}
-	l.try(t, "omar", right)
-	close(end)
+	l.try(t, "omar", correctPassword)
+	close(wake)
 	for range maxLoginWaits {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
 	if !l.waits.TryAcquire(maxLoginWaits) {
-		t.Error("some are still waiting")
+		t.Error("not all slots were released")
 	}
 }
 

@@ -23,17 +23,17 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// A stopped is a RateLimiter whose time stands still.
-type stopped struct {
+// A testLimiter is a RateLimiter with a fake clock.
+type testLimiter struct {
 	*RateLimiter
 	at       time.Time
 	text     bytes.Buffer // the log
 	registry *prometheus.Registry
 }
 
-func newStopped(t *testing.T, mode string, limits Limits) *stopped {
+func newTestLimiter(t *testing.T, mode string, limits Limits) *testLimiter {
 	t.Helper()
-	s := &stopped{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), registry: prometheus.NewRegistry()}
+	s := &testLimiter{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), registry: prometheus.NewRegistry()}
 	l, err := NewRateLimiter(nil, RateOptions{Mode: cmp.Or(mode, ModeEnforce), Limits: orDefault(limits), Log: slog.New(slog.NewTextHandler(&s.text, nil)), Registerer: s.registry})
 	if err != nil {
 		t.Fatal(err)
@@ -43,15 +43,15 @@ func newStopped(t *testing.T, mode string, limits Limits) *stopped {
 	return s
 }
 
-// answered decides on charges as if the database had said the numbers a second after it was asked.
-func (s *stopped) answered(charges []Charge, numbers ...int64) Decision {
+// decideOn decides on charges with these numbers as the database's answer, which takes a second.
+func (s *testLimiter) decideOn(charges []Charge, numbers ...int64) Decision {
 	q := s.Ask(charges)
 	s.at = s.at.Add(time.Second)
 	return s.Decide(q, charges, numbers)
 }
 
-// counted is the metric by mode and policy.
-func (s *stopped) counted(t *testing.T) map[string]float64 {
+// counted returns the counters by mode and policy.
+func (s *testLimiter) counted(t *testing.T) map[string]float64 {
 	t.Helper()
 	families, err := s.registry.Gather()
 	if err != nil {
@@ -97,14 +97,14 @@ func TestNewRateLimiterRefuses(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, "", Limits{Events: Limit{3, time.Hour}})
+	l := newTestLimiter(t, "", Limits{Events: Limit{3, time.Hour}})
 	for policy, want := range map[string]string{
 		PolicyUser: `"user";q=100;w=60`, PolicyAuth: `"auth";q=10;w=60`, PolicyEvents: `"events";q=3;w=3600, "sender";q=30;w=3600`, "none": "", "": "",
 	} {
 		if got := l.Policy(policy); got != want {
 			t.Errorf("%q: %s, want %s", policy, got, want)
 		}
-		if got := newStopped(t, ModeOff, Limits{}).Policy(policy); got != "" {
+		if got := newTestLimiter(t, ModeOff, Limits{}).Policy(policy); got != "" {
 			t.Errorf("%q, when limits are off: %s", policy, got)
 		}
 	}
@@ -117,7 +117,7 @@ func TestPolicies(t *testing.T) {
 
 func TestCharges(t *testing.T) {
 	t.Parallel()
-	l, off := newStopped(t, ModeReport, Limits{}), newStopped(t, ModeOff, Limits{})
+	l, off := newTestLimiter(t, ModeReport, Limits{}), newTestLimiter(t, ModeOff, Limits{})
 	sources := []string{"rad", "his", "rad"}
 	for _, c := range []struct {
 		policy  string
@@ -149,7 +149,7 @@ func TestCharges(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, "", Limits{Events: Limit{3, 300 * time.Millisecond}})
+	l := newTestLimiter(t, "", Limits{Events: Limit{3, 300 * time.Millisecond}})
 	q := l.Ask(l.Charges(PolicyEvents, "sara", []string{"rad", "his"}))
 	got := fmt.Sprint(q.Keys, q.Policies, q.Costs, q.Quotas, q.WindowsUs)
 	if want := "[events his events rad sender sara] [events events sender] [1 1 2] [3 3 30] [300000 300000 300000]"; got != want {
@@ -165,26 +165,27 @@ func TestAsk(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, ModeEnforce, Limits{})
+	l := newTestLimiter(t, ModeEnforce, Limits{})
 	charges := l.Charges(PolicyEvents, "sara", []string{"a", "b"})
-	// The least that remains comes first, and of the same the later reset.
-	admitted := l.answered(charges, 7, 9*second, 0, 5, 8*second, 0, 5, 9*second, 0)
+	// The policy with the fewest remaining calls comes first; of equal ones, that with the later
+	// reset.
+	admitted := l.decideOn(charges, 7, 9*second, 0, 5, 8*second, 0, 5, 9*second, 0)
 	if got, want := admitted.Field(), `"sender";r=5;t=9, "events";r=5;t=8`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if admitted.Err() != nil || admitted.Refused() || !admitted.Until().IsZero() {
 		t.Errorf("%v, %v, want to be admitted", admitted.Err(), admitted.Until())
 	}
-	// Of each policy the longest wait is told, and the longest of all is Retry-After.
-	refused := l.answered(charges, 0, 3*second, 3*second, 0, 2*second, 2*second, 9, 9*second, 0)
+	// Each policy reports the longest wait of its keys, and Retry-After is the longest of all.
+	refused := l.decideOn(charges, 0, 3*second, 3*second, 0, 2*second, 2*second, 9, 9*second, 0)
 	if got, want := refused.Field(), `"events";r=0;t=3, "sender";r=9;t=9`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	wantThrottled(t, refused, "3")
-	if want := l.at.Add(2 * time.Second); !refused.Until().Equal(want) { // the wait counts from the question
+	if want := l.at.Add(2 * time.Second); !refused.Until().Equal(want) { // the wait counts from the time of the query
 		t.Errorf("until %v, want %v", refused.Until(), want)
 	}
-	for name, d := range map[string]Decision{"zero": {}, "nothing counted": l.answered(charges), "no charges": l.answered(nil)} {
+	for name, d := range map[string]Decision{"zero": {}, "nothing counted": l.decideOn(charges), "no charges": l.decideOn(nil)} {
 		if d.Field() != "" || d.Err() != nil || d.Refused() || !d.Until().IsZero() {
 			t.Errorf("%s: %q, %v", name, d.Field(), d.Err())
 		}
@@ -193,11 +194,11 @@ func TestDecide(t *testing.T) {
 
 func TestRecordAndCache(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, ModeEnforce, Limits{})
+	l := newTestLimiter(t, ModeEnforce, Limits{})
 	charges := l.Charges(PolicyEvents, "sara", []string{"a", "b"})
-	d := l.answered(charges, 0, 30*second, 30*second, 0, 20*second, 20*second, 0, 40*second, 40*second)
+	d := l.decideOn(charges, 0, 30*second, 30*second, 0, 20*second, 20*second, 0, 40*second, 40*second)
 	if _, found := l.Cached(charges); found {
-		t.Error("what was not recorded is cached")
+		t.Error("a decision was cached before Record")
 	}
 	l.Record(t.Context(), d, slog.String("request_id", "r1"), slog.String("ip", "203.0.113.7"))
 	l.Record(t.Context(), d)
@@ -216,35 +217,35 @@ func TestRecordAndCache(t *testing.T) {
 	}
 	wantThrottled(t, known, "25")
 	if taken, err := l.Take(t.Context(), charges); err != nil || taken.Field() != known.Field() {
-		t.Errorf("%v, %v: taken from another than the cache", taken, err)
+		t.Errorf("%v, %v: not answered by the cache", taken, err)
 	}
-	// The sender's call cost two, which says nothing of one that costs one.
+	// A refusal of a call of cost 2 does not apply to a call of cost 1.
 	if _, found := l.Cached(l.Charges(PolicyEvents, "sara", []string{"c"})); found {
-		t.Error("a call of cost 2 shut out one of cost 1")
+		t.Error("a call of cost 1 was refused because of a call of cost 2")
 	}
-	// Other calls under the same key are refused as well, but not once the wait has passed.
-	other := l.Charges(PolicyEvents, "omar", []string{"b", "c"})
-	if known, found := l.Cached(other); !found || known.Field() != `"events";r=0;t=15` {
+	// Other calls with the same key are refused too, until the wait is over.
+	otherCharges := l.Charges(PolicyEvents, "omar", []string{"b", "c"})
+	if known, found := l.Cached(otherCharges); !found || known.Field() != `"events";r=0;t=15` {
 		t.Errorf("%v: %s", found, known.Field())
 	}
 	l.at = l.at.Add(15 * time.Second)
-	if known, found := l.Cached(other); found {
+	if known, found := l.Cached(otherCharges); found {
 		t.Errorf("%s is cached too long", known.Field())
 	}
-	// A window later the log has a line again.
+	// The log is limited to one line a key and window.
 	l.at = l.at.Add(time.Hour)
-	l.Record(t.Context(), l.answered(charges, 0, 30*second, 30*second, 9, 20*second, 0, 9, 20*second, 0))
+	l.Record(t.Context(), l.decideOn(charges, 0, 30*second, 30*second, 9, 20*second, 0, 9, 20*second, 0))
 	if text := l.text.String(); strings.Count(text, "\n") != 4 {
 		t.Errorf("the log has %s\nwant 4 lines", text)
 	}
 }
 
-// A sender who has no calls left is refused before the body is read, and from the cache the next time.
+// An exhausted sender is refused before the body is read, and by the cache the next time.
 func TestPeekIsCached(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, ModeEnforce, Limits{})
-	l.Record(t.Context(), l.answered(l.Peek("sara"), 0, 30*second, 30*second))
-	for name, charges := range map[string][]Charge{"glance": l.Peek("sara"), "call": l.Charges(PolicyEvents, "sara", nil)} {
+	l := newTestLimiter(t, ModeEnforce, Limits{})
+	l.Record(t.Context(), l.decideOn(l.Peek("sara"), 0, 30*second, 30*second))
+	for name, charges := range map[string][]Charge{"peek": l.Peek("sara"), "call": l.Charges(PolicyEvents, "sara", nil)} {
 		if d, found := l.Cached(charges); !found || !d.Refused() {
 			t.Errorf("%s: not refused", name)
 		}
@@ -253,9 +254,9 @@ func TestPeekIsCached(t *testing.T) {
 
 func TestReportRefusesNothing(t *testing.T) {
 	t.Parallel()
-	l := newStopped(t, ModeReport, Limits{})
+	l := newTestLimiter(t, ModeReport, Limits{})
 	charges := l.Charges(PolicyUser, "sara", nil)
-	d := l.answered(charges, 0, 30*second, 30*second)
+	d := l.decideOn(charges, 0, 30*second, 30*second)
 	l.Record(t.Context(), d)
 	if d.Field() != `"user";r=0;t=30` || d.Err() != nil || d.Refused() || !d.Until().IsZero() {
 		t.Errorf("%s, %v, %v", d.Field(), d.Err(), d.Until())
@@ -295,10 +296,10 @@ func TestTake(t *testing.T) {
 	take(a, `"events";r=1, "sender";r=18`, false, "his", "rad")
 	take(b, `"events";r=0, "sender";r=17`, false, "his")
 	take(a, `"events";r=0, "sender";r=17`, true, "his")
-	take(a, `"events";r=0`, true, "his") // from the cache, which knows of what refused only
+	take(a, `"events";r=0`, true, "his") // by the cache, which has only the exhausted policy
 	take(b, `"events";r=0, "sender";r=16`, false, "rad")
 	if d, err := a.Take(t.Context(), nil); err != nil || d.Field() != "" || d.Refused() {
-		t.Errorf("%v, %v: without charges nothing is asked", d, err)
+		t.Errorf("%v, %v: no charges must not query the database", d, err)
 	}
 	database.Close()
 	if _, err := b.Take(t.Context(), b.Charges(PolicyUser, "sara", nil)); err == nil {

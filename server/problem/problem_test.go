@@ -16,7 +16,7 @@ import (
 	"github.com/px360/px360/queries"
 )
 
-// Every failure of the database has a status; what it says stays here.
+// Every database error maps to a status, and its text, which can quote patient data, is not sent.
 func TestOf(t *testing.T) {
 	t.Parallel()
 	const secret = "Ahmad has diabetes"
@@ -58,7 +58,7 @@ func TestOf(t *testing.T) {
 		{Writing(state("57P01")), CodeOutcomeUnknown},
 		{Writing(fmt.Errorf("store: %w", context.DeadlineExceeded)), CodeOutcomeUnknown},
 		{Writing(context.Canceled), CodeOutcomeUnknown},
-		{io.EOF, ""}, // before the handler, or one that reads
+		{io.EOF, ""}, // outside of a write
 		{context.DeadlineExceeded, ""},
 		{Writing(queries.ErrBusy), ""},
 		{Writing(state("55P03")), ""},

@@ -13,29 +13,28 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// secretKey is of the processes under test: a token that one of them made is good for all.
+// secretKey is shared by all processes under test, so that a token of one is valid for all.
 const secretKey = "the-bench-keeps-no-secret-from-anyone"
 
-// unreachableLimits are counted, and refuse nothing.
+// unreachableLimits are counted, but never refuse.
 var unreachableLimits = []string{
 	"PX360_RATE_LIMITS=enforce", "PX360_RATE_LIMIT_USER=100000000/m", "PX360_RATE_LIMIT_EVENTS=100000000/h",
 }
 
-// layered is an operation whose layers are measured: what stands before its own work. Of each there is a
-// value a round.
+// layered is an operation whose overhead is measured by layer. The slices have one value per round.
 type layered struct {
 	name          string
 	method, path  string
-	body          func(connection int) []byte // nil: none
-	without, with *process                    // rate limits; neither works off events, another process does
+	body          func(connection int) []byte // nil: no body
+	without, with *process                    // processes without and with rate limits; a third one runs the worker
 	users         []string                    // the token of each connection
 
-	free, counted         []float64 // requests a second, without limits and with
-	credential, principal []float64 // shares of a request's time, with limits
+	free, counted         []float64 // requests per second, without and with limits
+	credential, principal []float64 // shares of the request time, with limits
 }
 
-// prepareLayers gives each connection a user and a source system of its own: the row of a limit is a queue for
-// those who share it, and who sends thousands of events a second over eight connections has no such limit.
+// prepareLayers gives each connection a user and a source system of its own: concurrent calls of one limit
+// queue for its row lock, and a sender of thousands of events a second would not have such a limit.
 func (b *bench) prepareLayers(without, with *process) error {
 	users := make([]string, b.connections)
 	for i := range users {
@@ -77,12 +76,13 @@ func (b *bench) prepareLayers(without, with *process) error {
 func text(o object) []byte {
 	raw, err := json.Marshal(o)
 	if err != nil {
-		panic(err) // it is made of texts and numbers
+		panic(err) // cannot happen for strings and numbers
 	}
 	return raw
 }
 
-// measureLayers adds a round. What comes first changes from round to round: tables grow on the way.
+// measureLayers measures one round. The order alternates between rounds, since tables grow
+// meanwhile.
 func (b *bench) measureLayers(l *layered) error {
 	steps := []func(*layered) error{b.measureWithout, b.measureWith}
 	if len(l.free)%2 == 1 {
@@ -97,21 +97,21 @@ func (b *bench) measureLayers(l *layered) error {
 }
 
 func (b *bench) measureWithout(l *layered) error {
-	rate, err := b.ask(l, l.without)
+	rate, err := b.measureRate(l, l.without)
 	l.free = append(l.free, rate)
 	return err
 }
 
 func (b *bench) measureWith(l *layered) error {
-	before, err := l.with.spent()
+	before, err := l.with.readMetrics()
 	if err != nil {
 		return err
 	}
-	rate, err := b.ask(l, l.with)
+	rate, err := b.measureRate(l, l.with)
 	if err != nil {
 		return err
 	}
-	after, err := l.with.spent()
+	after, err := l.with.readMetrics()
 	if err != nil {
 		return err
 	}
@@ -122,8 +122,8 @@ func (b *bench) measureWith(l *layered) error {
 	return nil
 }
 
-// ask is the rate at which a process answers, each connection being another user's.
-func (b *bench) ask(l *layered, p *process) (float64, error) {
+// measureRate is the request rate of a process, each connection with its own user.
+func (b *bench) measureRate(l *layered, p *process) (float64, error) {
 	users := make([]*api, len(l.users))
 	for i, token := range l.users {
 		users[i] = b.api.as(p.url, token)
@@ -135,14 +135,14 @@ func (b *bench) ask(l *layered, p *process) (float64, error) {
 		}
 		return users[connection].call(l.method, l.path, body, nil)
 	})
-	return rate, errors.Join(err, b.settle())
+	return rate, errors.Join(err, b.waitForWorker())
 }
 
-// seconds is for how long a process has been at something.
+// seconds are the cumulated times of a process.
 type seconds struct{ requests, credential, principal float64 }
 
-// spent reads a process's metrics.
-func (p *process) spent() (s seconds, err error) {
+// readMetrics reads the metrics of a process.
+func (p *process) readMetrics() (s seconds, err error) {
 	status, page, err := fasthttp.Get(nil, p.metrics)
 	if err != nil || status != fasthttp.StatusOK {
 		return s, fmt.Errorf("%s: %d %w", p.metrics, status, err)
@@ -151,7 +151,7 @@ func (p *process) spent() (s seconds, err error) {
 		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
 		number, err := strconv.ParseFloat(string(value), 64)
 		if err != nil {
-			continue // a comment
+			continue // comment line
 		}
 		switch {
 		case bytes.HasPrefix(name, []byte("px360_http_request_seconds_sum")):

@@ -18,7 +18,7 @@ import (
 
 const password = "Bench-pass-360!"
 
-// An api is the program under test as its clients see it, with the rows that the load asks for.
+// An api is a client of the program under test, with the ids of the rows that the load uses.
 type api struct {
 	url, token string
 	http       *fasthttp.Client
@@ -33,7 +33,7 @@ func ready(url string) bool {
 	return err == nil && status == 200
 }
 
-// call sends one request and reads its answer into result, if there is one to read.
+// call sends a request and decodes the answer into result, unless that is nil.
 func (a *api) call(method, path string, body, result any) error {
 	req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
@@ -67,7 +67,7 @@ func (a *api) call(method, path string, body, result any) error {
 	return json.Unmarshal(res.Body(), result)
 }
 
-// as is the same API, asked by another user and perhaps at another address.
+// as is the same API with another user and another URL.
 func (a *api) as(url, token string) *api {
 	other := *a
 	other.url, other.token = url, token
@@ -89,10 +89,11 @@ func (a *api) logIn(username string) (token string, err error) {
 	return tokens.Access, err
 }
 
-// codes are the events of one journey, each of which completes a stage.
+// codes are the event codes of one journey, one for each stage.
 var codes = []string{"OPD_VISIT_COMPLETED", "LAB_ORDER_COMPLETED", "RAD_ORDER_COMPLETED", "PHARMACY_DISPENSED"}
 
-// prepare makes a hospital with a journey template of four stages, and patients with a journey each.
+// prepare creates a hospital with a journey template of four stages, and patients with a journey
+// each.
 func prepare(pool *pgxpool.Pool, url string, journeys int) (*api, error) {
 	a := &api{url: url, http: &fasthttp.Client{MaxConnsPerHost: 256}}
 	var err error
@@ -121,7 +122,7 @@ func prepare(pool *pgxpool.Pool, url string, journeys int) (*api, error) {
 	return a, err
 }
 
-// firstError is the fixtures.TB of a program, which goes on to where it can give the error back.
+// firstError implements fixtures.TB and records the first error.
 type firstError struct{ error }
 
 func (*firstError) Helper() {}
@@ -132,13 +133,13 @@ func (f *firstError) Fatal(args ...any) {
 	}
 }
 
-// event is what journey i's hospital systems send at its stage-th stage.
+// event is the event that completes a stage of journey i.
 func (a *api) event(i, stage int) object {
 	return object{"source_system": "his", "event_code": codes[stage], "encounter_id": a.encounters[i], "patient_identifier": a.mrns[i],
 		"payload_json": object{"physician_license": "PHY", "department_code": "OPD", "visit_date": "2025-12-14", "visit_time": "10:30:00", "timestamp": "2025-12-14T10:45:00Z"}}
 }
 
-// each runs f for every index with so many at a time, and returns the first error.
+// each runs f for every index with so many workers, and returns the first error.
 func each(ctx context.Context, workers, n int, f func(int) error) error {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
@@ -163,8 +164,8 @@ func each(ctx context.Context, workers, n int, f func(int) error) error {
 	return ctx.Err()
 }
 
-// rate runs f on so many connections for so long, and returns how often a second it finished. f gets
-// the number of its connection and of its call.
+// rate runs f on all connections for the duration of a measurement and returns the calls per second.
+// f gets the number of its connection and of its call.
 func (b *bench) rate(f func(connection, call int) error) (float64, error) {
 	var done atomic.Int64
 	var failed atomic.Pointer[error]

@@ -1,7 +1,7 @@
-// Command bench measures PX360 on this machine, each figure beside what the same Postgres does bare, in
-// the same run and with the same number of connections. The program under test is the real binary,
-// serving and working in a process of its own; Postgres and the load share the machine with it. What
-// counts are the ratios: absolute figures drift from hour to hour.
+// Command bench measures PX360 on this machine, each figure beside the rate of plain SQL on the same
+// Postgres, in the same run and with the same number of connections. The program under test is the real
+// binary in its own processes; Postgres and the load share the machine with it. Only the ratios are
+// comparable: absolute figures vary from hour to hour.
 package main
 
 import (
@@ -54,13 +54,13 @@ func main() {
 	}
 }
 
-// A bench is what a run measures with.
+// A bench has what a run needs.
 type bench struct {
 	options
 	ctx     context.Context
 	pg      *localpg.Postgres
-	bare    *pgxpool.Pool // on a database of its own
-	product *pgxpool.Pool // on the program's, to make ready and to look
+	bare    *pgxpool.Pool // for the plain SQL, on a database of its own
+	product *pgxpool.Pool // on the program's database, for setup and checks
 	api     *api
 	figures []*figure
 	layered []*layered
@@ -68,7 +68,7 @@ type bench struct {
 	bareJourneys []string // ids in the bare database
 }
 
-// A figure is a line of the table: rates per second, one a round.
+// A figure is a line of the table: rates per second, one per round.
 type figure struct {
 	name, bareName string
 	product, bare  []float64
@@ -144,7 +144,7 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-// progress shows where a run is, on a terminal in one line.
+// progress prints the current step; on a terminal it overwrites the line.
 func progress(format string, args ...any) {
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		fmt.Fprintf(os.Stderr, "\r\x1b[K"+format, args...)
@@ -155,13 +155,13 @@ func progress(format string, args ...any) {
 	}
 }
 
-// A process is one of the program under test.
+// A process is a process of the program under test.
 type process struct {
 	url, metrics string
 	stop         func()
 }
 
-// launch starts the program on the bench's Postgres and waits until it is ready.
+// launch starts a process on the bench's Postgres and waits until it is ready.
 func (b *bench) launch(dir, command string, settings ...string) (*process, error) {
 	database, err := b.pg.EnsureDatabase(b.ctx, "px360")
 	if err != nil {
@@ -212,7 +212,7 @@ func (b *bench) launch(dir, command string, settings ...string) (*process, error
 	}
 }
 
-// measure adds one round to a figure: the bare rate first, then the program's.
+// measure runs one round of a figure: plain SQL first, then the program.
 func (b *bench) measure(m measurement) error {
 	f := b.figure(m.name, m.bareName)
 	bare, err := m.bare(b)

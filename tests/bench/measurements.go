@@ -13,7 +13,7 @@ import (
 	"github.com/px360/px360/tests/fixtures"
 )
 
-// A measurement is one line of the table: what the program does, beside what Postgres does bare.
+// A measurement is a line of the table: an operation of the program, and comparable plain SQL.
 type measurement struct {
 	name     string
 	product  func(*bench) (float64, error)
@@ -51,7 +51,7 @@ func get(path func(a *api, i int) string) func(*bench) (float64, error) {
 	}
 }
 
-// postEvent sends events that no stage waits for, so that applying them stays cheap beside accepting.
+// postEvent sends events that trigger no stage, so that processing them costs little.
 func postEvent(b *bench) (float64, error) {
 	event := b.api.event(0, 0)
 	event["event_code"] = "NO_STAGE"
@@ -63,7 +63,7 @@ func postEvent(b *bench) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return rate, b.settle()
+	return rate, b.waitForWorker()
 }
 
 func postBulk(b *bench) (float64, error) {
@@ -80,11 +80,11 @@ func postBulk(b *bench) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return rate * bulk, b.settle()
+	return rate * bulk, b.waitForWorker()
 }
 
-// settle waits until the worker is through with everything that was sent.
-func (b *bench) settle() error {
+// waitForWorker waits until no event is pending.
+func (b *bench) waitForWorker() error {
 	for {
 		var waiting bool
 		if err := b.product.QueryRow(b.ctx, "SELECT EXISTS (SELECT FROM events WHERE status = 'pending')").Scan(&waiting); err != nil || !waiting {
@@ -105,8 +105,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// drain sets every journey back to its beginning, puts four events for each into the queue at once,
-// and measures until the last one is applied: stages, journeys, surveys and all.
+// drain resets all journeys, inserts four events for each at once, and measures until the last is
+// applied, with stages, journeys and surveys.
 func drain(b *bench) (float64, error) {
 	for _, statement := range []string{
 		"TRUNCATE surveys",
@@ -121,7 +121,7 @@ func drain(b *bench) (float64, error) {
 	}
 	total := len(codes) * len(b.api.journeys)
 	start := time.Now()
-	// In one statement, so that the whole queue is there from the first moment.
+	// One statement, so that the whole queue is visible at once.
 	_, err := b.product.Exec(b.ctx, `
 		INSERT INTO events (id, source_system, event_code, encounter_id, patient_identifier, payload_json, sender_kind, sender_id)
 		SELECT uuid7(), 'his', c.code, j.encounter_id, p.mrn,
@@ -135,7 +135,7 @@ func drain(b *bench) (float64, error) {
 	if _, err := b.product.Exec(b.ctx, "NOTIFY px360_events"); err != nil {
 		return 0, err
 	}
-	if err := b.settle(); err != nil {
+	if err := b.waitForWorker(); err != nil {
 		return 0, err
 	}
 	rate := float64(total) / time.Since(start).Seconds()
@@ -149,7 +149,7 @@ func drain(b *bench) (float64, error) {
 	return rate, nil
 }
 
-// prepareBare makes a second database of the same schema, for what plain SQL does to the same tables.
+// prepareBare creates a second database of the same schema, for the plain SQL.
 func (b *bench) prepareBare() error {
 	url, err := b.pg.EnsureDatabase(b.ctx, "bare")
 	if err != nil {
@@ -232,8 +232,8 @@ func bareBulk(b *bench) (float64, error) {
 	return rate * bulk, err
 }
 
-// bareDrain claims events with SKIP LOCKED and writes an outcome without any effect, a batch a
-// transaction, as plain as a queue in this table can be.
+// bareDrain claims events with SKIP LOCKED and stores an outcome without effects, one transaction
+// per batch: a minimal queue in the same table.
 func bareDrain(b *bench) (float64, error) {
 	total := len(codes) * len(b.api.journeys)
 	for _, statement := range []string{

@@ -27,7 +27,7 @@ func (w *noOpWorker) Work(context.Context, *river.Job[noOp]) error {
 	return nil
 }
 
-// riverJobs measures how fast River works off jobs that do nothing, in this process.
+// riverJobs measures the rate at which River processes no-op jobs, in this process.
 func riverJobs(b *bench) (float64, error) {
 	url, err := b.pg.EnsureDatabase(b.ctx, "river")
 	if err != nil {

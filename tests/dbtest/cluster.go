@@ -16,40 +16,40 @@ import (
 	"github.com/px360/px360/schema/localpg"
 )
 
-// template is the database that the others are cloned from. Nothing connects to
-// it once it is complete, as Postgres clones only what nobody uses.
+// template is the name of the template database. Nothing stays connected to it, because Postgres
+// can only clone a database without sessions.
 const template = "px360_template"
 
-// cluster is the server of this process and its databases.
+// cluster is the server of this test process, and a pool of databases.
 type cluster struct {
 	once     sync.Once
 	onceErr  error
 	parent   string // temporary directory around the server's
 	server   *localpg.Postgres
-	emptying string // statements that leave only what the migrations seed
-	original string // fingerprint of a database that no test has touched
+	resetSQL string // statements that reset a database and return its fingerprint
+	original string // fingerprint of an unchanged database
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	admin *pgx.Conn
-	names int         // how many were given so far
-	doors int         // likewise
-	free  []*database // empty again
+	names int         // database names given so far
+	links int         // socket links given so far
+	free  []*database // reset, for reuse
 }
 
 // database is a clone of the template.
 type database struct {
 	name string
-	// keeper stays connected, because a new session takes several times as long to
-	// empty the database as one that has done it before.
-	keeper *pgx.Conn
-	door   string // see open
+	// conn stays connected, because a new session takes several times as long to
+	// reset the database as one that has done so before.
+	conn       *pgx.Conn
+	socketLink string // path, see link
 }
 
-// ready starts the server and makes the template, at the first call.
+// ready starts the server and creates the template, once.
 func (c *cluster) ready(ctx context.Context) error {
 	c.once.Do(func() {
-		// Not the first test's own time: there may be a Postgres to download.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startPatience)
+		// Not bounded by the context of the first test, as Postgres may have to be downloaded.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 		defer cancel()
 		c.onceErr = c.start(ctx)
 	})
@@ -73,17 +73,17 @@ func (c *cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := schema.Up(ctx, c.server.URL(template)); err != nil {
-		return fmt.Errorf("make the template database: %w", err)
+		return fmt.Errorf("migrate the template database: %w", err)
 	}
-	return c.study(ctx)
+	return c.inspectTemplate(ctx)
 }
 
-// study learns from the template how to empty a clone of it, and how to tell that
-// a clone is as good as new. Tables with rows are those that the migrations seed.
-func (c *cluster) study(ctx context.Context) error {
+// inspectTemplate builds the statements that reset a clone, and computes the fingerprint of an
+// unchanged one. Tables with rows are those that the migrations seed.
+func (c *cluster) inspectTemplate(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.server.URL(template))
 	if err != nil {
-		return fmt.Errorf("study the template database: %w", err)
+		return fmt.Errorf("inspect the template database: %w", err)
 	}
 	defer conn.Close(ctx)
 	tables, err := names(ctx, conn, tablesQuery)
@@ -94,7 +94,7 @@ func (c *cluster) study(ctx context.Context) error {
 	for _, table := range tables {
 		var hasRows bool
 		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+")").Scan(&hasRows); err != nil {
-			return fmt.Errorf("study table %s: %w", table, err)
+			return fmt.Errorf("inspect table %s: %w", table, err)
 		}
 		if hasRows {
 			seeded = append(seeded, table)
@@ -106,25 +106,25 @@ func (c *cluster) study(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.emptying = emptyingStatements(emptied, restarts) + fingerprintQuery(seeded)
-	c.original, err = empty(ctx, conn, c.emptying)
+	c.resetSQL = resetStatements(emptied, restarts) + fingerprintQuery(seeded)
+	c.original, err = reset(ctx, conn, c.resetSQL)
 	return err
 }
 
 func names(ctx context.Context, conn *pgx.Conn, query string) ([]string, error) {
 	rows, err := conn.Query(ctx, query)
 	if err != nil {
-		return nil, fmt.Errorf("study the template database: %w", err)
+		return nil, fmt.Errorf("inspect the template database: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("study the template database: %w", err)
+		return nil, fmt.Errorf("inspect the template database: %w", err)
 	}
 	return list, nil
 }
 
-// take hands out an empty database at an address that was never used before.
-func (c *cluster) take(ctx context.Context) (*database, error) {
+// acquire returns an empty database at a new URL.
+func (c *cluster) acquire(ctx context.Context) (*database, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var d *database
@@ -136,54 +136,53 @@ func (c *cluster) take(ctx context.Context) (*database, error) {
 			return nil, err
 		}
 		var err error
-		if d.keeper, err = pgx.Connect(ctx, c.server.URL(d.name)); err != nil {
+		if d.conn, err = pgx.Connect(ctx, c.server.URL(d.name)); err != nil {
 			return nil, fmt.Errorf("connect to a new database: %w", err)
 		}
 	}
-	return d, c.open(d)
+	return d, c.link(d)
 }
 
-// open gives the database a door: a path of its own to the server's socket, by a
-// symbolic link from the socket's directory to itself. With the door removed,
-// whatever a test forgot to end cannot come back into a database that another
-// test uses by now. Renaming the database would do as well, but takes 100 ms
-// whenever Postgres has not quite seen off the last session.
-func (c *cluster) open(d *database) error {
+// link gives the database a new path to the server's socket: a symbolic link in the socket's
+// directory that points to that directory. When release removes it, no connection that a test
+// forgot to close can reconnect to a database that another test uses. Renaming the database would
+// do too, but takes 100 ms while sessions are still ending.
+func (c *cluster) link(d *database) error {
 	address, err := url.Parse(c.server.URL(d.name))
 	if err != nil {
 		return fmt.Errorf("read the test server's URL: %w", err)
 	}
-	c.doors++
-	d.door = filepath.Join(address.Query().Get("host"), strconv.Itoa(c.doors))
-	if err := os.Symlink(".", d.door); err != nil {
-		return fmt.Errorf("make a way to the test server's socket: %w", err)
+	c.links++
+	d.socketLink = filepath.Join(address.Query().Get("host"), strconv.Itoa(c.links))
+	if err := os.Symlink(".", d.socketLink); err != nil {
+		return fmt.Errorf("link the test server's socket: %w", err)
 	}
 	return nil
 }
 
-// url is the database's address for as long as its door is open.
+// url is the database's URL through its socket link.
 func (c *cluster) url(d *database) (string, error) {
 	address, err := url.Parse(c.server.URL(d.name))
 	if err != nil {
 		return "", fmt.Errorf("read the test server's URL: %w", err)
 	}
 	query := address.Query()
-	query.Set("host", d.door)
+	query.Set("host", d.socketLink)
 	address.RawQuery = query.Encode()
 	return address.String(), nil
 }
 
-// giveBack empties the database for the next test. One whose schema or seeded
-// rows the test changed is dropped instead.
-func (c *cluster) giveBack(ctx context.Context, d *database) error {
-	if err := os.Remove(d.door); err != nil {
-		return fmt.Errorf("close a database after its test: %w", err)
+// release resets the database for the next test, or drops it if the test changed its schema or
+// seeded rows.
+func (c *cluster) release(ctx context.Context, d *database) error {
+	if err := os.Remove(d.socketLink); err != nil {
+		return fmt.Errorf("unlink a database after its test: %w", err)
 	}
-	// An error means that the test took away a table, say, or the whole database,
-	// so that this one is not as good as new either.
-	fingerprint, err := empty(ctx, d.keeper, c.emptying)
+	// The reset fails if the test dropped a table, for example, or the whole database. It is then
+	// dropped too.
+	fingerprint, err := reset(ctx, d.conn, c.resetSQL)
 	if err != nil || fingerprint != c.original {
-		d.keeper.Close(ctx)
+		d.conn.Close(ctx)
 		return c.drop(ctx, d.name)
 	}
 	c.mu.Lock()
@@ -192,17 +191,18 @@ func (c *cluster) giveBack(ctx context.Context, d *database) error {
 	return nil
 }
 
-// empty runs the statements in one round trip and returns what the last one says.
-func empty(ctx context.Context, conn *pgx.Conn, statements string) (string, error) {
+// reset runs the statements in one round trip and returns the fingerprint that the last one
+// computes.
+func reset(ctx context.Context, conn *pgx.Conn, statements string) (string, error) {
 	results, err := conn.PgConn().Exec(ctx, statements).ReadAll()
 	if err != nil {
-		return "", fmt.Errorf("empty the database: %w", err)
+		return "", fmt.Errorf("reset the database: %w", err)
 	}
 	last := results[len(results)-1]
 	return string(last.Rows[0][0]), nil
 }
 
-// createBlank makes a database without a schema.
+// createBlank creates a database without a schema.
 func (c *cluster) createBlank(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,18 +210,18 @@ func (c *cluster) createBlank(ctx context.Context) (string, error) {
 	return name, c.create(ctx, name, "template0")
 }
 
-// nextName needs the mutex.
+// nextName is called with the mutex held.
 func (c *cluster) nextName() string {
 	c.names++
 	return "test_" + strconv.Itoa(c.names)
 }
 
-// create needs the mutex, or to be the only one.
+// create is called with the mutex held, or by start.
 func (c *cluster) create(ctx context.Context, name, from string) error {
 	if _, err := c.admin.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+from); err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}
-	// A clone does not inherit the settings of its template.
+	// CREATE DATABASE does not copy settings of the template.
 	if _, err := c.admin.Exec(ctx, "ALTER DATABASE "+name+" SET timezone = '"+databaseZone+"'"); err != nil {
 		return fmt.Errorf("set the time zone of database %s: %w", name, err)
 	}
@@ -237,14 +237,14 @@ func (c *cluster) drop(ctx context.Context, name string) error {
 	return nil
 }
 
-// close stops the server, if any test needed one, and deletes it.
+// close stops and deletes the server if it was started.
 func (c *cluster) close() error {
 	if c.parent == "" {
 		return nil
 	}
 	var errs []error
 	for _, d := range c.free {
-		errs = append(errs, d.keeper.Close(context.Background()))
+		errs = append(errs, d.conn.Close(context.Background()))
 	}
 	if c.admin != nil {
 		errs = append(errs, c.admin.Close(context.Background()))

@@ -1,17 +1,16 @@
-// Package dbtest gives every test a Postgres database of its own, fresh, migrated
-// and empty, without anything to install or start by hand.
+// Package dbtest gives every test an empty, migrated Postgres database of its own. Nothing need be
+// installed or started by hand.
 //
-// Each test process has a private server that lives exactly as long as the
-// process: a server shared by the processes of one `go test ./...` would have to
-// outlive the one that started it, and so could outlive them all. A package that
-// uses dbtest hands its tests to it:
+// Each test process has a private server that ends with the process: a server shared by the
+// processes of one `go test ./...` would have to outlive the one that started it, and so might
+// outlive them all. A package that uses dbtest runs its tests with Main:
 //
 //	func TestMain(m *testing.M) { dbtest.Main(m) }
 //
-// The migrations run once per process, in a template. Databases are cloned from
-// it as needed (about 100 ms) and emptied for the next test (a few ms). Server
-// and program live in different, unusual time zones, so that code that confuses
-// local time, the server's time and UTC fails everywhere and not only abroad.
+// The migrations run once per process, in a template database. Databases are cloned from it as
+// needed (about 100 ms) and reset for the next test (a few ms). Server and program have different,
+// unusual time zones, so that code that confuses local time, the server's time and UTC fails on
+// every machine.
 package dbtest
 
 import (
@@ -30,17 +29,17 @@ import (
 const (
 	// databaseZone is the default time zone of every session.
 	databaseZone = "Asia/Riyadh"
-	// patience bounds what takes well under a second on an idle machine.
-	patience = time.Minute
-	// startPatience leaves time for a slow download.
-	startPatience = 8 * time.Minute
+	// timeout bounds operations that take well under a second on an idle machine.
+	timeout = time.Minute
+	// startTimeout allows for a slow download.
+	startTimeout = 8 * time.Minute
 )
 
-// localZone is what tests see as their machine's time zone. Its offset is no
-// whole number of hours and not the database's.
+// localZone is the local time zone during tests. Its offset is not a whole number of hours, and
+// differs from the database's.
 var localZone = time.FixedZone("Test/Local", -(9*60+30)*60)
 
-// running is the process's server, from Main's start to its end.
+// running is the server of this process, set while Main runs.
 var running *cluster
 
 // Main runs the tests, removes the server that they used, and exits.
@@ -60,18 +59,17 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
-// New returns the URL of a database with the current schema, with the rows that
-// the migrations seed and no others, for this test alone. After the test its
-// remaining connections are cut off and the URL leads nowhere, so that whatever a
-// test forgets to end cannot disturb another.
+// New returns the URL of a database for this test alone, with the current schema and the seeded
+// rows of the migrations. After the test its connections are terminated and the URL stops working,
+// so that connections that a test forgot to close cannot disturb another test.
 func New(t testing.TB) string {
 	t.Helper()
 	ctx := ready(t)
-	database, err := running.take(ctx)
+	database, err := running.acquire(ctx)
 	if err != nil {
 		t.Fatalf("dbtest: %v", err)
 	}
-	atEnd(t, func(ctx context.Context) error { return running.giveBack(ctx, database) })
+	cleanup(t, func(ctx context.Context) error { return running.release(ctx, database) })
 	address, err := running.url(database)
 	if err != nil {
 		t.Fatalf("dbtest: %v", err)
@@ -88,11 +86,11 @@ func NewBlank(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("dbtest: %v", err)
 	}
-	atEnd(t, func(ctx context.Context) error { return running.drop(ctx, name) })
+	cleanup(t, func(ctx context.Context) error { return running.drop(ctx, name) })
 	return running.server.URL(name)
 }
 
-// ready returns a context for work on the server, which it starts if need be.
+// ready starts the server if necessary and returns a context with a timeout.
 func ready(t testing.TB) context.Context {
 	t.Helper()
 	if running == nil {
@@ -101,16 +99,17 @@ func ready(t testing.TB) context.Context {
 	if err := running.ready(t.Context()); err != nil {
 		t.Fatalf("dbtest: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// atEnd runs the step after the test; the test's own context has ended by then.
-func atEnd(t testing.TB, step func(context.Context) error) {
+// cleanup runs the step after the test, with a context of its own, since the test's has ended by
+// then.
+func cleanup(t testing.TB, step func(context.Context) error) {
 	t.Helper()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err := step(ctx); err != nil {
 			t.Errorf("dbtest: %v", err)
@@ -118,9 +117,8 @@ func atEnd(t testing.TB, step func(context.Context) error) {
 	})
 }
 
-// Eventually waits until the condition holds and fails the test if that takes
-// unreasonably long. The condition runs on the test's goroutine, so it may call
-// t.Fatal.
+// Eventually polls until the condition holds, and fails the test after 30 s. The condition runs on
+// the test's goroutine, so it may call t.Fatal.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	eventually(t, what, 30*time.Second, condition)
@@ -138,14 +136,14 @@ func eventually(t testing.TB, what string, within time.Duration, condition func(
 	}
 }
 
-// directories of servers are named alike, so that a later run finds those of
-// processes that were killed.
+// directoryPrefix is the common prefix of the servers' directories, by which a later run finds
+// those of killed processes.
 func directoryPrefix() string {
 	return "px360-dbtest-" + strconv.Itoa(os.Getuid()) + "-"
 }
 
-// newDirectory makes a directory for this process's server. It is open to others
-// for looking through, because as root the server runs as somebody else.
+// newDirectory creates a directory for this process's server. Other users can enter it, because for
+// root the server runs as another user.
 func newDirectory() (string, error) {
 	dir, err := os.MkdirTemp("", directoryPrefix())
 	if err != nil {
@@ -157,8 +155,8 @@ func newDirectory() (string, error) {
 	return dir, nil
 }
 
-// removeLeftovers deletes the servers of test processes that were killed. A
-// young one may be about to start; one that runs is in use.
+// removeLeftovers deletes the servers of killed test processes. It skips directories younger than a
+// minute, whose server may be about to start, and running servers.
 func removeLeftovers() error {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), directoryPrefix()+"*"))
 	if err != nil {

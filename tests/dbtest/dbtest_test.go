@@ -74,12 +74,12 @@ func TestTimeZonesDifferFromUTCAndEachOther(t *testing.T) {
 	}
 }
 
-func TestDatabasesAreApart(t *testing.T) {
+func TestDatabasesAreIsolated(t *testing.T) {
 	t.Parallel()
 	one, other := connect(t, New(t)), connect(t, New(t))
 	fixtures.NewHospital(t, one)
 	if got := value(t, other, hospitals); got != "0" {
-		t.Errorf("a hospital of another test is seen")
+		t.Errorf("a hospital of another test is visible")
 	}
 }
 
@@ -94,12 +94,12 @@ func TestNewBlank(t *testing.T) {
 	}
 }
 
-// borrow takes a database for the time of use only, from a cluster that no other
-// test touches, and reports whether it came back into the pool.
-func borrow(t *testing.T, c *cluster, use func(url string)) (kept bool) {
+// useOnce acquires a database, uses and releases it, and reports whether the cluster kept it for
+// reuse.
+func useOnce(t *testing.T, c *cluster, use func(url string)) (kept bool) {
 	t.Helper()
 	ctx := t.Context()
-	d, err := c.take(ctx)
+	d, err := c.acquire(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func borrow(t *testing.T, c *cluster, use func(url string)) (kept bool) {
 		t.Fatal(err)
 	}
 	use(address)
-	if err := c.giveBack(ctx, d); err != nil {
+	if err := c.release(ctx, d); err != nil {
 		t.Fatal(err)
 	}
 	return len(c.free) == 1
@@ -130,30 +130,30 @@ func TestReuse(t *testing.T) {
 	}
 
 	var first string
-	var forgotten *pgx.Conn
-	kept := borrow(t, c, func(url string) {
+	var leaked *pgx.Conn
+	kept := useOnce(t, c, func(url string) {
 		first = url
-		forgotten = connect(t, url)
-		exec(t, forgotten, `CREATE TEMPORARY TABLE scratch (x int)`)
-		fixtures.NewHospital(t, forgotten)
-		exec(t, forgotten, `BEGIN; LOCK TABLE hospitals`)
+		leaked = connect(t, url)
+		exec(t, leaked, `CREATE TEMPORARY TABLE scratch (x int)`)
+		fixtures.NewHospital(t, leaked)
+		exec(t, leaked, `BEGIN; LOCK TABLE hospitals`)
 	})
-	if forgotten.Ping(t.Context()) == nil {
-		t.Error("a connection that the test forgot is still there")
+	if leaked.Ping(t.Context()) == nil {
+		t.Error("a leaked connection was not terminated")
 	}
 	if !kept {
 		t.Error("a database with new rows was not kept")
 	}
-	kept = borrow(t, c, func(url string) {
+	kept = useOnce(t, c, func(url string) {
 		if url == first {
-			t.Error("an address was used twice")
+			t.Error("a URL was used twice")
 		}
 		if conn, err := pgx.Connect(t.Context(), first); err == nil {
 			conn.Close(t.Context())
-			t.Error("the first test can still get at its database")
+			t.Error("the first test can still connect")
 		}
 		if got := value(t, connect(t, url), hospitals); got != "0" {
-			t.Error("a row of the test before is still there")
+			t.Error("a row of the previous test is still there")
 		}
 	})
 	if !kept {
@@ -170,7 +170,7 @@ func TestReuse(t *testing.T) {
 		"a changed seeded row": `UPDATE roles SET description = 'x' WHERE name = 'Viewer'`,
 		"a changed setting":    `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$`,
 	} {
-		if borrow(t, c, func(url string) { exec(t, connect(t, url), statement) }) {
+		if useOnce(t, c, func(url string) { exec(t, connect(t, url), statement) }) {
 			t.Errorf("a database with %s was kept for other tests", what)
 			c.free = nil
 		}
@@ -179,7 +179,7 @@ func TestReuse(t *testing.T) {
 
 func TestRemoveLeftovers(t *testing.T) {
 	t.Parallel()
-	left, err := newDirectory()
+	abandoned, err := newDirectory()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,11 +198,11 @@ func TestRemoveLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Stop() })
-	if err := os.MkdirAll(filepath.Join(left, "postgres", "data"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(abandoned, "postgres", "data"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	hourAgo := time.Now().Add(-time.Hour)
-	for _, dir := range []string{left, inUse} {
+	for _, dir := range []string{abandoned, inUse} {
 		if err := os.Chtimes(dir, hourAgo, hourAgo); err != nil {
 			t.Fatal(err)
 		}
@@ -211,57 +211,57 @@ func TestRemoveLeftovers(t *testing.T) {
 	if err := removeLeftovers(); err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]bool{left: false, young: true, inUse: true} {
+	for dir, want := range map[string]bool{abandoned: false, young: true, inUse: true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
 		}
 	}
 }
 
-// witness notes a failure instead of failing.
-type witness struct {
+// failureRecorder records a failure instead of failing.
+type failureRecorder struct {
 	testing.TB
 	failed bool
 }
 
-func (w *witness) Helper()               {}
-func (w *witness) Fatalf(string, ...any) { w.failed = true }
+func (w *failureRecorder) Helper()               {}
+func (w *failureRecorder) Fatalf(string, ...any) { w.failed = true }
 
 func TestEventually(t *testing.T) {
 	t.Parallel()
 	calls := 0
 	Eventually(t, "the third call", func() bool { calls++; return calls == 3 })
-	w := &witness{TB: t}
+	w := &failureRecorder{TB: t}
 	eventually(w, "never", 30*time.Millisecond, func() bool { return false })
 	if !w.failed {
-		t.Error("waiting for what never happens did not fail")
+		t.Error("a condition that never holds did not fail the test")
 	}
 }
 
-// BenchmarkNew is what a short test pays: a database, a connection, a row.
+// BenchmarkNew measures the fixed cost of a test: a database, a connection, a row.
 func BenchmarkNew(b *testing.B) {
 	New(b) // starts the server
 	for b.Loop() {
-		test := &borrower{TB: b}
+		test := &subtest{TB: b}
 		conn, err := pgx.Connect(b.Context(), New(test))
 		if err != nil {
 			b.Fatal(err)
 		}
 		fixtures.NewHospital(b, conn)
 		conn.Close(b.Context())
-		test.end()
+		test.runCleanups()
 	}
 }
 
-// borrower is a test within a benchmark, with an end of its own.
-type borrower struct {
+// subtest is a testing.TB within a benchmark, with cleanups of its own.
+type subtest struct {
 	testing.TB
 	cleanups []func()
 }
 
-func (w *borrower) Cleanup(f func()) { w.cleanups = append(w.cleanups, f) }
+func (w *subtest) Cleanup(f func()) { w.cleanups = append(w.cleanups, f) }
 
-func (w *borrower) end() {
+func (w *subtest) runCleanups() {
 	for _, f := range slices.Backward(w.cleanups) {
 		f()
 	}

@@ -2,16 +2,14 @@ package dbtest
 
 import "strings"
 
-// tablesQuery lists the tables that hold rows, quoted. Partitions are among them,
-// partitioned tables are not.
+// tablesQuery lists the tables that hold rows, quoted. Partitioned tables hold none themselves.
 const tablesQuery = `
 SELECT c.oid::regclass::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
 ORDER BY 1`
 
-// restartsQuery lists statements that put every sequence back to where it is in
-// the template.
+// restartsQuery lists statements that reset every sequence to its value in the template.
 const restartsQuery = `
 SELECT format('SELECT setval(%L, %s, %L)',
               format('%I.%I', schemaname, sequencename),
@@ -20,22 +18,21 @@ SELECT format('SELECT setval(%L, %s, %L)',
 FROM pg_sequences
 ORDER BY 1`
 
-// cutOffQuery ends the other sessions on this database. It does not wait until
-// they are gone, for which Postgres would look every 100 ms only; those that still
-// hold something are waited for by the lock on the tables.
-const cutOffQuery = `
+// terminateQuery terminates the other sessions of this database. It does not wait for their end,
+// which Postgres polls every 100 ms; LOCK TABLE waits for those that hold locks.
+const terminateQuery = `
 SELECT pg_terminate_backend(pid)
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()`
 
-// emptyingStatements returns what empties the tables and restarts the sequences.
-func emptyingStatements(tables, restarts []string) string {
+// resetStatements returns the statements that empty the tables and restart the sequences.
+func resetStatements(tables, restarts []string) string {
 	var b strings.Builder
-	b.WriteString(cutOffQuery + ";\n")
+	b.WriteString(terminateQuery + ";\n")
 	if len(tables) > 0 {
 		b.WriteString("LOCK TABLE " + strings.Join(tables, ", ") + " IN SHARE ROW EXCLUSIVE MODE;\n")
 	}
-	// Without triggers and foreign keys the order of the tables does not matter.
+	// With triggers and foreign keys off, the order of the tables does not matter.
 	b.WriteString("SET session_replication_role = replica;\n")
 	for _, table := range tables {
 		b.WriteString("DELETE FROM " + table + ";\n")
@@ -46,13 +43,12 @@ func emptyingStatements(tables, restarts []string) string {
 	return b.String()
 }
 
-// fingerprintQuery returns a query for a text that changes with the schema, with
-// the settings of the database and with the rows of the seeded tables. Clones
-// keep the numbers and transaction ids of their template, so these will do. The
-// database's own number is not among them, as it differs.
+// fingerprintQuery returns a query for a text that changes with the schema, the database's
+// settings, and the rows of the seeded tables. It uses OIDs and xmin, which clones share with their
+// template, except for the OID of the database.
 func fingerprintQuery(seeded []string) string {
 	parts := []string{
-		// Without temporary tables, which end with their session.
+		// Except for temporary tables, which end with their session.
 		`SELECT 'c' || oid || xmin FROM pg_class WHERE relkind <> 'S' AND relpersistence <> 't' AND relnamespace::regnamespace::text NOT LIKE 'pg\_%'`,
 		`SELECT 'a' || attrelid || ' ' || attnum || xmin FROM pg_attribute WHERE attrelid >= 16384`,
 		`SELECT 'k' || oid || xmin FROM pg_constraint WHERE oid >= 16384`,

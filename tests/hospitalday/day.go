@@ -1,6 +1,6 @@
-// Package hospitalday holds one realistic, synthetic day of a hospital: its people, its encounters and the events its
-// systems sent, in arrival order; a plan of journeys to run them through; and a plain model of what must come out.
-// The demo, the tests and the benchmark all use the same day, so their numbers can be compared.
+// Package hospitalday has one synthetic day of a hospital: its people, its encounters and the events that its systems
+// sent, in arrival order; a plan of journeys to apply them to; and a simple reference model of the outcomes. The
+// demo, the tests and the benchmark use the same day, so that their numbers are comparable.
 package hospitalday
 
 import (
@@ -17,10 +17,10 @@ import (
 //go:embed simhospital_day.json.gz
 var compressed []byte
 
-// MaxBatch is the most events that one bulk request may carry.
+// MaxBatch is the maximum number of events in a bulk request.
 const MaxBatch = 1000
 
-// Day is the whole data set. Load hands the same one to every caller: read it, do not change it.
+// Day is the whole data set. Load returns the same one to every caller, who must not change it.
 type Day struct {
 	Patients    []Patient    `json:"patients"`
 	Physicians  []Physician  `json:"physicians"`
@@ -28,12 +28,13 @@ type Day struct {
 	Encounters  []Encounter  `json:"encounters"`
 	Merges      []Merge      `json:"merges"`
 	Deceased    []string     `json:"deceased"` // MRNs
-	Events      []Event      `json:"events"`   // in arrival order, repeats included
+	Events      []Event      `json:"events"`   // in arrival order, with duplicates
 
 	eventsOf map[string][]int // indexes in Events by encounter id
 }
 
-// Patient is as the last message of the day describes them. Inactive means dead or merged into another record.
+// Patient is a patient as the last message of the day describes them. Inactive means dead or merged into
+// another record.
 type Patient struct {
 	MRN         string `json:"mrn"`
 	NationalID  string `json:"national_id"`
@@ -47,7 +48,7 @@ type Patient struct {
 	Status      string `json:"status"`
 }
 
-// Physician is anybody whom an event names as the attending one. Two have no first name, one of them no specialization.
+// Physician is an attending physician of some event. Two have no first name, one of them no specialization.
 type Physician struct {
 	LicenseNumber  string `json:"license_number"`
 	FirstName      string `json:"first_name"`
@@ -55,15 +56,16 @@ type Physician struct {
 	Specialization string `json:"specialization"`
 }
 
-// Department is a ward or a point of care. Codes are as sent, spaces included ("Theatre 3").
+// Department is a ward or a point of care. Codes are unchanged from the messages, spaces included
+// ("Theatre 3").
 type Department struct {
 	Code     string `json:"code"`
 	Name     string `json:"name"`
 	Location string `json:"location"`
 }
 
-// Encounter is one visit, for which the demo creates one journey. Status and EndedAt are how the data's converter read
-// the messages (active, finished, cancelled, deleted); they are not what a journey ends up as: the Model says that.
+// Encounter is a visit, for which the demo creates a journey. Status and EndedAt are derived from the messages
+// (active, finished, cancelled, deleted); the status of the journey comes from the Model.
 type Encounter struct {
 	EncounterID      string     `json:"encounter_id"`
 	MRN              string     `json:"mrn"`
@@ -74,29 +76,29 @@ type Encounter struct {
 	PhysicianLicense string     `json:"physician_license"`
 	DepartmentCode   string     `json:"department_code"` // blank for most ems and opd visits
 	FirstEventCode   string     `json:"first_event_code"`
-	EventCount       int        `json:"events"` // repeats counted, and bed swaps for both patients
+	EventCount       int        `json:"events"` // with duplicates; bed swaps count for both patients
 
-	// Late marks the half of the encounters (every second one) whose journey is created only after some of their
-	// events were sent, as happens when the registration system is slower than the laboratory. See Day.CreateAfter.
+	// Late marks every second encounter. Its journey is created only after some of its events were sent, as when
+	// the registration system is slower than the laboratory. See Day.CreateAfter.
 	Late bool `json:"-"`
 }
 
-// Merge is a message that folded patient records into another one.
+// Merge is a message that merged patient records into another one.
 type Merge struct {
 	EventIndex int      `json:"event_index"`
 	KeptMRN    string   `json:"kept_mrn"`
 	MergedMRNs []string `json:"merged_mrns"`
 }
 
-// Event is the body of one event request. PayloadJSON has the bytes of the file, so numbers and text are exact;
-// encoding/json escapes <, > and & in it when it writes the body, which means the same.
+// Event is the body of an event request. PayloadJSON has the bytes of the file, so numbers and text are exact;
+// encoding/json only escapes <, > and & in it.
 type Event struct {
 	SourceSystem      string          `json:"source_system"`
 	EventCode         string          `json:"event_code"`
 	EncounterID       string          `json:"encounter_id"`
 	PatientIdentifier string          `json:"patient_identifier"`
 	PayloadJSON       json.RawMessage `json:"payload_json"`
-	// SourceEventID is the payload's message_control_id: what tells a repeat from a second event.
+	// SourceEventID is the payload's message_control_id, which identifies duplicates.
 	SourceEventID string `json:"source_event_id,omitempty"`
 }
 
@@ -127,9 +129,9 @@ func decode() (*Day, error) {
 	return day, nil
 }
 
-// CreateAfter tells when to create the journey of d.Encounters[encounter]: right after d.Events[index] was sent, index
-// being the result; -1 means before any event. Late journeys are created after the middle one of their events, so at
-// least one event waits for each of them, and for some all of them do.
+// CreateAfter returns the index of the event after which to create the journey of d.Encounters[encounter]; -1 means
+// before any event. Late journeys are created after the middle one of their events, so at least one event arrives
+// before each of them, and for some all do.
 func (d *Day) CreateAfter(encounter int) int {
 	if !d.Encounters[encounter].Late {
 		return -1
@@ -138,7 +140,7 @@ func (d *Day) CreateAfter(encounter int) int {
 	return indexes[(len(indexes)-1)/2]
 }
 
-// Batches yields d.Events in arrival order, size at a time (the last batch may be smaller), each with the index of its
+// Batches yields d.Events in arrival order in batches of size (the last may be smaller), each with the index of its
 // first event. It panics unless size is between 1 and MaxBatch.
 func (d *Day) Batches(size int) iter.Seq2[int, []Event] {
 	if size < 1 || size > MaxBatch {
@@ -154,8 +156,8 @@ func (d *Day) Batches(size int) iter.Seq2[int, []Event] {
 	}
 }
 
-// Distinct returns the events without the repeats: those whose source system sent the same source event id before.
-// Events without an id are never repeats.
+// Distinct returns the events without duplicates, which are those with the source system and source event id of an
+// earlier one. Events without an id are never duplicates.
 func Distinct(events []Event) []Event {
 	type key struct{ sourceSystem, sourceEventID string }
 	seen := map[key]bool{}
@@ -172,9 +174,9 @@ func Distinct(events []Event) []Event {
 }
 
 // Model returns the reference model of this day in a hospital set up by the plan, and the events for its Run: the
-// distinct ones, sent by that hospital and all received at the same moment (set other moments in the result where they
-// matter: only a timestamp after the moment of receipt makes a difference). An encounter of a type for which the plan
-// has no template gets no journey.
+// distinct ones, sent by that hospital and all received at receivedAt (change the times in the result where they
+// matter: only a timestamp after the time of receipt makes a difference). An encounter of a type without a template in
+// the plan gets no journey.
 func (d *Day) Model(plan Plan, receivedAt time.Time) (Model, []ReceivedEvent) {
 	hospital := plan.Hospital.Code
 	model := Model{Physicians: map[string][]string{}, Departments: map[string][]string{}}

@@ -20,7 +20,7 @@ func load(t *testing.T) *hospitalday.Day {
 	return day
 }
 
-// The README's table, counted.
+// The counts of the README's table.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	day := load(t)
@@ -79,7 +79,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-func TestEventsReferToWhatIsThere(t *testing.T) {
+func TestEventReferences(t *testing.T) {
 	t.Parallel()
 	day := load(t)
 	mrns, encounters, eventsOf := map[string]bool{}, map[string]string{"": ""}, map[string]int{}
@@ -113,7 +113,7 @@ func TestEventsReferToWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestRepeatsAreExact(t *testing.T) {
+func TestDuplicatesAreExact(t *testing.T) {
 	t.Parallel()
 	first := map[string]hospitalday.Event{}
 	for i, e := range load(t).Events {
@@ -128,7 +128,7 @@ func TestRepeatsAreExact(t *testing.T) {
 	}
 }
 
-func TestPayloadsKeepTheirBytes(t *testing.T) {
+func TestPayloadBytes(t *testing.T) {
 	t.Parallel()
 	first := load(t).Events[0].PayloadJSON
 	if !bytes.HasPrefix(first, []byte(`{"message_type":"ORU^R01","message_control_id":"9433","timestamp":"2025-12-14T00:00:27Z"`)) {
@@ -191,7 +191,7 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-func TestDemoPlanIsSound(t *testing.T) {
+func TestDemoPlanIsConsistent(t *testing.T) {
 	t.Parallel()
 	plan := hospitalday.DemoPlan()
 	surveys, codes, sent := map[string]bool{}, map[string]bool{}, 0
@@ -225,8 +225,7 @@ func TestDemoPlanIsSound(t *testing.T) {
 	}
 }
 
-// What the demo must end with: the totals of the whole day. Every completed stage has its event and the other way
-// round, whatever the numbers.
+// The totals of the demo for the whole day. The number of completed stages equals that of processed events.
 func TestModelOfTheDay(t *testing.T) {
 	t.Parallel()
 	day := load(t)
@@ -236,7 +235,7 @@ func TestModelOfTheDay(t *testing.T) {
 	want := hospitalday.Totals{
 		Events: map[string]int{
 			"processed":                  2298,
-			"ignored no_journey":         973, // those without an encounter, less repeats
+			"ignored no_journey":         973, // those without an encounter, without duplicates
 			"ignored journey_not_active": 26,
 			"ignored no_stage":           653,
 			"ignored stage_done":         2395, // nearly all vital signs and further laboratory results
@@ -266,7 +265,7 @@ func TestModelOfTheDay(t *testing.T) {
 	}
 }
 
-// Received before it happened: everything is then completed at the moment of receipt.
+// Events received before their timestamps complete stages at the time of receipt.
 func TestModelOfADayInTheFuture(t *testing.T) {
 	t.Parallel()
 	receivedAt := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The states of an event that was decided on, of a journey and of a stage. A stage's fourth state, in_progress, is only
-// ever set by hand and is open to events just as pending is, so the model does without it.
+// The states of a processed event, of a journey and of a stage. The fourth state of a stage, in_progress, is only set
+// by requests and treated like pending by events, so the model omits it.
 const (
 	EventProcessed = "processed"
 	EventIgnored   = "ignored"
@@ -24,7 +24,7 @@ const (
 	StageSkipped   = "skipped"
 )
 
-// Why an event was ignored (the first four) or failed.
+// The reasons why an event was ignored (the first four) or failed.
 const (
 	ReasonNoJourney        = "no_journey"
 	ReasonJourneyNotActive = "journey_not_active"
@@ -37,11 +37,11 @@ const (
 	ReasonDepartmentMissing = "department_missing"
 )
 
-// Model is the reference for event processing: the same rules as the worker's, with no database, no concurrency and no
-// care for speed, so that it can be checked by reading. It knows nothing of the Day; tests feed it whatever they like.
+// Model is the reference for event processing: the worker's rules without a database, concurrency or optimization, so
+// that it can be verified by reading. It does not depend on Day.
 //
-// When a journey was created does not appear in it: events that came first wait for their journey and are processed
-// in their order once it exists, so the end is the same as if all journeys had been there from the beginning.
+// The creation time of journeys is not part of it: events that arrive before their journey are processed in order once
+// it exists, so the result is the same as if all journeys had existed from the beginning.
 type Model struct {
 	ActiveSurveys []string            // names of the survey templates that are active
 	Physicians    map[string][]string // license numbers by hospital
@@ -49,31 +49,31 @@ type Model struct {
 	Journeys      []Journey           // encounter ids unique within a hospital
 }
 
-// Journey is a journey instance as created, before any event. Hospital is any name for it, such as its code.
+// Journey is a new journey instance, before any event. Hospital is any name for it, such as its code.
 type Journey struct {
 	Hospital          string
 	EncounterID       string
 	PatientMRN        string
 	PatientNationalID string
 	Stages            []Stage  // copies of the template's active stages, in any order
-	Skipped           []string // codes of stages skipped by hand beforehand
-	Cancelled         bool     // cancelled by hand beforehand
+	Skipped           []string // codes of stages that were skipped before
+	Cancelled         bool     // cancelled before
 }
 
-// ReceivedEvent is an event that was accepted and is no repeat, its text trimmed as the API trims it.
+// ReceivedEvent is an accepted event that is no duplicate, with texts trimmed as by the API.
 type ReceivedEvent struct {
 	Event
-	Hospital   string // the sender's; blank for a sender of no hospital, who may mean any
+	Hospital   string // the sender's; blank: any hospital
 	ReceivedAt time.Time
 }
 
-// Result is what must come out.
+// Result is the expected result.
 type Result struct {
 	Outcomes []Outcome      // one for each event given to Run, in the same order
 	Journeys []JourneyState // one for each of the model's journeys, in the same order
 }
 
-// Outcome is what became of one event.
+// Outcome is the expected outcome of one event.
 type Outcome struct {
 	Status  string // EventProcessed, EventIgnored or EventFailed
 	Reason  string // blank if processed
@@ -81,7 +81,7 @@ type Outcome struct {
 	Stage   string // code of the stage completed or, if something it requires is missing, of the stage left open
 }
 
-// JourneyState is where a journey ended up.
+// JourneyState is the final state of a journey.
 type JourneyState struct {
 	Status               string
 	CompletedAt          time.Time // zero unless Status is JourneyCompleted
@@ -90,7 +90,7 @@ type JourneyState struct {
 	Stages               []StageState // by order, then code
 }
 
-// StageState is where a stage ended up.
+// StageState is the final state of a stage.
 type StageState struct {
 	Stage
 	Status          string
@@ -106,7 +106,7 @@ type ScheduledSurvey struct {
 	DueAt    time.Time
 }
 
-// Run processes the events one after the other and tells what must have become of them and of the journeys.
+// Run processes the events in order and returns their outcomes and the final states of the journeys.
 func (m Model) Run(events []ReceivedEvent) Result {
 	var result Result
 	for _, journey := range m.Journeys {
@@ -141,7 +141,7 @@ func (j Journey) initialState() JourneyState {
 	return state
 }
 
-// process is the whole of the rules: the checks in their order, the first that does not hold decides.
+// process applies the rules: a list of checks, of which the first that fails decides.
 func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	candidates := m.journeysFor(event)
 	if len(candidates) == 0 {
@@ -188,7 +188,8 @@ func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	return Outcome{Status: EventProcessed, Journey: index, Stage: stage.Code}
 }
 
-// journeysFor returns the indexes of the journeys that the event may mean. An event without encounter id means none.
+// journeysFor returns the indexes of the journeys that the event matches. An event without encounter id matches
+// none.
 func (m Model) journeysFor(event ReceivedEvent) []int {
 	var found []int
 	for i, journey := range m.Journeys {
@@ -200,7 +201,7 @@ func (m Model) journeysFor(event ReceivedEvent) []int {
 	return found
 }
 
-// stageFor returns the first open stage that the event code triggers, or nil and the reason why there is none.
+// stageFor returns the first open stage that the event code triggers, or nil and the reason.
 func (s *JourneyState) stageFor(eventCode string) (*StageState, string) {
 	reason := ReasonNoStage
 	for i := range s.Stages {
@@ -216,8 +217,8 @@ func (s *JourneyState) stageFor(eventCode string) (*StageState, string) {
 	return nil, reason
 }
 
-// isComplete: there are stages, and each is optional or done. So the first stage completed of a journey that has
-// nothing but optional ones completes it.
+// isComplete reports whether there are stages and each is optional or done. If all are optional, the first
+// completed one completes the journey.
 func (s *JourneyState) isComplete() bool {
 	for _, stage := range s.Stages {
 		if !stage.IsOptional && stage.Status == StagePending {
@@ -243,8 +244,8 @@ func (s *JourneyState) percentage() int {
 	return 100 * completed / counted
 }
 
-// lastCompletion is the latest moment a stage was completed at: not that of the stage completed last, since a message
-// may come late.
+// lastCompletion is the latest completion time of the stages, which need not be that of the last event, as events may
+// be late.
 func (s *JourneyState) lastCompletion() time.Time {
 	var latest time.Time
 	for _, stage := range s.Stages {
@@ -255,7 +256,7 @@ func (s *JourneyState) lastCompletion() time.Time {
 	return latest
 }
 
-// known returns the value if it is one of the hospital's, else blank.
+// known returns the value if the hospital has it, else blank.
 func known(value string, ofHospital []string) string {
 	if slices.Contains(ofHospital, value) {
 		return value
@@ -263,11 +264,12 @@ func known(value string, ofHospital []string) string {
 	return ""
 }
 
-// time.Parse alone lets "T9:00:00", decimal commas and offsets of more than a day through.
+// rfc3339 is stricter than time.Parse, which accepts "T9:00:00", decimal commas and offsets above a
+// day.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// HappenedAt returns when an event's thing happened: the payload's timestamp, which must be RFC 3339, or receivedAt if
-// it is missing, malformed or later than that. In UTC and whole microseconds, which is what Postgres stores.
+// HappenedAt returns the time of an event: the payload's timestamp, which must be RFC 3339, or receivedAt if that is
+// missing, malformed or later. The result is in UTC and whole microseconds, as Postgres stores it.
 func HappenedAt(payload json.RawMessage, receivedAt time.Time) time.Time {
 	happened := receivedAt
 	text := textField(payload, "timestamp")
@@ -278,8 +280,8 @@ func HappenedAt(payload json.RawMessage, receivedAt time.Time) time.Time {
 	return happened.UTC().Truncate(time.Microsecond)
 }
 
-// textField returns a string in the payload's top level by its exact key, blank if there is none or it is no string.
-// A map and not a struct, because encoding/json matches the names of struct fields whatever their case.
+// textField returns a string at the payload's top level by its exact key, blank if there is none or it is no string.
+// It decodes a map and not a struct, because encoding/json matches struct fields case-insensitively.
 func textField(payload json.RawMessage, key string) string {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(payload, &fields) != nil {
@@ -292,7 +294,7 @@ func textField(payload json.RawMessage, key string) string {
 	return text
 }
 
-// Totals counts a result.
+// Totals are counts of a result.
 type Totals struct {
 	Events   map[string]int // by status and reason: "processed", "ignored no_stage"
 	Journeys map[string]int // by status
@@ -300,7 +302,7 @@ type Totals struct {
 	Surveys  int            // scheduled
 }
 
-// Totals counts what came out.
+// Totals counts the result.
 func (r Result) Totals() Totals {
 	totals := Totals{Events: map[string]int{}, Journeys: map[string]int{}}
 	for _, outcome := range r.Outcomes {

@@ -12,7 +12,7 @@ import (
 
 var received = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// event is one of encounter E1 in hospital A, with a payload made of the pairs given.
+// event is an event of encounter E1 in hospital A, whose payload has these pairs.
 func event(code string, pairs ...string) hospitalday.ReceivedEvent {
 	payload := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -29,7 +29,7 @@ func event(code string, pairs ...string) hospitalday.ReceivedEvent {
 	}
 }
 
-// model is one journey E1 in hospital A with the stages given.
+// model is a journey E1 in hospital A with these stages.
 func model(stages ...hospitalday.Stage) hospitalday.Model {
 	return hospitalday.Model{
 		ActiveSurveys: []string{"visit"},
@@ -50,7 +50,7 @@ func optional(s hospitalday.Stage) hospitalday.Stage {
 	return s
 }
 
-// verdicts renders outcomes as "processed S1", "ignored no_stage", with the journey's index if it is not 0.
+// verdicts formats outcomes as "processed S1", "ignored no_stage", with the journey's index if it is not 0.
 func verdicts(outcomes []hospitalday.Outcome) []string {
 	var texts []string
 	for _, o := range outcomes {
@@ -94,18 +94,18 @@ func from(hospital string, e hospitalday.ReceivedEvent) hospitalday.ReceivedEven
 	return e
 }
 
-// needy is a stage that requires both.
-func needy() hospitalday.Stage {
+// requiresBoth is a stage that requires a physician and a department.
+func requiresBoth() hospitalday.Stage {
 	s := stage(1, "IN")
 	s.RequiresPhysician, s.RequiresDepartment = true, true
 	return s
 }
 
-// twoHospitals has the same encounter id in A and, with a needy stage, in B.
+// twoHospitals has the same encounter id in A and, with a stage that requiresBoth, in B.
 func twoHospitals() hospitalday.Model {
 	m := model(stage(1, "IN"))
 	m.Journeys = append(m.Journeys, hospitalday.Journey{
-		Hospital: "B", EncounterID: "E1", PatientMRN: "M1", Stages: []hospitalday.Stage{needy()},
+		Hospital: "B", EncounterID: "E1", PatientMRN: "M1", Stages: []hospitalday.Stage{requiresBoth()},
 	})
 	return m
 }
@@ -120,12 +120,12 @@ func TestWhichJourney(t *testing.T) {
 	in := event("IN")
 	plain := model(stage(1, "IN"), stage(2, "OUT"))
 	checkVerdicts(t, map[string]verdictCase{
-		"another encounter":         {plain, events{encounter("E2")}, []string{"ignored no_journey @-1"}},
-		"no encounter":              {plain, events{encounter("")}, []string{"ignored no_journey @-1"}},
-		"another hospital's sender": {plain, events{from("B", in)}, []string{"ignored no_journey @-1"}},
-		"a sender of no hospital":   {plain, events{from("", in)}, []string{"processed S1"}},
-		"two candidates":            {twoHospitals(), events{from("", in)}, []string{"failed ambiguous_journey @-1"}},
-		"a sender tells two apart":  {twoHospitals(), events{in}, []string{"processed S1"}},
+		"another encounter":               {plain, events{encounter("E2")}, []string{"ignored no_journey @-1"}},
+		"no encounter":                    {plain, events{encounter("")}, []string{"ignored no_journey @-1"}},
+		"another hospital's sender":       {plain, events{from("B", in)}, []string{"ignored no_journey @-1"}},
+		"a sender of no hospital":         {plain, events{from("", in)}, []string{"processed S1"}},
+		"two candidates":                  {twoHospitals(), events{from("", in)}, []string{"failed ambiguous_journey @-1"}},
+		"two candidates, a sender of one": {twoHospitals(), events{in}, []string{"processed S1"}},
 		"physician and department of the journey's hospital": {
 			twoHospitals(),
 			events{
@@ -158,7 +158,7 @@ func TestWhichPatient(t *testing.T) {
 		"a patient without national id": {
 			noNationalID, events{patient("M2"), patient("")}, []string{"failed patient_mismatch", "processed S1"},
 		},
-		"mismatch goes before not active": {
+		"mismatch is checked before not active": {
 			cancelled, events{patient("M2"), patient("M1")}, []string{"failed patient_mismatch", "ignored journey_not_active"},
 		},
 	})
@@ -187,7 +187,7 @@ func TestWhichStage(t *testing.T) {
 			[]string{"processed S0", "processed S1", "processed S3", "ignored stage_done"},
 		},
 		"what it requires": {
-			model(needy()),
+			model(requiresBoth()),
 			events{
 				event("IN"),
 				event("IN", "physician_license", "P2", "department_code", "D1"),
@@ -203,9 +203,9 @@ func TestWhichStage(t *testing.T) {
 	})
 }
 
-// One journey by hand: its events come in another order than they happened in, one has a timestamp in the future, and
-// what happens to the optional stage after completion no longer matters.
-func TestJourneyByHand(t *testing.T) {
+// A journey with late events, one of them with a timestamp in the future, and an event for its optional stage after
+// completion.
+func TestLateEvents(t *testing.T) {
 	t.Parallel()
 	end := stage(3, "OUT")
 	end.AutoSendSurvey, end.SurveyTemplate, end.SurveyDelayHours = true, "visit", 2
@@ -234,7 +234,7 @@ func TestJourneyByHand(t *testing.T) {
 	}
 }
 
-func TestSurveyIsScheduledOnlyIfAskedForAndActive(t *testing.T) {
+func TestSurveyIsScheduled(t *testing.T) {
 	t.Parallel()
 	asked, inactive, unasked := stage(1, "A"), stage(2, "B"), stage(3, "C")
 	asked.AutoSendSurvey, asked.SurveyTemplate = true, "visit"
@@ -253,7 +253,7 @@ func TestSurveyIsScheduledOnlyIfAskedForAndActive(t *testing.T) {
 
 func TestCompletion(t *testing.T) {
 	t.Parallel()
-	must, may := stage(1, "IN"), optional(stage(2, "LAB"))
+	required, optionalStage := stage(1, "IN"), optional(stage(2, "LAB"))
 	last := stage(3, "OUT")
 	for name, c := range map[string]struct {
 		stages     []hospitalday.Stage
@@ -264,14 +264,14 @@ func TestCompletion(t *testing.T) {
 		complete   bool
 	}{
 		"no stages":                     {nil, nil, []string{"IN"}, "active", 0, false},
-		"nothing yet":                   {[]hospitalday.Stage{must, may, last}, nil, nil, "active", 0, false},
-		"a third, rounded down":         {[]hospitalday.Stage{must, may, last}, nil, []string{"IN"}, "active", 33, false},
-		"only the optional left":        {[]hospitalday.Stage{must, may, last}, nil, []string{"IN", "OUT"}, "completed", 66, true},
-		"skipped do not count":          {[]hospitalday.Stage{must, may, last}, []string{"S2"}, []string{"IN"}, "active", 50, false},
-		"a required one skipped":        {[]hospitalday.Stage{must, may, last}, []string{"S1"}, []string{"OUT"}, "completed", 50, true},
-		"all skipped, by hand":          {[]hospitalday.Stage{must}, []string{"S1"}, []string{"IN"}, "active", 0, true},
-		"all optional, nothing yet":     {[]hospitalday.Stage{may}, nil, []string{"IN"}, "active", 0, true},
-		"all optional, the first of it": {[]hospitalday.Stage{may, optional(last)}, nil, []string{"OUT"}, "completed", 50, true},
+		"nothing yet":                   {[]hospitalday.Stage{required, optionalStage, last}, nil, nil, "active", 0, false},
+		"a third, rounded down":         {[]hospitalday.Stage{required, optionalStage, last}, nil, []string{"IN"}, "active", 33, false},
+		"only the optional left":        {[]hospitalday.Stage{required, optionalStage, last}, nil, []string{"IN", "OUT"}, "completed", 66, true},
+		"skipped do not count":          {[]hospitalday.Stage{required, optionalStage, last}, []string{"S2"}, []string{"IN"}, "active", 50, false},
+		"a required one skipped":        {[]hospitalday.Stage{required, optionalStage, last}, []string{"S1"}, []string{"OUT"}, "completed", 50, true},
+		"all skipped":                   {[]hospitalday.Stage{required}, []string{"S1"}, []string{"IN"}, "active", 0, true},
+		"all optional, nothing yet":     {[]hospitalday.Stage{optionalStage}, nil, []string{"IN"}, "active", 0, true},
+		"all optional, the first of it": {[]hospitalday.Stage{optionalStage, optional(last)}, nil, []string{"OUT"}, "completed", 50, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,13 +1,13 @@
 package hospitalday
 
-// Plan is what to set up in a hospital before the day's events mean anything.
+// Plan is the configuration of a hospital that the day's events need.
 type Plan struct {
 	Hospital  Hospital
 	Surveys   []SurveyTemplate
 	Templates []Template // one for each journey type
 }
 
-// Hospital is the hospital that the day happens in.
+// Hospital is the hospital of the day.
 type Hospital struct {
 	Name, NameAr, Code string
 }
@@ -48,18 +48,18 @@ func (p Plan) Template(journeyType string) (Template, bool) {
 	return Template{}, false
 }
 
-// The demo's two surveys.
+// The names of the two surveys.
 const (
 	outpatientSurvey = "Outpatient Experience Survey"
 	inpatientSurvey  = "Inpatient Discharge Survey"
 )
 
-// DemoPlan returns the demo's hospital, a fresh copy each time.
+// DemoPlan returns a copy of the demo's plan.
 //
-// Every visit has its opening and its discharge, so these are required; what is done in between differs from patient
-// to patient (a third of the outpatient visits need neither laboratory nor radiology), so it is optional. Five in six
-// outpatient visits complete within the day. Of the inpatient stays, those that were under way when the day began were
-// admitted before anybody listened, and keep waiting for an admission that never comes: somebody has to skip it.
+// Every visit has an opening and a discharge, so these stages are required; the others vary between patients (a third
+// of the outpatient visits need neither laboratory nor radiology), so they are optional. Five in six outpatient visits
+// complete within the day. Inpatient stays that began before the day never get an admission event, so their journeys
+// stay active until somebody skips that stage.
 func DemoPlan() Plan {
 	return Plan{
 		Hospital: Hospital{
@@ -104,8 +104,8 @@ func emergencyStages() []Stage {
 	}
 }
 
-// The two ends of a stay require a department: a handful of the day's messages name none, so the demo has failed events
-// to look at.
+// inpatientStages require a department for admission and discharge: a few of the day's messages name none, so the
+// demo has failed events.
 func inpatientStages() []Stage {
 	return []Stage{
 		{

@@ -15,40 +15,40 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-// standIn is sent where the API requires a text and the day has none, such as a physician's first
-// name: a text that nobody takes for a name.
-const standIn = "—"
+// placeholder is sent where the API requires a text that the day lacks, such as a physician's first
+// name.
+const placeholder = "—"
 
-// pageSize is the most rows that a page may have.
+// pageSize is the maximum page size.
 var pageSize = ptr(client.PageSize(100))
 
-// stage is a stage of the plan, in the template that exists by now.
+// stage is a stage of the plan, with the id of its template.
 type stage struct {
 	hospitalday.Stage
 	template client.ID
 }
 
-// fillCatalogue makes what events are about: people, places, templates, and the journeys that are
-// known before their first event.
-func (p *player) fillCatalogue(ctx context.Context) error {
+// createCatalogue creates what events refer to: people, places, templates, and the journeys that
+// are created before their first event.
+func (p *runner) createCatalogue(ctx context.Context) error {
 	begun := time.Now()
-	hospitals, err := ensured(ctx, p, p.hospitals(), []hospitalday.Hospital{p.plan.Hospital})
+	hospitals, err := ensureAll(ctx, p, p.hospitals(), []hospitalday.Hospital{p.plan.Hospital})
 	if err != nil {
 		return err
 	}
 	p.hospital = hospitals[p.plan.Hospital.Code]
-	departments, err := ensured(ctx, p, p.departments(), p.day.Departments)
+	departments, err := ensureAll(ctx, p, p.departments(), p.day.Departments)
 	if err != nil {
 		return err
 	}
-	if _, err := ensured(ctx, p, p.physicians(), p.day.Physicians); err != nil {
+	if _, err := ensureAll(ctx, p, p.physicians(), p.day.Physicians); err != nil {
 		return err
 	}
-	templates, err := p.fillTemplates(ctx)
+	templates, err := p.createTemplates(ctx)
 	if err != nil {
 		return err
 	}
-	patients, err := ensured(ctx, p, p.patients(), p.day.Patients)
+	patients, err := ensureAll(ctx, p, p.patients(), p.day.Patients)
 	if err != nil {
 		return err
 	}
@@ -59,21 +59,21 @@ func (p *player) fillCatalogue(ctx context.Context) error {
 			early = append(early, encounter)
 		}
 	}
-	if _, err := ensured(ctx, p, p.journeys, early); err != nil {
+	if _, err := ensureAll(ctx, p, p.journeys, early); err != nil {
 		return err
 	}
 	p.summary.CatalogueTime = time.Since(begun)
 	return nil
 }
 
-// fillTemplates makes surveys, journey templates and their stages, and returns the journey templates
-// by name.
-func (p *player) fillTemplates(ctx context.Context) (map[string]client.ID, error) {
-	surveys, err := ensured(ctx, p, p.surveys(), p.plan.Surveys)
+// createTemplates creates surveys, journey templates and their stages, and returns the journey
+// templates by name.
+func (p *runner) createTemplates(ctx context.Context) (map[string]client.ID, error) {
+	surveys, err := ensureAll(ctx, p, p.surveys(), p.plan.Surveys)
 	if err != nil {
 		return nil, err
 	}
-	templates, err := ensured(ctx, p, p.templates(), p.plan.Templates)
+	templates, err := ensureAll(ctx, p, p.templates(), p.plan.Templates)
 	if err != nil {
 		return nil, err
 	}
@@ -83,12 +83,12 @@ func (p *player) fillTemplates(ctx context.Context) (map[string]client.ID, error
 			stages = append(stages, stage{planned, templates[template.Name]})
 		}
 	}
-	_, err = ensured(ctx, p, p.stages(templates, surveys), stages)
+	_, err = ensureAll(ctx, p, p.stages(templates, surveys), stages)
 	return templates, err
 }
 
-// ensured makes what is missing of the wants, says so and returns the ids by key.
-func ensured[Want, Row any](ctx context.Context, p *player, c *collection[Want, Row], wants []Want) (map[string]client.ID, error) {
+// ensureAll creates the missing rows of wants, with progress output, and returns all ids by key.
+func ensureAll[Want, Row any](ctx context.Context, p *runner, c *collection[Want, Row], wants []Want) (map[string]client.ID, error) {
 	p.progress.start(c.noun, len(wants))
 	if err := c.load(ctx); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func ensured[Want, Row any](ctx context.Context, p *player, c *collection[Want, 
 	return c.ids, nil
 }
 
-func (p *player) hospitals() *collection[hospitalday.Hospital, client.Hospital] {
+func (p *runner) hospitals() *collection[hospitalday.Hospital, client.Hospital] {
 	return &collection[hospitalday.Hospital, client.Hospital]{
 		noun: "hospitals",
 		key:  func(h hospitalday.Hospital) string { return h.Code },
@@ -115,12 +115,12 @@ func (p *player) hospitals() *collection[hospitalday.Hospital, client.Hospital] 
 		},
 		keyOf: func(h client.Hospital) (string, client.ID) { return h.Code, h.ID },
 		create: func(ctx context.Context, h hospitalday.Hospital) (client.ID, error) {
-			return made(p.api.CreateHospital(ctx, client.HospitalCreate{Code: h.Code, Name: h.Name, NameAr: &h.NameAr}))
+			return createdID(p.api.CreateHospital(ctx, client.HospitalCreate{Code: h.Code, Name: h.Name, NameAr: &h.NameAr}))
 		},
 	}
 }
 
-func (p *player) departments() *collection[hospitalday.Department, client.Department] {
+func (p *runner) departments() *collection[hospitalday.Department, client.Department] {
 	return &collection[hospitalday.Department, client.Department]{
 		noun: "departments",
 		key:  func(d hospitalday.Department) string { return d.Code },
@@ -133,14 +133,14 @@ func (p *player) departments() *collection[hospitalday.Department, client.Depart
 		},
 		keyOf: func(d client.Department) (string, client.ID) { return d.Code, d.ID },
 		create: func(ctx context.Context, d hospitalday.Department) (client.ID, error) {
-			return made(p.api.CreateDepartment(ctx, client.DepartmentCreate{
+			return createdID(p.api.CreateDepartment(ctx, client.DepartmentCreate{
 				Hospital: p.hospital, Code: d.Code, Name: d.Name, Location: &d.Location,
 			}))
 		},
 	}
 }
 
-func (p *player) physicians() *collection[hospitalday.Physician, client.Physician] {
+func (p *runner) physicians() *collection[hospitalday.Physician, client.Physician] {
 	return &collection[hospitalday.Physician, client.Physician]{
 		noun: "physicians",
 		key:  func(d hospitalday.Physician) string { return d.LicenseNumber },
@@ -153,15 +153,15 @@ func (p *player) physicians() *collection[hospitalday.Physician, client.Physicia
 		},
 		keyOf: func(d client.Physician) (string, client.ID) { return d.LicenseNumber, d.ID },
 		create: func(ctx context.Context, d hospitalday.Physician) (client.ID, error) {
-			return made(p.api.CreatePhysician(ctx, client.PhysicianCreate{
-				Hospital: p.hospital, LicenseNumber: d.LicenseNumber, FirstName: orStandIn(d.FirstName),
-				LastName: orStandIn(d.LastName), Specialization: orStandIn(d.Specialization),
+			return createdID(p.api.CreatePhysician(ctx, client.PhysicianCreate{
+				Hospital: p.hospital, LicenseNumber: d.LicenseNumber, FirstName: orPlaceholder(d.FirstName),
+				LastName: orPlaceholder(d.LastName), Specialization: orPlaceholder(d.Specialization),
 			}))
 		},
 	}
 }
 
-func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
+func (p *runner) patients() *collection[hospitalday.Patient, client.Patient] {
 	return &collection[hospitalday.Patient, client.Patient]{
 		noun: "patients",
 		key:  func(d hospitalday.Patient) string { return d.MRN },
@@ -174,10 +174,10 @@ func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
 		},
 		keyOf: func(d client.Patient) (string, client.ID) { return d.Mrn, d.ID },
 		create: func(ctx context.Context, d hospitalday.Patient) (client.ID, error) {
-			return made(p.api.CreatePatient(ctx, client.PatientCreate{
+			return createdID(p.api.CreatePatient(ctx, client.PatientCreate{
 				PrimaryHospital: nullable.NewNullableWithValue(p.hospital),
 				Mrn:             d.MRN, NationalID: &d.NationalID,
-				FirstName: orStandIn(d.FirstName), LastName: orStandIn(d.LastName),
+				FirstName: orPlaceholder(d.FirstName), LastName: orPlaceholder(d.LastName),
 				DateOfBirth: nullable.NewNullableWithValue(d.DateOfBirth), Gender: ptr(client.Gender(d.Gender)),
 				Phone: &d.Phone, Address: &d.Address, City: &d.City, Status: ptr(client.ActiveStatus(d.Status)),
 			}))
@@ -185,7 +185,7 @@ func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
 	}
 }
 
-func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.SurveyTemplate] {
+func (p *runner) surveys() *collection[hospitalday.SurveyTemplate, client.SurveyTemplate] {
 	return &collection[hospitalday.SurveyTemplate, client.SurveyTemplate]{
 		noun: "survey templates",
 		key:  func(s hospitalday.SurveyTemplate) string { return s.Name },
@@ -198,14 +198,14 @@ func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.Survey
 		},
 		keyOf: func(s client.SurveyTemplate) (string, client.ID) { return s.Name, s.ID },
 		create: func(ctx context.Context, s hospitalday.SurveyTemplate) (client.ID, error) {
-			return made(p.api.CreateSurveyTemplate(ctx, client.SurveyTemplateCreate{
+			return createdID(p.api.CreateSurveyTemplate(ctx, client.SurveyTemplateCreate{
 				Hospital: p.hospital, Name: s.Name, NameAr: &s.NameAr,
 			}))
 		},
 	}
 }
 
-func (p *player) templates() *collection[hospitalday.Template, client.JourneyTemplate] {
+func (p *runner) templates() *collection[hospitalday.Template, client.JourneyTemplate] {
 	return &collection[hospitalday.Template, client.JourneyTemplate]{
 		noun: "journey templates",
 		key:  func(t hospitalday.Template) string { return t.Name },
@@ -218,7 +218,7 @@ func (p *player) templates() *collection[hospitalday.Template, client.JourneyTem
 		},
 		keyOf: func(t client.JourneyTemplate) (string, client.ID) { return t.Name, t.ID },
 		create: func(ctx context.Context, t hospitalday.Template) (client.ID, error) {
-			return made(p.api.CreateJourneyTemplate(ctx, client.JourneyTemplateCreate{
+			return createdID(p.api.CreateJourneyTemplate(ctx, client.JourneyTemplateCreate{
 				Hospital: p.hospital, Name: t.Name, NameAr: &t.NameAr,
 				JourneyType: client.JourneyType(t.JourneyType), IsDefault: ptr(true),
 			}))
@@ -226,8 +226,8 @@ func (p *player) templates() *collection[hospitalday.Template, client.JourneyTem
 	}
 }
 
-// stages are known by their template and their code, which is unique in there.
-func (p *player) stages(templates, surveys map[string]client.ID) *collection[stage, client.StageTemplate] {
+// stages are identified by template and code.
+func (p *runner) stages(templates, surveys map[string]client.ID) *collection[stage, client.StageTemplate] {
 	stageKey := func(template client.ID, code string) string { return template.String() + " " + code }
 	return &collection[stage, client.StageTemplate]{
 		noun: "stage templates",
@@ -250,7 +250,7 @@ func (p *player) stages(templates, surveys map[string]client.ID) *collection[sta
 		},
 		keyOf: func(s client.StageTemplate) (string, client.ID) { return stageKey(s.JourneyTemplate, s.Code), s.ID },
 		create: func(ctx context.Context, s stage) (client.ID, error) {
-			return made(p.api.CreateStageTemplate(ctx, client.StageTemplateCreate{
+			return createdID(p.api.CreateStageTemplate(ctx, client.StageTemplateCreate{
 				JourneyTemplate: s.template, Name: s.Name, NameAr: &s.NameAr, Code: s.Code, Order: int32(s.Order),
 				TriggerEventCode: s.TriggerEventCode, SurveyTemplate: reference(surveys, s.SurveyTemplate),
 				AutoSendSurvey: &s.AutoSendSurvey, SurveyDelayHours: ptr(int32(s.SurveyDelayHours)),
@@ -261,7 +261,7 @@ func (p *player) stages(templates, surveys map[string]client.ID) *collection[sta
 }
 
 // journeysOf takes the ids by template name, MRN and department code.
-func (p *player) journeysOf(templates, patients, departments map[string]client.ID) *collection[hospitalday.Encounter, client.JourneyInstance] {
+func (p *runner) journeysOf(templates, patients, departments map[string]client.ID) *collection[hospitalday.Encounter, client.JourneyInstance] {
 	return &collection[hospitalday.Encounter, client.JourneyInstance]{
 		noun: "journeys",
 		key:  func(e hospitalday.Encounter) string { return e.EncounterID },
@@ -275,7 +275,7 @@ func (p *player) journeysOf(templates, patients, departments map[string]client.I
 		keyOf: func(j client.JourneyInstance) (string, client.ID) { return j.EncounterID, j.ID },
 		create: func(ctx context.Context, e hospitalday.Encounter) (client.ID, error) {
 			template, _ := p.plan.Template(e.JourneyType)
-			return made(p.api.CreateJourneyInstance(ctx, client.JourneyInstanceCreate{
+			return createdID(p.api.CreateJourneyInstance(ctx, client.JourneyInstanceCreate{
 				JourneyTemplate: templates[template.Name], Hospital: p.hospital, Patient: patients[e.MRN],
 				Department: reference(departments, e.DepartmentCode), EncounterID: e.EncounterID, StartedAt: &e.StartedAt,
 			}))
@@ -283,8 +283,8 @@ func (p *player) journeysOf(templates, patients, departments map[string]client.I
 	}
 }
 
-// made reads the id of a row that was just created.
-func made(response *http.Response, err error) (client.ID, error) {
+// createdID reads the id of a created row.
+func createdID(response *http.Response, err error) (client.ID, error) {
 	if err != nil {
 		return client.ID{}, err
 	}
@@ -303,14 +303,14 @@ func made(response *http.Response, err error) (client.ID, error) {
 	return row.ID, nil
 }
 
-func orStandIn(text string) string {
+func orPlaceholder(text string) string {
 	if text == "" {
-		return standIn
+		return placeholder
 	}
 	return text
 }
 
-// reference is the id with that key, or null if there is none.
+// reference is the id of the key, or null if there is none.
 func reference(ids map[string]client.ID, key string) nullable.Nullable[client.ID] {
 	if id, ok := ids[key]; ok {
 		return nullable.NewNullableWithValue(id)

@@ -14,8 +14,8 @@ import (
 	"github.com/px360/px360/gen/client"
 )
 
-// collection is how to find and make the rows of one noun. What is wanted and a row that exists are
-// the same thing if their keys are.
+// collection finds and creates the rows of one noun. A wanted row exists if one with the same key
+// does.
 type collection[Want, Row any] struct {
 	noun   string // plural
 	key    func(Want) string
@@ -27,7 +27,7 @@ type collection[Want, Row any] struct {
 	ids map[string]client.ID // by key, of what exists
 }
 
-// load finds what exists.
+// load reads the existing rows.
 func (c *collection[Want, Row]) load(ctx context.Context) error {
 	c.ids = map[string]client.ID{}
 	for row, err := range c.list(ctx) {
@@ -40,8 +40,8 @@ func (c *collection[Want, Row]) load(ctx context.Context) error {
 	return nil
 }
 
-// ensure makes those of the wants that do not exist, several at a time, and returns how many it made.
-// It tells done as it goes how many more exist.
+// ensure creates the wants that do not exist, concurrently, and returns how many it created. It calls
+// done with the number of further rows that exist.
 func (c *collection[Want, Row]) ensure(ctx context.Context, wants []Want, done func(int)) (int, error) {
 	var missing []Want
 	for _, want := range wants {
@@ -50,13 +50,14 @@ func (c *collection[Want, Row]) ensure(ctx context.Context, wants []Want, done f
 		}
 	}
 	done(len(wants) - len(missing))
-	// Somebody else makes the same, or the answer to an earlier try was lost: look again at the end.
+	// A conflict means that another process created the row, or that the answer to an earlier
+	// attempt was lost: the rows are read again at the end.
 	var conflicts []error
-	group, together := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, want := range missing {
 		group.Go(func() error {
-			id, err := c.create(together, want)
+			id, err := c.create(groupCtx, want)
 			if err != nil && !alreadyExists(err) {
 				return fmt.Errorf("create %s: %q: %w", c.noun, c.key(want), err)
 			}
@@ -87,7 +88,7 @@ func (c *collection[Want, Row]) ensure(ctx context.Context, wants []Want, done f
 	return len(missing) - len(conflicts), nil
 }
 
-// alreadyExists tells an answer that refuses a row because its key is taken.
+// alreadyExists reports a violated unique constraint.
 func alreadyExists(err error) bool {
 	failure, ok := errors.AsType[*client.APIError](err)
 	if !ok || failure.StatusCode != http.StatusBadRequest {

@@ -1,6 +1,6 @@
-// Package demo plays the hospital day against a running PX360, through its public API and with the
-// generated client alone, and tells what came out. It may be run again, also after it was interrupted:
-// what is there already is found and not made twice.
+// Package demo runs the hospital day against a running PX360, using only its public API through the
+// generated client, and reports the results. It is idempotent: a further run finds the existing rows
+// and does not create them again.
 package demo
 
 import (
@@ -17,12 +17,12 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-// Options says where to play the day. URL, Username and Password are required; the user must be a
-// PX Admin, because only they may create a hospital and see what became of events.
+// Options configure a run. URL, Username and Password are required; the user must be a PX Admin,
+// because only they may create a hospital and read events.
 type Options struct {
 	URL, Username, Password string
-	// Progress hears how it goes: a bar that is drawn over and over if Interactive, else lines.
-	// Default: nothing.
+	// Progress receives the progress: a bar that is redrawn if Interactive, else lines. Default:
+	// nothing.
 	Progress    io.Writer
 	Interactive bool
 
@@ -30,22 +30,23 @@ type Options struct {
 }
 
 const (
-	// parallel requests fill the catalogue quickly and leave the server room for others.
+	// parallel is the number of concurrent requests that create the catalogue.
 	parallel = 8
-	// batchSize is the events in a request: few enough that late journeys come between the events of
-	// their encounters, many enough that the 1,000 requests an hour and system are far away.
+	// batchSize is the number of events in a request: few enough that late journeys are created
+	// between the events of their encounters, many enough to stay far below the rate limit of 1,000
+	// requests an hour and system.
 	batchSize = 100
-	// patience is for the limits on requests, which a server that enforces them makes the demo feel:
-	// at 100 requests a minute the catalogue takes about twenty minutes.
-	patience = 2 * time.Hour
-	// tries bridge half a minute of a server that restarts.
+	// maxWait allows for rate limits: at 100 requests a minute the catalogue takes about twenty
+	// minutes.
+	maxWait = 2 * time.Hour
+	// tries with backoff bridge a server restart of half a minute.
 	tries = 10
-	// stall is how long the worker may decide on nothing before the demo gives up on it.
-	stall = time.Minute
+	// stallTimeout is how long the worker may process nothing before the demo fails.
+	stallTimeout = time.Minute
 )
 
-// player plays the day.
-type player struct {
+// runner runs the day.
+type runner struct {
 	api      *client.ClientWithResponses
 	day      *hospitalday.Day
 	plan     hospitalday.Plan
@@ -56,23 +57,23 @@ type player struct {
 	journeys *collection[hospitalday.Encounter, client.JourneyInstance]
 }
 
-// Run plays the day and returns what came out once every event of it was decided on.
+// Run runs the day, waits until all events are processed, and returns the results.
 func Run(ctx context.Context, o Options) (*Summary, error) {
 	day, err := hospitalday.Load()
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlayer(ctx, o, day)
+	p, err := newRunner(ctx, o, day)
 	if err != nil {
-		return nil, explained(err, o.URL)
+		return nil, withAdvice(err, o.URL)
 	}
-	if err := p.play(ctx); err != nil {
-		return nil, explained(err, o.URL)
+	if err := p.run(ctx); err != nil {
+		return nil, withAdvice(err, o.URL)
 	}
 	return p.summary, nil
 }
 
-func newPlayer(ctx context.Context, o Options, day *hospitalday.Day) (*player, error) {
+func newRunner(ctx context.Context, o Options, day *hospitalday.Day) (*runner, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -80,7 +81,7 @@ func newPlayer(ctx context.Context, o Options, day *hospitalday.Day) (*player, e
 	api, err := client.Connect(ctx, o.URL, o.Username, o.Password, client.WithHTTPClient(&client.Retry{
 		Doer:       o.doer,
 		Tries:      tries,
-		Patience:   patience,
+		Patience:   maxWait,
 		Repeatable: repeatable,
 		OnWait:     progress.waiting,
 	}))
@@ -88,15 +89,15 @@ func newPlayer(ctx context.Context, o Options, day *hospitalday.Day) (*player, e
 		return nil, err
 	}
 	plan := hospitalday.DemoPlan()
-	return &player{
+	return &runner{
 		api: api, day: day, plan: plan, progress: progress,
 		summary: &Summary{URL: o.URL, Hospital: plan.Hospital.Code},
 	}, nil
 }
 
-func (p *player) play(ctx context.Context) error {
+func (p *runner) run(ctx context.Context) error {
 	defer p.progress.close()
-	for _, step := range []func(context.Context) error{p.fillCatalogue, p.send, p.awaitOutcomes, p.countOutcomes} {
+	for _, step := range []func(context.Context) error{p.createCatalogue, p.send, p.awaitOutcomes, p.countOutcomes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -104,15 +105,14 @@ func (p *player) play(ctx context.Context) error {
 	return nil
 }
 
-// repeatable tells which POSTs may be made again after a lost connection. Events have an
-// Idempotency-Key, and of everything else the second one is refused because the first one exists;
-// but two templates may have the same name.
+// repeatable reports which POSTs are idempotent. Events have an Idempotency-Key, and most other
+// rows a unique key, so that a repeated request is refused; but templates may have equal names.
 func repeatable(request *http.Request) bool {
 	return !strings.Contains(request.URL.Path, "/templates/")
 }
 
-// explained adds what to do about an error.
-func explained(err error, url string) error {
+// withAdvice adds advice to an error.
+func withAdvice(err error, url string) error {
 	if failure, ok := errors.AsType[*client.APIError](err); ok {
 		switch failure.StatusCode {
 		case http.StatusUnauthorized:
@@ -127,7 +127,7 @@ func explained(err error, url string) error {
 	return err
 }
 
-// value returns what an answer holds, row being where its JSON was read into.
+// value returns the decoded body of a successful answer.
 func value[T any](row *T, response *http.Response, body []byte) (*T, error) {
 	if err := client.Check(response, body); err != nil {
 		return nil, err

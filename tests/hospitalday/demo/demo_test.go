@@ -13,7 +13,7 @@ import (
 
 const address = "http://px360.test"
 
-// run plays the day against the fake.
+// run runs the day against the fake server.
 func run(t *testing.T, f *fake) *Summary {
 	t.Helper()
 	summary, err := Run(t.Context(), Options{URL: address, Username: "admin", Password: "secret", doer: f})
@@ -23,7 +23,7 @@ func run(t *testing.T, f *fake) *Summary {
 	return summary
 }
 
-// The counts are those of the day's README.
+// wantDay checks the counts of the day's README.
 func wantDay(t *testing.T, f *fake) {
 	t.Helper()
 	for path, want := range map[string]int{
@@ -76,9 +76,9 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// Every answer to a tenth of the requests is lost after the row was stored. Only of templates, whose
-// names may be given twice, none is lost: the demo does not repeat those.
-func TestRunOverABadLine(t *testing.T) {
+// One in ten answers is lost after the row was stored, except for templates, whose creation is not
+// idempotent and so not retried.
+func TestRunWithLostAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f, count := newFake(t), 0
@@ -91,7 +91,7 @@ func TestRunOverABadLine(t *testing.T) {
 	})
 }
 
-func TestRunTellsThatItWaits(t *testing.T) {
+func TestRunReportsWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f, refused := newFake(t), false
@@ -121,7 +121,7 @@ func TestNoWorker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.asleep = true
+		f.workerStopped = true
 		_, err := Run(t.Context(), Options{URL: address, Username: "admin", Password: "secret", doer: f})
 		if err == nil || !strings.Contains(err.Error(), "is a worker running?") {
 			t.Errorf("got %v", err)
@@ -129,11 +129,11 @@ func TestNoWorker(t *testing.T) {
 	})
 }
 
-func TestNothingThere(t *testing.T) {
+func TestNoServer(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(nil)
 	server.Close()
-	err := explained(dialError(t, server.URL), server.URL)
+	err := withAdvice(dialError(t, server.URL), server.URL)
 	if !strings.Contains(err.Error(), "is PX360 running at "+server.URL) {
 		t.Errorf("got %v", err)
 	}

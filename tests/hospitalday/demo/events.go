@@ -15,9 +15,9 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-// send sends the day's events in their order, one request after the other, so that they arrive in
-// it, and makes the late journeys where they come between.
-func (p *player) send(ctx context.Context) error {
+// send sends the day's events sequentially, so that they arrive in order, and creates the late
+// journeys in between.
+func (p *runner) send(ctx context.Context) error {
 	p.progress.start("events", len(p.day.Events))
 	begun := time.Now()
 	p.summary.sendBegun = begun
@@ -45,8 +45,9 @@ func (p *player) send(ctx context.Context) error {
 	return nil
 }
 
-// lateJourneys are the encounters whose journey is made after events were sent, by the last of these.
-func (p *player) lateJourneys() map[int][]hospitalday.Encounter {
+// lateJourneys are the encounters whose journey is created after some of their events, by the index
+// of the last of these.
+func (p *runner) lateJourneys() map[int][]hospitalday.Encounter {
 	late := map[int][]hospitalday.Encounter{}
 	for i, encounter := range p.day.Encounters {
 		_, planned := p.plan.Template(encounter.JourneyType)
@@ -57,7 +58,7 @@ func (p *player) lateJourneys() map[int][]hospitalday.Encounter {
 	return late
 }
 
-func (p *player) countLate(late map[int][]hospitalday.Encounter, made int) {
+func (p *runner) countLate(late map[int][]hospitalday.Encounter, made int) {
 	total := 0
 	for _, encounters := range late {
 		total += len(encounters)
@@ -65,9 +66,9 @@ func (p *player) countLate(late map[int][]hospitalday.Encounter, made int) {
 	p.summary.Catalogue = append(p.summary.Catalogue, Made{"journeys, after some of their events", made, total - made})
 }
 
-// sendBatch sends events in one request. Its Idempotency-Key lets it be repeated when the answer got
-// lost, without counting the events as duplicates then.
-func (p *player) sendBatch(ctx context.Context, batch []hospitalday.Event) (*client.EventBulkResult, error) {
+// sendBatch sends events in one request. Its Idempotency-Key makes a retry safe, and keeps it from
+// counting the events as duplicates.
+func (p *runner) sendBatch(ctx context.Context, batch []hospitalday.Event) (*client.EventBulkResult, error) {
 	body := client.EventBulkCreate{Events: make([]client.EventCreate, len(batch))}
 	for i, event := range batch {
 		body.Events[i] = client.EventCreate{
@@ -83,7 +84,7 @@ func (p *player) sendBatch(ctx context.Context, batch []hospitalday.Event) (*cli
 	if err := client.Check(sent.HTTPResponse, sent.Body); err != nil && sent.StatusCode() != http.StatusBadRequest {
 		return nil, err
 	}
-	// A bulk of which every event was refused is answered with 400, and counts all the same.
+	// A bulk of which every event is refused is answered with 400, with the same counts.
 	if json.Unmarshal(sent.Body, &result) == nil && int(result.Created+result.Duplicates+result.Failed) == len(batch) {
 		return &result, nil
 	}
@@ -93,7 +94,7 @@ func (p *player) sendBatch(ctx context.Context, batch []hospitalday.Event) (*cli
 	return nil, fmt.Errorf("the answer does not count the %d events sent: %s", len(batch), sent.Body)
 }
 
-// count adds what became of one request's events.
+// count adds the result of one request.
 func (s *Summary) count(result *client.EventBulkResult) {
 	s.Accepted += int(result.Created)
 	s.Duplicates += int(result.Duplicates)
@@ -111,9 +112,9 @@ func (s *Summary) count(result *client.EventBulkResult) {
 	}
 }
 
-// awaitOutcomes waits until no event that was stored by now is pending any more. Others may go on to
-// send: theirs are newer, and do not count.
-func (p *player) awaitOutcomes(ctx context.Context) error {
+// awaitOutcomes waits until all events that are stored now are processed. Newer events of other
+// senders do not matter.
+func (p *runner) awaitOutcomes(ctx context.Context) error {
 	newest, _, err := p.events(ctx, client.ListEventsParams{Ordering: order("-received_at")})
 	if err != nil || newest == nil {
 		return err
@@ -139,8 +140,8 @@ func (p *player) awaitOutcomes(ctx context.Context) error {
 			p.progress.add(max(0, least-count))
 			least, head, moved = min(least, count), oldest.ID, time.Now()
 		}
-		if time.Since(moved) > stall {
-			return fmt.Errorf("%d events are pending and none was applied for %v: is a worker running? `px360 work` starts one", count, stall)
+		if time.Since(moved) > stallTimeout {
+			return fmt.Errorf("%d events are pending and none was applied for %v: is a worker running? `px360 work` starts one", count, stallTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -157,8 +158,8 @@ func order(term client.ListEventsParamsOrdering) []client.ListEventsParamsOrderi
 	return []client.ListEventsParamsOrdering{term}
 }
 
-// events returns the first event of a list, nil if it is empty, and how many there are in it.
-func (p *player) events(ctx context.Context, params client.ListEventsParams) (*client.Event, int, error) {
+// events returns the first event of a list, nil if it is empty, and the length of the list.
+func (p *runner) events(ctx context.Context, params client.ListEventsParams) (*client.Event, int, error) {
 	params.PageSize = ptr(client.PageSize(1))
 	answer, err := p.api.ListEventsWithResponse(ctx, &params)
 	if err != nil {
@@ -174,8 +175,8 @@ func (p *player) events(ctx context.Context, params client.ListEventsParams) (*c
 	return &list.Results[0], int(list.Count), nil
 }
 
-// countOutcomes reads what became of the day's events and journeys.
-func (p *player) countOutcomes(ctx context.Context) error {
+// countOutcomes counts the outcomes of the day's events, and its journeys.
+func (p *runner) countOutcomes(ctx context.Context) error {
 	sender, err := p.sender(ctx)
 	if err != nil {
 		return err
@@ -203,18 +204,18 @@ func (p *player) countOutcomes(ctx context.Context) error {
 			p.summary.Surveys++
 		}
 		if len(missing) == 0 {
-			break // what follows is older than the day
+			break // the remaining events are older than the day
 		}
 	}
 	p.progress.close()
 	return p.countJourneys(ctx)
 }
 
-// sourceID is what tells an event from every other of the same sender.
+// sourceID identifies an event of a sender.
 type sourceID struct{ system, id string }
 
-// sentIDs are the events that are stored: all but those without an encounter, which are refused.
-func (p *player) sentIDs() map[sourceID]bool {
+// sentIDs are the ids of the events that are stored, which excludes those without an encounter.
+func (p *runner) sentIDs() map[sourceID]bool {
 	ids := map[sourceID]bool{}
 	for _, event := range p.day.Events {
 		if event.EncounterID != "" {
@@ -224,8 +225,8 @@ func (p *player) sentIDs() map[sourceID]bool {
 	return ids
 }
 
-// sender is the hospital that the events carry: the user's, nil if the user has none.
-func (p *player) sender(ctx context.Context) (*client.ID, error) {
+// sender is the user's hospital, which their events get; nil if the user has none.
+func (p *runner) sender(ctx context.Context) (*client.ID, error) {
 	answer, err := p.api.RetrieveMeWithResponse(ctx)
 	if err != nil {
 		return nil, err
@@ -241,7 +242,7 @@ func sameID(a, b *client.ID) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-func (p *player) countJourneys(ctx context.Context) error {
+func (p *runner) countJourneys(ctx context.Context) error {
 	p.summary.Journeys = map[string]int{}
 	for _, status := range []client.JourneyStatus{
 		client.JourneyStatusActive, client.JourneyStatusCompleted, client.JourneyStatusCancelled,

@@ -17,11 +17,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// row is a JSON object as a client sent it, with what the server adds.
+// row is a JSON object of a client, with the members that the server adds.
 type row map[string]any
 
-// fake is as much of the API as the demo uses: rows in memory, lists by equality of any parameter that
-// is a member, and a worker that applies each event at once.
+// fake implements the part of the API that the demo uses: rows in memory, filters by equality, and a
+// worker that processes each event at once.
 type fake struct {
 	t    *testing.T
 	mu   sync.Mutex
@@ -29,16 +29,16 @@ type fake struct {
 	keys map[string]bool  // path and unique key
 	made map[string]int   // POSTs by path
 
-	lose   func(path string) bool // tells to store a row and lose the answer
-	refuse func(path string) bool // tells to answer 429 first
-	asleep bool                   // the worker
+	lose          func(path string) bool // whether to store the row and drop the answer
+	refuse        func(path string) bool // whether to answer 429 first
+	workerStopped bool                   // simulates a stopped worker
 }
 
 func newFake(t *testing.T) *fake {
 	return &fake{t: t, rows: map[string][]row{}, keys: map[string]bool{}, made: map[string]int{}}
 }
 
-// uniqueKeys are the members that no two rows of a path may have in common.
+// uniqueKeys are the members of the unique constraint of each path.
 var uniqueKeys = map[string][]string{
 	"/api/organizations/hospitals/":   {"code"},
 	"/api/organizations/departments/": {"hospital", "code"},
@@ -48,7 +48,8 @@ var uniqueKeys = map[string][]string{
 	"/api/journeys/instances/":        {"hospital", "encounter_id"},
 }
 
-// Do answers a request without a network, which testing/synctest could not see through.
+// Do calls the handler without a network, since goroutines blocked on one are not durably blocked
+// for testing/synctest.
 func (f *fake) Do(request *http.Request) (response *http.Response, err error) {
 	defer func() {
 		if recover() == http.ErrAbortHandler {
@@ -173,7 +174,7 @@ func (f *fake) bulk(w http.ResponseWriter, body row) {
 				"id": uuid.NewString(), "status": "processed", "reason": "", "hospital": nil,
 				"received_at": time.Now().UTC().Format(time.RFC3339Nano),
 			})
-			if f.asleep {
+			if f.workerStopped {
 				event["status"] = "pending"
 			}
 			f.rows[eventsPath] = append(f.rows[eventsPath], event)

@@ -10,8 +10,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress tells a person how far the demo is: with a bar where a terminal can redraw it, else with a
-// line for each step. It is safe for concurrent use.
+// progress displays the progress: a bar if the terminal can redraw it, else a line for each step. It
+// is safe for concurrent use.
 type progress struct {
 	out         io.Writer
 	interactive bool
@@ -19,14 +19,14 @@ type progress struct {
 	mu      sync.Mutex
 	title   string
 	bar     *progressbar.ProgressBar
-	waitEnd time.Time // of the wait that was told last
+	waitEnd time.Time // of the wait that was reported last
 }
 
 func newProgress(out io.Writer, interactive bool) *progress {
 	return &progress{out: out, interactive: interactive}
 }
 
-// start begins a step of so many parts.
+// start begins a step of total parts.
 func (p *progress) start(title string, total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,7 +44,7 @@ func (p *progress) start(title string, total int) {
 	)
 }
 
-// add counts parts that are done.
+// add counts completed parts.
 func (p *progress) add(parts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +58,7 @@ func (p *progress) add(parts int) {
 	_ = p.bar.Add(parts)
 }
 
-// finish ends the step with a sentence about it.
+// finish ends the step and prints a summary of it.
 func (p *progress) finish(format string, args ...any) {
 	p.close()
 	p.mu.Lock()
@@ -66,7 +66,7 @@ func (p *progress) finish(format string, args ...any) {
 	fmt.Fprintf(p.out, "%s: %s\n", p.title, fmt.Sprintf(format, args...))
 }
 
-// close takes away a bar that is there.
+// close clears the bar.
 func (p *progress) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +76,8 @@ func (p *progress) close() {
 	}
 }
 
-// waiting tells that a request waits. The parallel ones wait together, so one word is enough until
-// one of them waits distinctly longer.
+// waiting reports that a request waits. Concurrent requests wait at the same time, so it reports
+// only waits that end distinctly later.
 func (p *progress) waiting(wait time.Duration, status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,34 +10,34 @@ import (
 	"time"
 )
 
-// Summary is what came out of the day.
+// Summary is the result of a run.
 type Summary struct {
 	URL, Hospital string
 	Catalogue     []Made
 
-	// What became of the events as they were sent.
+	// The answers to the events that were sent.
 	Accepted, Duplicates, Refused int
 	RefusedFor                    map[string]int // by message
 
-	// What has become of the day's events and journeys since, counting those of earlier runs.
+	// The outcomes of the day's events and journeys, those of earlier runs included.
 	Outcomes map[Outcome]int
 	Surveys  int            // scheduled by one of the events
 	Journeys map[string]int // of the hospital, by status
 
 	CatalogueTime time.Duration
-	SendTime      time.Duration // including the journeys that were made between the events
+	SendTime      time.Duration // with the creation of late journeys
 	ApplyTime     time.Duration // from the first event sent until none was pending
 
 	sendBegun time.Time
 }
 
-// Made counts what was to be there of one noun.
+// Made counts the rows of one noun.
 type Made struct {
 	Noun           string
 	Created, Found int
 }
 
-// Outcome is what a worker decided on an event.
+// Outcome is the result of processing an event.
 type Outcome struct {
 	Status, Reason string
 }
@@ -73,7 +73,7 @@ func (s *Summary) Write(w io.Writer) error {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// perSecond is blank where nothing happened that could have a speed.
+// perSecond is blank if nothing was done.
 func perSecond(verb string, count int, d time.Duration) string {
 	if count == 0 || d <= 0 {
 		return ""
@@ -89,7 +89,7 @@ func total[K comparable](counts map[K]int) int {
 	return sum
 }
 
-// byCount returns the keys, the commonest first.
+// byCount returns the keys, highest count first.
 func byCount[K comparable](counts map[K]int) []K {
 	return slices.SortedFunc(maps.Keys(counts), func(a, b K) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)))

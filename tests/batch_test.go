@@ -13,9 +13,9 @@ import (
 	"github.com/px360/px360/tests/dbtest"
 )
 
-// together sends requests that all meet at the events table: nothing is stored before every one of them
-// has got as far as that.
-func (s *system) together(requests ...func() answer) []answer {
+// sendBatched sends requests concurrently while the events table is locked, so that the server batches
+// their inserts.
+func (s *system) sendBatched(requests ...func() answer) []answer {
 	s.t.Helper()
 	ctx := context.Background()
 	tx, err := s.db.Begin(ctx)
@@ -29,8 +29,9 @@ func (s *system) together(requests ...func() answer) []answer {
 	for i, request := range requests {
 		group.Go(func() { answers[i] = request() })
 	}
-	// Each has asked who is calling, and at least one waits for the table.
-	dbtest.Eventually(s.t, "all requests are on their way", func() bool {
+	// Every request has acquired a connection to authenticate, and at least one insert waits for
+	// the lock.
+	dbtest.Eventually(s.t, "all requests are authenticated and an insert waits", func() bool {
 		return s.db.Stat().AcquireCount()-before > int64(len(requests)) &&
 			value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
 	})
@@ -39,8 +40,8 @@ func (s *system) together(requests ...func() answer) []answer {
 	return answers
 }
 
-// Requests that come together are stored together, each event under its own sender's name.
-func TestEventsThatComeTogether(t *testing.T) {
+// Batched inserts keep the sender of each event.
+func TestBatchedInserts(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	a, b := s.clinic(), s.clinic()
@@ -56,31 +57,31 @@ func TestEventsThatComeTogether(t *testing.T) {
 	}
 	senders := []string{a.admin.id.String(), b.admin.id.String(), value[string](s, "SELECT id::text FROM integration_configs")}
 	hospitals := []string{a.hospital.String(), b.hospital.String(), ""}
-	for i, answered := range s.together(requests...) {
-		if answered.status != http.StatusCreated {
-			t.Fatalf("event %d: %d %s", i, answered.status, answered.body)
+	for i, created := range s.sendBatched(requests...) {
+		if created.status != http.StatusCreated {
+			t.Fatalf("event %d: %d %s", i, created.status, created.body)
 		}
 		stored := value[string](s, `SELECT concat_ws(' ', sender_kind, sender_id, hospital_id, encounter_id, payload_json->>'i', client_ip, request_id)
-			FROM events WHERE id = $1`, answered.json()["id"])
+			FROM events WHERE id = $1`, created.json()["id"])
 		hospital := hospitals[i%3]
 		if hospital != "" {
 			hospital += " "
 		}
-		want := fmt.Sprintf("%s %s %s%d %d 127.0.0.1 %s", []string{"user", "user", "key"}[i%3], senders[i%3], hospital, i, i, answered.header.Get("X-Request-ID"))
-		if stored != want || answered.json()["encounter_id"] != fmt.Sprint(i) {
-			t.Errorf("event %d is stored as %s, want %s, and answered with %s", i, stored, want, answered.body)
+		want := fmt.Sprintf("%s %s %s%d %d 127.0.0.1 %s", []string{"user", "user", "key"}[i%3], senders[i%3], hospital, i, i, created.header.Get("X-Request-ID"))
+		if stored != want || created.json()["encounter_id"] != fmt.Sprint(i) {
+			t.Errorf("event %d is stored as %s, want %s, and answered with %s", i, stored, want, created.body)
 		}
 	}
 	if got := value[int](s, "SELECT count(*) FROM events"); got != 60 {
 		t.Errorf("%d events are stored, want 60", got)
 	}
 	if statements := value[int](s, "SELECT count(DISTINCT xmin::text) FROM events"); statements > 20 {
-		t.Errorf("60 events took %d statements: they do not go together", statements)
+		t.Errorf("60 events took %d statements: they were not batched", statements)
 	}
 }
 
-// What one event suffers is no other's concern.
-func TestOneOfThoseThatComeTogetherIsBad(t *testing.T) {
+// An event that fails to insert does not affect the others of its batch.
+func TestBatchWithAFailingInsert(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '22003'; END $$`)
@@ -94,7 +95,7 @@ func TestOneOfThoseThatComeTogetherIsBad(t *testing.T) {
 		}
 		requests = append(requests, func() answer { return s.send("POST", oneEventPath, token, event) })
 	}
-	for i, a := range s.together(requests...) {
+	for i, a := range s.sendBatched(requests...) {
 		if want := map[bool]int{true: http.StatusBadRequest, false: http.StatusCreated}[i == 17]; a.status != want {
 			t.Errorf("event %d: %d %s, want %d", i, a.status, a.body, want)
 		}
@@ -104,8 +105,9 @@ func TestOneOfThoseThatComeTogetherIsBad(t *testing.T) {
 	}
 }
 
-// The same message sent many times at once is stored once, and everybody hears of that one.
-func TestTheSameEventComesTogether(t *testing.T) {
+// A source event id that is sent concurrently is stored once, and every duplicate gets the id of
+// the stored event.
+func TestBatchWithDuplicates(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	token := s.token(adminName, adminPassword)
@@ -120,7 +122,7 @@ func TestTheSameEventComesTogether(t *testing.T) {
 		requests = append(requests, func() answer { return s.send("POST", oneEventPath, token, body) })
 	}
 	answers, ids := map[int]int{}, map[any]bool{}
-	for _, a := range s.together(requests...) {
+	for _, a := range s.sendBatched(requests...) {
 		answers[a.status]++
 		if a.status < 300 {
 			ids[a.json()["id"]] = true
@@ -132,8 +134,8 @@ func TestTheSameEventComesTogether(t *testing.T) {
 	}
 }
 
-// Who waits for another transaction to store the same message makes nobody else wait.
-func TestNobodyWaitsForAnothersEvent(t *testing.T) {
+// Inserts that wait for another transaction do not block other inserts.
+func TestBlockedInsertsDoNotBlockOthers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	a, b := s.clinic(), s.clinic()
@@ -141,21 +143,21 @@ func TestNobodyWaitsForAnothersEvent(t *testing.T) {
 	tx, err := s.db.Begin(ctx)
 	must(t, err)
 	defer func() { _ = tx.Rollback(ctx) }()
-	var slow []func() answer
+	var blocked []func() answer
 	for i := range 8 {
 		event := fields{"source_system": "his", "event_code": "E", "encounter_id": "1", "source_event_id": fmt.Sprint(i)}
 		_, err := tx.Exec(ctx, `INSERT INTO events (id, source_system, event_code, encounter_id, source_event_id, hospital_id, sender_kind, sender_id)
 			VALUES (uuid7(), 'his', 'E', '1', $1, $2, 'user', $3)`, fmt.Sprint(i), a.hospital, a.admin.id)
 		must(t, err)
-		slow = append(slow, func() answer { return s.send("POST", oneEventPath, a.admin.access, event) })
+		blocked = append(blocked, func() answer { return s.send("POST", oneEventPath, a.admin.access, event) })
 	}
 	var group sync.WaitGroup
-	answers := make([]answer, len(slow))
-	for i, send := range slow {
+	answers := make([]answer, len(blocked))
+	for i, send := range blocked {
 		group.Go(func() { answers[i] = send() })
 	}
-	dbtest.Eventually(t, "the first hospital's events wait", func() bool {
-		return value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == len(slow)
+	dbtest.Eventually(t, "the inserts of the first hospital wait", func() bool {
+		return value[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == len(blocked)
 	})
 	for range 20 {
 		s.expect(t, http.StatusCreated, "POST", oneEventPath, b.admin.access, sourceEvent("his"))
@@ -169,9 +171,9 @@ func TestNobodyWaitsForAnothersEvent(t *testing.T) {
 	}
 }
 
-// Two requests that store the same events in opposite orders wait for each other until Postgres undoes one;
-// that one is done again.
-func TestDeadlockedEventsAreStored(t *testing.T) {
+// Two bulks with the same events in opposite orders deadlock. Postgres aborts one, and the server retries
+// the deadlock victim.
+func TestDeadlockVictimIsRetried(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	token := s.token(adminName, adminPassword)
@@ -180,11 +182,11 @@ func TestDeadlockedEventsAreStored(t *testing.T) {
 	for i := range list {
 		list[i] = fields{"source_system": "his", "event_code": "E", "encounter_id": "1", "source_event_id": fmt.Sprint(i)}
 	}
-	back := slices.Clone(list)
-	slices.Reverse(back)
-	answers := s.together(
+	reversed := slices.Clone(list)
+	slices.Reverse(reversed)
+	answers := s.sendBatched(
 		func() answer { return s.send("POST", manyEventsPath, token, fields{"events": list}) },
-		func() answer { return s.send("POST", manyEventsPath, token, fields{"events": back}) },
+		func() answer { return s.send("POST", manyEventsPath, token, fields{"events": reversed}) },
 	)
 	created, duplicates := 0.0, 0.0
 	for _, a := range answers {

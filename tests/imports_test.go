@@ -16,14 +16,13 @@ import (
 	"testing"
 )
 
-// What may know what, and what belongs where: the shape of the program, held by tests because a
-// compiler would let it slip.
+// The structure of the repository: allowed imports, top-level files, generated code, file lengths.
 
 const module = "github.com/px360/px360"
 
-// arrows says which rooms of the house a room may import. A room is a directory with all below it
-// that is no room itself.
-var arrows = map[string][]string{
+// allowedImports lists which areas an area may import. An area is a directory with its
+// subdirectories, except for those that are areas themselves.
+var allowedImports = map[string][]string{
 	".":                 {"server", "worker", "queries", "schema", "schema/localpg", "gen/client", "tests/hospitalday"},
 	"openapi":           {},
 	"gen/api":           {},
@@ -33,53 +32,53 @@ var arrows = map[string][]string{
 	"schema/localpg":    {},
 	"queries":           {"gen/db"},
 	"queries/rules":     {},
-	"server":            {"openapi", "gen/api", "queries", "queries/rules", "gen/db", "schema", "server/auth"}, // schema: to be ready is to have the right one
+	"server":            {"openapi", "gen/api", "queries", "queries/rules", "gen/db", "schema", "server/auth"}, // schema: readiness checks its version
 	"server/auth":       {},
 	"worker":            {"queries", "queries/rules", "gen/db"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/fixtures":    {"gen/db"},
-	"tests/hospitalday": {"gen/client"}, // the demo is part of the program
+	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
 	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "worker", "tests/dbtest", "tests/fixtures", "tests/hospitalday"},
-	"tests/bench":       nil, // a module of its own, which only tests the program
+	"tests/bench":       nil, // a separate module, not checked
 }
 
-// helpers are what the tests of every room may import besides.
-var helpers = []string{"tests/dbtest", "tests/fixtures", "tests/hospitalday", "gen/client", "schema/localpg"}
+// testHelpers are what the tests of every area may import in addition.
+var testHelpers = []string{"tests/dbtest", "tests/fixtures", "tests/hospitalday", "gen/client", "schema/localpg"}
 
-func TestArrows(t *testing.T) {
+func TestAllowedImports(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	eachGoFile(t, func(name string, file *ast.File, _ []byte) {
-		from := roomOf(path.Dir(name))
+		from := areaOf(path.Dir(name))
 		seen[from] = true
-		if arrows[from] == nil {
+		if allowedImports[from] == nil {
 			return
 		}
 		for _, spec := range file.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			must(t, err)
-			below, ours := strings.CutPrefix(imported+"/", module+"/")
-			if !ours {
+			below, internal := strings.CutPrefix(imported+"/", module+"/")
+			if !internal {
 				continue
 			}
-			to := roomOf(strings.TrimSuffix(path.Clean(below), "/"))
+			to := areaOf(strings.TrimSuffix(path.Clean(below), "/"))
 			isTest := strings.HasSuffix(name, "_test.go")
-			if to != from && !slices.Contains(arrows[from], to) && !(isTest && slices.Contains(helpers, to)) {
-				t.Errorf("%s imports %s: %s must not know of %s", name, imported, from, to)
+			if to != from && !slices.Contains(allowedImports[from], to) && !(isTest && slices.Contains(testHelpers, to)) {
+				t.Errorf("%s imports %s: %s must not import %s", name, imported, from, to)
 			}
 		}
 	})
-	for room := range arrows {
-		if !seen[room] {
-			t.Errorf("there is no Go file in %s: the arrows are out of date", room)
+	for area := range allowedImports {
+		if !seen[area] {
+			t.Errorf("there is no Go file in %s: allowedImports is out of date", area)
 		}
 	}
 }
 
-// roomOf is the room that a directory is in.
-func roomOf(dir string) string {
+// areaOf is the area of a directory.
+func areaOf(dir string) string {
 	for dir != "." && dir != "" {
-		if _, found := arrows[dir]; found {
+		if _, found := allowedImports[dir]; found {
 			return dir
 		}
 		dir = path.Dir(dir)
@@ -87,8 +86,8 @@ func roomOf(dir string) string {
 	return "."
 }
 
-// The rules import nothing but UUIDs: no database, no HTTP.
-func TestRulesArePure(t *testing.T) {
+// The rules depend on no database and no HTTP, only on UUIDs.
+func TestRulesDependencies(t *testing.T) {
 	t.Parallel()
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./queries/rules")
 	list.Dir = ".."
@@ -101,8 +100,8 @@ func TestRulesArePure(t *testing.T) {
 	}
 }
 
-// A partner who imports the client gets neither the server's framework nor a database driver with it.
-func TestClientIsLight(t *testing.T) {
+// The client depends neither on the server's framework nor on a database driver.
+func TestClientDependencies(t *testing.T) {
 	t.Parallel()
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "./gen/client")
 	list.Dir = ".."
@@ -112,21 +111,21 @@ func TestClientIsLight(t *testing.T) {
 	}
 	deps := strings.Fields(string(out))
 	if !slices.Contains(deps, module+"/gen/client") || !slices.Contains(deps, "net/http") {
-		t.Fatalf("these are not the client's dependencies: %v", deps)
+		t.Fatalf("go list returned %v, which lacks the client and net/http", deps)
 	}
 	for _, dep := range deps {
-		for _, heavy := range []string{"github.com/labstack/echo", "github.com/jackc/pgx", "github.com/getkin/kin-openapi"} {
-			if strings.HasPrefix(dep, heavy) {
+		for _, forbidden := range []string{"github.com/labstack/echo", "github.com/jackc/pgx", "github.com/getkin/kin-openapi"} {
+			if strings.HasPrefix(dep, forbidden) {
 				t.Errorf("the client imports %s", dep)
 			}
 		}
-		if ours, is := strings.CutPrefix(dep, module+"/"); is && ours != "gen/client" {
+		if internal, ok := strings.CutPrefix(dep, module+"/"); ok && internal != "gen/client" {
 			t.Errorf("the client imports %s", dep)
 		}
 	}
 }
 
-func TestTopLevelIsTidy(t *testing.T) {
+func TestTopLevelFiles(t *testing.T) {
 	t.Parallel()
 	known := []string{
 		"main.go", "commands.go", "config.go", "openapi", "gen", "schema", "queries", "server", "worker", "tests",
@@ -149,37 +148,37 @@ func TestTopLevelIsTidy(t *testing.T) {
 	}
 }
 
-// Of what is under gen, only a few files that make the client a client are written by hand.
+// Everything under gen is generated, except for some files of the client.
 func TestGeneratedCodeIsGenerated(t *testing.T) {
 	t.Parallel()
-	byHand := []string{"auth.go", "retry.go", "pages.go", "errors.go", "webhook.go"}
+	handWritten := []string{"auth.go", "retry.go", "pages.go", "errors.go", "webhook.go"}
 	eachGoFile(t, func(name string, file *ast.File, _ []byte) {
 		inGen := strings.HasPrefix(name, "gen/")
-		exception := path.Dir(name) == "gen/client" && (slices.Contains(byHand, path.Base(name)) || strings.HasSuffix(name, "_test.go"))
+		exception := path.Dir(name) == "gen/client" && (slices.Contains(handWritten, path.Base(name)) || strings.HasSuffix(name, "_test.go"))
 		if ast.IsGenerated(file) != (inGen && !exception) {
 			t.Errorf("%s: generated is %v", name, ast.IsGenerated(file))
 		}
 	})
 }
 
-func TestFilesAreOfAReadableLength(t *testing.T) {
+func TestFileLengths(t *testing.T) {
 	t.Parallel()
-	const most = 600
+	const maxLines = 600
 	eachGoFile(t, func(name string, file *ast.File, text []byte) {
-		if lines := bytes.Count(text, []byte("\n")); lines > most && !ast.IsGenerated(file) {
-			t.Errorf("%s has %d lines: look for the noun that wants out", name, lines)
+		if lines := bytes.Count(text, []byte("\n")); lines > maxLines && !ast.IsGenerated(file) {
+			t.Errorf("%s has %d lines: split it", name, lines)
 		}
 	})
 }
 
-// eachGoFile visits the program's Go files, by their path from the top.
+// eachGoFile visits the Go files of the repository; name is the path from its root.
 func eachGoFile(t *testing.T, visit func(name string, file *ast.File, text []byte)) {
 	t.Helper()
-	must(t, filepath.WalkDir("..", func(where string, entry fs.DirEntry, err error) error {
+	must(t, filepath.WalkDir("..", func(osPath string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel("..", where)
+		name, err := filepath.Rel("..", osPath)
 		if err != nil {
 			return err
 		}
@@ -189,7 +188,7 @@ func eachGoFile(t *testing.T, visit func(name string, file *ast.File, text []byt
 		if entry.IsDir() || path.Ext(name) != ".go" {
 			return nil
 		}
-		text, err := os.ReadFile(where)
+		text, err := os.ReadFile(osPath)
 		if err != nil {
 			return err
 		}
@@ -202,7 +201,7 @@ func eachGoFile(t *testing.T, visit func(name string, file *ast.File, text []byt
 	}))
 }
 
-// ignored tells whether version control ignores a name at the top level.
+// ignored reports whether .gitignore lists a name.
 func ignored(t *testing.T, name string) bool {
 	t.Helper()
 	text, err := os.ReadFile("../.gitignore")
