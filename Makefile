@@ -33,6 +33,7 @@ lint: $(BIN)/staticcheck ## Run gofmt, go vet and staticcheck
 	go vet ./...
 	$(BIN)/staticcheck ./...
 	cd tests/bench && go vet ./...
+	cd tests/partners/go && go vet ./...
 
 # Arguments of the benchmark, such as BENCH="-rounds 1 -seconds 1"; see `go run . -help` in
 # tests/bench.
@@ -60,11 +61,12 @@ $(BIN)/oapi-codegen $(BIN)/sqlc $(BIN)/staticcheck:
 	@echo "building $(notdir $@), once; sqlc takes some minutes"
 	@GOBIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 go install $(TOOL)
 
-# The server's config is oapi-codegen.yaml with openapi/server.yaml appended.
+# Each config is the common one and what openapi/server.yaml or openapi/client.yaml adds to it.
 define generate
 	(cat oapi-codegen.yaml openapi/server.yaml) > $(BIN)/server.yaml
 	$(BIN)/oapi-codegen -config $(BIN)/server.yaml -package api -generate types,echo-server,strict-server -o gen/api/api.gen.go openapi/openapi.yaml
-	$(BIN)/oapi-codegen -config oapi-codegen.yaml -package client -generate types,client -o gen/client/client.gen.go openapi/openapi.yaml
+	(cat oapi-codegen.yaml openapi/client.yaml) > $(BIN)/client.yaml
+	$(BIN)/oapi-codegen -config $(BIN)/client.yaml -package client -generate types,client -o gen/client/client.gen.go openapi/openapi.yaml
 	$(BIN)/sqlc generate
 endef
 

@@ -118,9 +118,12 @@ func wantText(t *testing.T, text, want string) {
 	}
 }
 
-func connect(t *testing.T, url, username, password string) *client.ClientWithResponses {
+func connect(t *testing.T, url, username, password string) *client.Client {
 	t.Helper()
-	api, err := client.Connect(t.Context(), url, username, password)
+	api, err := client.New(url, client.WithPassword(username, password))
+	if err == nil {
+		_, err = api.RetrieveMe(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,13 +311,13 @@ func TestUpAtVersion7(t *testing.T) {
 
 	api := connect(t, server, "admin", fixtures.Version7Password)
 	for search, want := range map[string]string{"": "MRN-1 MRN-2", "احمد على": "MRN-1", "zahr mrn-2": "MRN-2", "ahmad zahrani": ""} {
-		list, err := api.ListPatientsWithResponse(t.Context(), &client.ListPatientsParams{Search: &search})
-		if err != nil || list.JSON200 == nil {
-			t.Fatalf("%v: %s", err, list.Body)
+		list, err := api.ListPatients(t.Context(), &client.ListPatientsParams{Search: &search})
+		if err != nil {
+			t.Fatal(err)
 		}
 		var found []string
-		for _, patient := range list.JSON200.Results {
-			found = append(found, patient.Mrn)
+		for _, patient := range list.Results {
+			found = append(found, patient.MRN)
 		}
 		slices.Sort(found)
 		if got := strings.Join(found, " "); got != want {
@@ -322,23 +325,23 @@ func TestUpAtVersion7(t *testing.T) {
 		}
 	}
 
-	sender, err := client.NewClientWithResponses(server, client.WithAPIKey(fixtures.Version7APIKey))
+	sender, err := client.New(server, client.WithAPIKey(fixtures.Version7APIKey))
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := "his-2" // waits in the queue since the last release
-	sent, err := sender.CreateEventWithResponse(t.Context(), nil, client.EventCreate{
+	sent, err := sender.CreateEvent(t.Context(), client.EventCreate{
 		SourceSystem: "his", EventCode: "DISCHARGED", EncounterID: "ENC-1", SourceEventID: &again,
 	})
-	if err != nil || sent.JSON200 == nil {
-		t.Fatalf("a duplicate: %v: %s", err, sent.Body)
+	if err != nil || !sent.Duplicate {
+		t.Fatalf("want a duplicate, got %v: %v", sent, err)
 	}
 	dbtest.Eventually(t, "the waiting event's outcome", func() bool {
-		event, err := api.RetrieveEventWithResponse(t.Context(), sent.JSON200.ID)
-		if err != nil || event.JSON200 == nil {
-			t.Fatalf("%v: %s", err, event.Body)
+		event, err := api.RetrieveEvent(t.Context(), sent.ID)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return event.JSON200.Status == client.EventStatusProcessed
+		return event.Status == client.EventStatusProcessed
 	})
 }
 
@@ -421,16 +424,16 @@ func TestServeAndWork(t *testing.T) {
 	work.waitFor(work.stderr, `"msg":"(working)"`)
 	wantText(t, serve.stderr.String(), "PX360_PUBLIC_URL is not set")
 	api := connect(t, url, "sara", "correct-horse-battery")
-	sent, err := api.CreateEventWithResponse(t.Context(), nil, client.EventCreate{SourceSystem: "his", EventCode: "X", EncounterID: "E1"})
-	if err != nil || sent.JSON201 == nil {
-		t.Fatalf("%v: %s", err, sent.Body)
+	sent, err := api.CreateEvent(t.Context(), client.EventCreate{SourceSystem: "his", EventCode: "X", EncounterID: "E1"})
+	if err != nil || sent.Duplicate {
+		t.Fatalf("%v: %+v", err, sent)
 	}
 	dbtest.Eventually(t, "the event's outcome", func() bool {
-		event, err := api.RetrieveEventWithResponse(t.Context(), sent.JSON201.ID)
-		if err != nil || event.JSON200 == nil {
-			t.Fatalf("%v: %s", err, event.Body)
+		event, err := api.RetrieveEvent(t.Context(), sent.ID)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return event.JSON200.Status == client.EventStatusIgnored && event.JSON200.Reason == "no_journey"
+		return event.Status == client.EventStatusIgnored && event.Reason == "no_journey"
 	})
 	for _, r := range []*process{serve, work} {
 		if code := r.stopAndWait(); code != 0 {

@@ -1,8 +1,6 @@
 package tests
 
 import (
-	"context"
-	"net/http"
 	"testing"
 
 	"github.com/px360/px360/gen/client"
@@ -17,10 +15,10 @@ func TestPatientIsFoundByArabicName(t *testing.T) {
 		"mrn": "MRN-1", "first_name": "Ahmad", "last_name": "Ali", "first_name_ar": "أَحْمَد", "last_name_ar": "الهُدى", "primary_hospital": hospital,
 	})
 	for query, count := range map[string]int64{"احمد": 1, "إحمد الهدي": 1, "أحـمد": 1, "AHMAD": 1, "mrn-1,ali": 1, "ahm%": 0, "a_mad": 0, "zaid": 0} {
-		list, err := s.admin.ListPatientsWithResponse(context.Background(), &client.ListPatientsParams{Search: &query})
+		list, err := s.admin.ListPatients(t.Context(), &client.ListPatientsParams{Search: &query})
 		must(t, err)
-		if list.StatusCode() != http.StatusOK || list.JSON200.Count != count {
-			t.Errorf("search %q: %d %s, want %d", query, list.StatusCode(), list.Body, count)
+		if list.Count != count {
+			t.Errorf("search %q: %d, want %d", query, list.Count, count)
 		}
 	}
 }

@@ -38,6 +38,32 @@ func TestReadmeTour(t *testing.T) {
 	}
 }
 
+// TestReadmeGoExample holds the README's Go program to the example that runs as a test.
+func TestReadmeGoExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(readme)
+	must(t, err)
+	example, err := os.ReadFile("../gen/client/example_test.go")
+	must(t, err)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	for _, block := range blocks {
+		if !strings.Contains(unindented(string(example)), unindented(block[1])) {
+			t.Errorf("this is not in gen/client/example_test.go:\n%s", block[1])
+		}
+	}
+	if len(blocks) == 0 {
+		t.Error("there is no Go in the README")
+	}
+}
+
+func unindented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimSpace(line) + "\n")
+	}
+	return b.String()
+}
+
 type tourStep struct{ command, output string }
 
 var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")

@@ -40,7 +40,7 @@ type system struct {
 	url   string // of the server
 	dbURL string
 	db    *pgxpool.Pool // for direct access
-	admin *client.ClientWithResponses
+	admin *client.Client
 	log   *logBuffer
 }
 
@@ -104,10 +104,14 @@ func (s *system) work(o worker.Options) {
 	})
 }
 
-// login is a client of the named user.
-func (s *system) login(username, password string) *client.ClientWithResponses {
+// login is a client of the named user, who logs in this once.
+func (s *system) login(username, password string) *client.Client {
 	s.t.Helper()
-	c, err := client.Connect(context.Background(), s.url, username, password)
+	anonymous, err := client.New(s.url)
+	must(s.t, err)
+	tokens, err := anonymous.CreateToken(context.Background(), client.TokenRequest{Username: username, Password: password})
+	must(s.t, err)
+	c, err := client.New(s.url, client.WithToken(tokens.Access))
 	must(s.t, err)
 	return c
 }

@@ -15,18 +15,19 @@ import (
 	"time"
 )
 
-// issuer is a server that issues tokens and answers /api/auth/users/me/.
+// issuer is a server that hands out tokens and says who asks for /api/auth/users/me/.
 type issuer struct {
-	mu          sync.Mutex
-	password    string
-	refresh     string
-	validAccess string // the only access token that is valid
-	life        time.Duration
-	logins      int
-	refreshes   int
-	made        int
-	rotates     bool          // whether a refresh token is replaced by each use
-	gate        chan struct{} // if set, a refresh blocks until it receives
+	mu        sync.Mutex
+	password  string
+	refresh   string
+	good      string // the access token that is accepted
+	life      time.Duration
+	logins    int
+	refreshes int
+	made      int
+	loses     bool          // whether the answer to a refresh is lost
+	rotates   bool          // whether a refresh token is good once
+	gate      chan struct{} // if set, a refresh waits for it
 }
 
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +39,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	unauthorized := func(detail string) {
+	no := func(detail string) {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprintf(w, `{"detail": %q}`, detail)
 	}
@@ -46,7 +47,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/auth/token/":
 		i.logins++
 		if body["password"] != i.password {
-			unauthorized("No active account found with the given credentials")
+			no("No active account found with the given credentials")
 			return
 		}
 		i.made++
@@ -54,8 +55,11 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"access": %q, "refresh": %q}`, i.issue(), i.refresh)
 	case "/api/auth/token/refresh/":
 		i.refreshes++
+		if i.loses {
+			panic(http.ErrAbortHandler)
+		}
 		if body["refresh"] != i.refresh {
-			unauthorized("Token is expired")
+			no("Token is expired")
 			return
 		}
 		if i.rotates {
@@ -65,22 +69,21 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(w, `{"access": %q}`, i.issue())
 	default:
-		if r.Header.Get("Authorization") != "Bearer "+i.validAccess {
-			unauthorized("Given token not valid for any token type")
+		if r.Header.Get("Authorization") != "Bearer "+i.good {
+			no("Given token not valid for any token type")
 			return
 		}
 		fmt.Fprint(w, `{"username": "admin"}`)
 	}
 }
 
-// issue makes a new access token, the only valid one from then on. Its iat is years away from the
-// client's clock.
+// issue makes the token that is good from now on. Its clock is years away from the client's.
 func (i *issuer) issue() string {
 	i.made++
 	issued := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	claims := fmt.Sprintf(`{"jti": "%d", "iat": %d, "exp": %d}`, i.made, issued, issued+int64(i.life/time.Second))
-	i.validAccess = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
-	return i.validAccess
+	i.good = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	return i.good
 }
 
 func (i *issuer) counts() (logins, refreshes int) {
@@ -95,24 +98,30 @@ func (i *issuer) set(change func()) {
 	change()
 }
 
-// connected returns a client of a new issuer, its clock being *now.
-func connected(t *testing.T) (*issuer, *ClientWithResponses, *time.Time) {
+// tokenPath begins the paths that are open to everybody.
+const tokenPath = "/api/auth/token/"
+
+// connected returns a client of a new issuer that has logged in, its clock being *now.
+func connected(t *testing.T) (*issuer, *Client, *time.Time) {
 	t.Helper()
 	issuer := &issuer{password: "secret", life: 30 * time.Minute}
 	server := httptest.NewServer(issuer)
 	t.Cleanup(server.Close)
-	api, err := Connect(t.Context(), server.URL, "admin", "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := newClient(t, server.URL, WithPassword("admin", "secret"))
 	now := new(time.Time)
 	*now = time.Now()
-	sessionOf(api).now = func() time.Time { return *now }
+	api.session.now = func() time.Time { return *now }
+	wantMe(t, api)
 	return issuer, api, now
 }
 
-func sessionOf(api *ClientWithResponses) *session {
-	return api.ClientInterface.(*Client).Client.(*session)
+func newClient(t *testing.T, url string, options ...Option) *Client {
+	t.Helper()
+	api, err := New(url, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api
 }
 
 func wantCounts(t *testing.T, i *issuer, logins, refreshes int) {
@@ -122,18 +131,14 @@ func wantCounts(t *testing.T, i *issuer, logins, refreshes int) {
 	}
 }
 
-func wantMe(t *testing.T, api *ClientWithResponses) {
+func wantMe(t *testing.T, api *Client) {
 	t.Helper()
-	me, err := api.RetrieveMeWithResponse(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Check(me.HTTPResponse, me.Body); err != nil {
-		t.Fatal(err)
+	if me, err := api.RetrieveMe(t.Context()); err != nil || me.Username != "admin" {
+		t.Fatal(me, err)
 	}
 }
 
-func TestConnectLogsInOnce(t *testing.T) {
+func TestLogsInOnce(t *testing.T) {
 	t.Parallel()
 	issuer, api, now := connected(t)
 	wantMe(t, api)
@@ -142,7 +147,7 @@ func TestConnectLogsInOnce(t *testing.T) {
 	wantCounts(t, issuer, 1, 0)
 }
 
-func TestRefreshShortlyBeforeExpiry(t *testing.T) {
+func TestRefreshShortlyBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	issuer, api, now := connected(t)
 	*now = now.Add(30*time.Minute - 20*time.Second)
@@ -151,10 +156,10 @@ func TestRefreshShortlyBeforeExpiry(t *testing.T) {
 	wantCounts(t, issuer, 1, 1)
 }
 
-func TestRefreshAfter401(t *testing.T) {
+func TestRefreshWhenRefused(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.validAccess = "not issued" })
+	issuer.set(func() { issuer.good = "none yet" })
 	wantMe(t, api)
 	wantCounts(t, issuer, 1, 1)
 }
@@ -164,21 +169,21 @@ func TestRefreshTokensThatRotate(t *testing.T) {
 	issuer, api, _ := connected(t)
 	issuer.set(func() { issuer.rotates = true })
 	for range 3 {
-		issuer.set(func() { issuer.validAccess = "not issued" })
+		issuer.set(func() { issuer.good = "none yet" })
 		wantMe(t, api)
 	}
 	wantCounts(t, issuer, 1, 3)
 }
 
-func TestLoginWhenTheRefreshTokenIsRefused(t *testing.T) {
+func TestLoginWhenTheRefreshTokenIsUsedUp(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.validAccess, issuer.refresh = "not issued", "another" })
+	issuer.set(func() { issuer.good, issuer.refresh = "none yet", "another" })
 	wantMe(t, api)
 	wantCounts(t, issuer, 2, 1)
 }
 
-// A second 401 in a row is returned to the caller, or the client would log in endlessly.
+// A token that the server refuses for good must not make the client ask in circles.
 func TestRefusedTwice(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -191,36 +196,33 @@ func TestRefusedTwice(t *testing.T) {
 		fmt.Fprint(w, `{"detail": "User is inactive", "code": "user_inactive"}`)
 	}))
 	defer server.Close()
-	api, err := Connect(t.Context(), server.URL, "admin", "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	me, err := api.RetrieveMeWithResponse(t.Context())
-	if err != nil || me.StatusCode() != http.StatusUnauthorized {
-		t.Errorf("got %v, %v", me, err)
-	}
-}
-
-func TestConnectWithWrongPassword(t *testing.T) {
-	t.Parallel()
-	issuer := &issuer{password: "secret"}
-	server := httptest.NewServer(issuer)
-	defer server.Close()
-	_, err := Connect(t.Context(), server.URL, "admin", "wrong")
-	failure, ok := errors.AsType[*APIError](err)
-	if !ok || failure.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(err.Error(), "log in as admin: ") {
+	api := newClient(t, server.URL, WithPassword("admin", "secret"))
+	_, err := api.RetrieveMe(t.Context())
+	if failure, ok := asError[*Error](err); !ok || failure.Status != http.StatusUnauthorized || failure.Code != "user_inactive" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// A refused password is not sent again, since failed logins are throttled.
-func TestRefusedPasswordIsNotSentAgain(t *testing.T) {
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	issuer := &issuer{password: "secret"}
+	server := httptest.NewServer(issuer)
+	defer server.Close()
+	_, err := newClient(t, server.URL, WithPassword("admin", "wrong")).RetrieveMe(t.Context())
+	failure, ok := asError[*Error](err)
+	if !ok || failure.Status != http.StatusUnauthorized || !strings.HasPrefix(err.Error(), "log in as admin: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Once the password was refused it is not sent again: that would only use up the limit of logins.
+func TestPasswordRefusedIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.validAccess, issuer.refresh, issuer.password = "not issued", "another", "changed" })
+	issuer.set(func() { issuer.good, issuer.refresh, issuer.password = "none yet", "another", "changed" })
 	for range 3 {
-		if _, err := api.RetrieveMeWithResponse(t.Context()); err == nil {
-			t.Error("a request succeeded")
+		if _, err := api.RetrieveMe(t.Context()); err == nil {
+			t.Error("a request went through")
 		}
 	}
 	wantCounts(t, issuer, 2, 1)
@@ -229,14 +231,13 @@ func TestRefusedPasswordIsNotSentAgain(t *testing.T) {
 func TestOneRefreshAtATime(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	issuer.set(func() { issuer.validAccess = "not issued" })
+	issuer.set(func() { issuer.good = "none yet" })
 	issuer.gate = make(chan struct{})
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
-			me, err := api.RetrieveMeWithResponse(t.Context())
-			if err != nil || me.StatusCode() != http.StatusOK {
-				t.Errorf("got %v, %v", me, err)
+			if _, err := api.RetrieveMe(t.Context()); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -245,20 +246,20 @@ func TestOneRefreshAtATime(t *testing.T) {
 	wantCounts(t, issuer, 1, 1)
 }
 
-// A caller waiting for the lock can be cancelled, and a cancelled refresh releases the lock.
-func TestCancelledRefresh(t *testing.T) {
+// Who waits for another's refresh can be interrupted, and an interrupted refresh leaves the turn free.
+func TestInterruptedRefresh(t *testing.T) {
 	t.Parallel()
 	issuer, api, _ := connected(t)
-	session := sessionOf(api)
-	session.lock <- struct{}{}
+	session := api.session
+	session.turn <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := api.RetrieveMeWithResponse(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := api.RetrieveMe(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	<-session.lock
+	<-session.turn
 	session.renewAt = session.now()
-	if _, err := api.RetrieveMeWithResponse(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := api.RetrieveMe(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	wantMe(t, api)
@@ -285,53 +286,113 @@ func TestBodyIsSentAgain(t *testing.T) {
 		fmt.Fprint(w, `{}`)
 	}))
 	defer server.Close()
-	api, err := Connect(t.Context(), server.URL, "admin", "secret")
-	if err != nil {
+	api := newClient(t, server.URL, WithPassword("admin", "secret"))
+	if _, err := api.CreateHospital(t.Context(), HospitalCreate{Name: "A", Code: "B"}); err != nil {
 		t.Fatal(err)
-	}
-	created, err := api.CreateHospitalWithResponse(t.Context(), HospitalCreate{Name: "A", Code: "B"})
-	if err != nil || created.StatusCode() != http.StatusCreated {
-		t.Fatalf("got %v, %v", created, err)
 	}
 	if len(bodies) != 2 || bodies[0] != bodies[1] || bodies[0] == "" {
 		t.Errorf("sent %q", bodies)
 	}
 }
 
-func TestAPIKeyIsSentWithoutToken(t *testing.T) {
+// Where refresh tokens rotate, to show one again that may be used up ends every token of the user: the client logs in.
+func TestLostRefreshIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	issuer, api, _ := connected(t)
+	issuer.set(func() { issuer.good, issuer.loses = "none yet", true })
+	wantMe(t, api)
+	wantCounts(t, issuer, 2, 1)
+}
+
+func TestGivenTokenIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	issuer := &issuer{life: time.Minute}
+	server := httptest.NewServer(issuer)
+	defer server.Close()
+	api := newClient(t, server.URL, WithToken(issuer.issue()))
+	wantMe(t, api)
+	issuer.set(func() { issuer.good = "another" })
+	_, err := api.RetrieveMe(t.Context())
+	if failure, ok := asError[*Error](err); !ok || failure.Status != http.StatusUnauthorized {
+		t.Errorf("got %v", err)
+	}
+	wantCounts(t, issuer, 0, 0)
+}
+
+func TestHeaders(t *testing.T) {
 	t.Parallel()
 	var header http.Header
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { header = r.Header }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		fmt.Fprint(w, `{}`)
+	}))
 	defer server.Close()
-	api, err := NewClientWithResponses(server.URL, WithAPIKey("key"), WithHTTPClient(&Retry{}))
-	if err != nil {
+	api := newClient(t, server.URL, WithAPIKey("key"), WithUserAgent("his/7"))
+	if _, err := api.CreateEvent(t.Context(), EventCreate{}, WithHeader("Traceparent", "00-1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.CreateEventWithResponse(t.Context(), nil, EventCreate{}); err != nil {
-		t.Fatal(err)
+	for name, want := range map[string]string{
+		"X-Api-Key": "key", "Authorization": "", "User-Agent": "his/7", "Traceparent": "00-1", "Content-Type": "application/json",
+	} {
+		if got := header.Get(name); got != want {
+			t.Errorf("sent %s %q, want %q", name, got, want)
+		}
 	}
-	if header.Get("X-API-Key") != "key" || header.Get("Authorization") != "" {
-		t.Errorf("sent %v", header)
+	if _, err := api.CreateToken(t.Context(), TokenRequest{}); err != nil || header.Get("X-API-Key") != "" {
+		t.Errorf("a login sent %v: %v", header, err)
 	}
 }
 
-func TestConnectToInvalidBaseURL(t *testing.T) {
+// The key is for the configured host: a redirect does not carry it elsewhere, whatever HTTP client is used.
+func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"", "localhost:8000", "ftp://px360.test", "http://", "http://a b"} {
-		if _, err := Connect(t.Context(), address, "admin", "secret"); err == nil {
-			t.Errorf("%q is accepted as a base URL", address)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("followed to %s with key %q", r.URL, r.Header.Get("X-API-Key"))
+	}))
+	defer elsewhere.Close()
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/there?secret=1", http.StatusPermanentRedirect))
+	defer server.Close()
+	for _, api := range []*Client{
+		newClient(t, server.URL, WithAPIKey("key")), newClient(t, server.URL, WithAPIKey("key"), WithHTTPClient(&http.Client{})),
+	} {
+		_, err := api.CreateEvent(t.Context(), EventCreate{})
+		if err == nil || !strings.HasSuffix(err.Error(), "the server redirects to "+elsewhere.URL+"/there: use that address as the base URL") {
+			t.Errorf("got %v", err)
 		}
 	}
 }
 
-func TestConnectToAnotherServer(t *testing.T) {
+func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "<html>welcome</html>")
+	api := newClient(t, "http://user:hidden@px360.test", WithAPIKey("hidden"), WithPassword("admin", "hidden"), WithHTTPClient(&script{
+		answers: []func() (*http.Response, error){says(401)},
 	}))
-	defer server.Close()
-	if _, err := Connect(t.Context(), server.URL, "admin", "secret"); !errors.Is(err, errNoToken) {
-		t.Errorf("got %v", err)
+	_, err := api.ListPatients(t.Context(), &ListPatientsParams{Search: Ptr("hidden")})
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v", api, api, api), fmt.Sprintf("%v %+v", err, err)} {
+		if strings.Contains(text, "hidden") {
+			t.Errorf("shows a secret: %s", text)
+		}
+	}
+}
+
+func TestNewWithNoAddress(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "localhost:8000", "ftp://px360.test", "http://", "http://a b"} {
+		if _, err := New(address); err == nil {
+			t.Errorf("%q is an address", address)
+		}
+	}
+}
+
+func TestSomethingElseIsThere(t *testing.T) {
+	t.Parallel()
+	for _, page := range []string{"<html>welcome</html>", "{}"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, page) }))
+		defer server.Close()
+		_, err := newClient(t, server.URL, WithPassword("admin", "secret")).RetrieveMe(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "does the base URL lead to PX360?") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
@@ -347,7 +408,7 @@ func TestLifetime(t *testing.T) {
 		"a.eyJpYXQiOjF9.c": 0,
 	} {
 		if got := lifetime(token); got != want {
-			t.Errorf("lifetime of %q is %v, want %v", token, got, want)
+			t.Errorf("%q lives %v, want %v", token, got, want)
 		}
 	}
 }

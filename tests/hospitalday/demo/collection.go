@@ -90,8 +90,8 @@ func (c *collection[Want, Row]) ensure(ctx context.Context, wants []Want, done f
 
 // alreadyExists reports a violated unique constraint.
 func alreadyExists(err error) bool {
-	failure, ok := errors.AsType[*client.APIError](err)
-	if !ok || failure.StatusCode != http.StatusBadRequest {
+	failure, ok := errors.AsType[*client.Error](err)
+	if !ok || failure.Status != http.StatusBadRequest {
 		return false
 	}
 	for _, messages := range failure.Fields {

@@ -1,6 +1,6 @@
-// Package demo runs the hospital day against a running PX360, using only its public API through the
-// generated client, and reports the results. It is idempotent: a further run finds the existing rows
-// and does not create them again.
+// Package demo plays the hospital day against a running PX360, through its public API and with the
+// generated client alone, and tells what came out. It may be run again, also after it was interrupted:
+// what is there already is found and not made twice.
 package demo
 
 import (
@@ -10,44 +10,42 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-// Options configure a run. URL, Username and Password are required; the user must be a PX Admin,
-// because only they may create a hospital and read events.
+// Options says where to play the day. URL, Username and Password are required; the user must be a
+// PX Admin, because only they may create a hospital and see what became of events.
 type Options struct {
 	URL, Username, Password string
-	// Progress receives the progress: a bar that is redrawn if Interactive, else lines. Default:
-	// nothing.
+	// Progress hears how it goes: a bar that is drawn over and over if Interactive, else lines.
+	// Default: nothing.
 	Progress    io.Writer
 	Interactive bool
 
-	doer client.HttpRequestDoer // for tests
+	doer client.Doer // for tests
 }
 
 const (
-	// parallel is the number of concurrent requests that create the catalogue.
+	// parallel requests fill the catalogue quickly and leave the server room for others.
 	parallel = 8
-	// batchSize is the number of events in a request: few enough that late journeys are created
-	// between the events of their encounters, many enough to stay far below the rate limit of 1,000
-	// requests an hour and system.
+	// batchSize is the events in a request: few enough that late journeys come between the events of
+	// their encounters, many enough that the 1,000 requests an hour and system are far away.
 	batchSize = 100
-	// maxWait allows for rate limits: at 100 requests a minute the catalogue takes about twenty
-	// minutes.
-	maxWait = 2 * time.Hour
-	// tries with backoff bridge a server restart of half a minute.
+	// patience is for the limits on requests, which a server that enforces them makes the demo feel:
+	// at 100 requests a minute the catalogue takes about twenty minutes.
+	patience = 2 * time.Hour
+	// tries bridge half a minute of a server that restarts.
 	tries = 10
-	// stallTimeout is how long the worker may process nothing before the demo fails.
-	stallTimeout = time.Minute
+	// stall is how long the worker may decide on nothing before the demo gives up on it.
+	stall = time.Minute
 )
 
-// runner runs the day.
-type runner struct {
-	api      *client.ClientWithResponses
+// player plays the day.
+type player struct {
+	api      *client.Client
 	day      *hospitalday.Day
 	plan     hospitalday.Plan
 	progress *progress
@@ -57,47 +55,48 @@ type runner struct {
 	journeys *collection[hospitalday.Encounter, client.JourneyInstance]
 }
 
-// Run runs the day, waits until all events are processed, and returns the results.
+// Run plays the day and returns what came out once every event of it was decided on.
 func Run(ctx context.Context, o Options) (*Summary, error) {
 	day, err := hospitalday.Load()
 	if err != nil {
 		return nil, err
 	}
-	p, err := newRunner(ctx, o, day)
+	p, err := newPlayer(o, day)
 	if err != nil {
 		return nil, withAdvice(err, o.URL)
 	}
-	if err := p.run(ctx); err != nil {
+	if err := p.play(ctx); err != nil {
 		return nil, withAdvice(err, o.URL)
 	}
 	return p.summary, nil
 }
 
-func newRunner(ctx context.Context, o Options, day *hospitalday.Day) (*runner, error) {
+func newPlayer(o Options, day *hospitalday.Day) (*player, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
 	progress := newProgress(o.Progress, o.Interactive)
-	api, err := client.Connect(ctx, o.URL, o.Username, o.Password, client.WithHTTPClient(&client.Retry{
-		Doer:       o.doer,
-		Tries:      tries,
-		Patience:   maxWait,
-		Repeatable: repeatable,
-		OnWait:     progress.waiting,
-	}))
+	options := []client.Option{
+		client.WithPassword(o.Username, o.Password), client.WithMaxTries(tries), client.WithMaxWait(patience),
+		client.WithOnWait(progress.waiting),
+	}
+	if o.doer != nil {
+		options = append(options, client.WithHTTPClient(o.doer))
+	}
+	api, err := client.New(o.URL, options...)
 	if err != nil {
 		return nil, err
 	}
 	plan := hospitalday.DemoPlan()
-	return &runner{
+	return &player{
 		api: api, day: day, plan: plan, progress: progress,
 		summary: &Summary{URL: o.URL, Hospital: plan.Hospital.Code},
 	}, nil
 }
 
-func (p *runner) run(ctx context.Context) error {
+func (p *player) play(ctx context.Context) error {
 	defer p.progress.close()
-	for _, step := range []func(context.Context) error{p.createCatalogue, p.send, p.awaitOutcomes, p.countOutcomes} {
+	for _, step := range []func(context.Context) error{p.fillCatalogue, p.send, p.awaitOutcomes, p.countOutcomes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -105,16 +104,10 @@ func (p *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// repeatable reports which POSTs are idempotent. Events have an Idempotency-Key, and most other
-// rows a unique key, so that a repeated request is refused; but templates may have equal names.
-func repeatable(request *http.Request) bool {
-	return !strings.Contains(request.URL.Path, "/templates/")
-}
-
-// withAdvice adds advice to an error.
+// withAdvice adds what to do about an error.
 func withAdvice(err error, url string) error {
-	if failure, ok := errors.AsType[*client.APIError](err); ok {
-		switch failure.StatusCode {
+	if failure, ok := errors.AsType[*client.Error](err); ok {
+		switch failure.Status {
 		case http.StatusUnauthorized:
 			return fmt.Errorf("%w\ngive the right user with --username and the password with --password or PX360_ADMIN_PASSWORD", err)
 		case http.StatusForbidden:
@@ -126,16 +119,3 @@ func withAdvice(err error, url string) error {
 	}
 	return err
 }
-
-// value returns the decoded body of a successful answer.
-func value[T any](row *T, response *http.Response, body []byte) (*T, error) {
-	if err := client.Check(response, body); err != nil {
-		return nil, err
-	}
-	if row == nil {
-		return nil, fmt.Errorf("the answer from %s is no JSON: does the URL lead to PX360?", response.Request.URL.Path)
-	}
-	return row, nil
-}
-
-func ptr[T any](value T) *T { return &value }

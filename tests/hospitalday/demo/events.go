@@ -2,11 +2,8 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -15,19 +12,19 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-// send sends the day's events sequentially, so that they arrive in order, and creates the late
-// journeys in between.
-func (p *runner) send(ctx context.Context) error {
+// send sends the day's events in their order, one request after the other, so that they arrive in
+// it, and makes the late journeys where they come between.
+func (p *player) send(ctx context.Context) error {
 	p.progress.start("events", len(p.day.Events))
 	begun := time.Now()
 	p.summary.sendBegun = begun
 	late, made := p.lateJourneys(), 0
 	for start, batch := range p.day.Batches(batchSize) {
-		result, err := p.sendBatch(ctx, batch)
+		report, err := p.sendBatch(ctx, batch)
 		if err != nil {
 			return fmt.Errorf("send events %d to %d: %w", start+1, start+len(batch), err)
 		}
-		p.summary.count(result)
+		p.summary.count(report)
 		var due []hospitalday.Encounter
 		for i := range batch {
 			due = append(due, late[start+i]...)
@@ -45,9 +42,8 @@ func (p *runner) send(ctx context.Context) error {
 	return nil
 }
 
-// lateJourneys are the encounters whose journey is created after some of their events, by the index
-// of the last of these.
-func (p *runner) lateJourneys() map[int][]hospitalday.Encounter {
+// lateJourneys are the encounters whose journey is made after events were sent, by the last of these.
+func (p *player) lateJourneys() map[int][]hospitalday.Encounter {
 	late := map[int][]hospitalday.Encounter{}
 	for i, encounter := range p.day.Encounters {
 		_, planned := p.plan.Template(encounter.JourneyType)
@@ -58,7 +54,7 @@ func (p *runner) lateJourneys() map[int][]hospitalday.Encounter {
 	return late
 }
 
-func (p *runner) countLate(late map[int][]hospitalday.Encounter, made int) {
+func (p *player) countLate(late map[int][]hospitalday.Encounter, made int) {
 	total := 0
 	for _, encounters := range late {
 		total += len(encounters)
@@ -66,60 +62,47 @@ func (p *runner) countLate(late map[int][]hospitalday.Encounter, made int) {
 	p.summary.Catalogue = append(p.summary.Catalogue, Made{"journeys, after some of their events", made, total - made})
 }
 
-// sendBatch sends events in one request. Its Idempotency-Key makes a retry safe, and keeps it from
-// counting the events as duplicates.
-func (p *runner) sendBatch(ctx context.Context, batch []hospitalday.Event) (*client.EventBulkResult, error) {
-	body := client.EventBulkCreate{Events: make([]client.EventCreate, len(batch))}
+// sendBatch sends events in one request. Its Idempotency-Key lets the client repeat it when the answer got lost, without
+// counting the events as duplicates then.
+func (p *player) sendBatch(ctx context.Context, batch []hospitalday.Event) (client.BulkReport, error) {
+	events := make([]client.EventCreate, len(batch))
 	for i, event := range batch {
-		body.Events[i] = client.EventCreate{
+		events[i] = client.EventCreate{
 			SourceSystem: event.SourceSystem, EventCode: event.EventCode, EncounterID: event.EncounterID,
-			PatientIdentifier: &event.PatientIdentifier, PayloadJSON: &event.PayloadJSON, SourceEventID: &event.SourceEventID,
+			PatientIdentifier: &event.PatientIdentifier, PayloadJSON: event.PayloadJSON, SourceEventID: &event.SourceEventID,
 		}
 	}
-	sent, err := p.api.BulkCreateEventsWithResponse(ctx, &client.BulkCreateEventsParams{IdempotencyKey: ptr(rand.Text())}, body)
-	if err != nil {
-		return nil, err
-	}
-	var result client.EventBulkResult
-	if err := client.Check(sent.HTTPResponse, sent.Body); err != nil && sent.StatusCode() != http.StatusBadRequest {
-		return nil, err
-	}
-	// A bulk of which every event is refused is answered with 400, with the same counts.
-	if json.Unmarshal(sent.Body, &result) == nil && int(result.Created+result.Duplicates+result.Failed) == len(batch) {
-		return &result, nil
-	}
-	if err := client.Check(sent.HTTPResponse, sent.Body); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("the answer does not count the %d events sent: %s", len(batch), sent.Body)
+	return p.api.SendEvents(ctx, events)
 }
 
-// count adds the result of one request.
-func (s *Summary) count(result *client.EventBulkResult) {
-	s.Accepted += int(result.Created)
-	s.Duplicates += int(result.Duplicates)
-	s.Refused += int(result.Failed)
+// count adds what became of one batch's events.
+func (s *Summary) count(report client.BulkReport) {
+	s.Accepted += report.Created
+	s.Duplicates += report.Duplicates
+	s.Refused += report.Refused
 	if s.RefusedFor == nil {
 		s.RefusedFor = map[string]int{}
 	}
-	for _, refused := range result.Errors {
+	for _, event := range report.Events {
+		if event.Outcome != client.OutcomeRefused {
+			continue
+		}
 		var reasons []string
-		for _, field := range slices.Sorted(maps.Keys(refused.Errors)) {
-			messages := strings.Trim(fmt.Sprint(refused.Errors[field]), "[]")
-			reasons = append(reasons, field+": "+messages)
+		for _, field := range slices.Sorted(maps.Keys(event.Fields)) {
+			reasons = append(reasons, field+": "+strings.Join(event.Fields[field], " "))
 		}
 		s.RefusedFor[strings.Join(reasons, ", ")]++
 	}
 }
 
-// awaitOutcomes waits until all events that are stored now are processed. Newer events of other
-// senders do not matter.
-func (p *runner) awaitOutcomes(ctx context.Context) error {
+// awaitOutcomes waits until no event that was stored by now is pending any more. Others may go on to
+// send: theirs are newer, and do not count.
+func (p *player) awaitOutcomes(ctx context.Context) error {
 	newest, _, err := p.events(ctx, client.ListEventsParams{Ordering: order("-received_at")})
 	if err != nil || newest == nil {
 		return err
 	}
-	pending := ptr(client.EventStatusPending)
+	pending := client.Ptr(client.EventStatusPending)
 	var shown bool
 	var least int
 	var head client.ID
@@ -140,8 +123,8 @@ func (p *runner) awaitOutcomes(ctx context.Context) error {
 			p.progress.add(max(0, least-count))
 			least, head, moved = min(least, count), oldest.ID, time.Now()
 		}
-		if time.Since(moved) > stallTimeout {
-			return fmt.Errorf("%d events are pending and none was applied for %v: is a worker running? `px360 work` starts one", count, stallTimeout)
+		if time.Since(moved) > stall {
+			return fmt.Errorf("%d events are pending and none was applied for %v: is a worker running? `px360 work` starts one", count, stall)
 		}
 		select {
 		case <-ctx.Done():
@@ -158,14 +141,10 @@ func order(term client.ListEventsParamsOrdering) []client.ListEventsParamsOrderi
 	return []client.ListEventsParamsOrdering{term}
 }
 
-// events returns the first event of a list, nil if it is empty, and the length of the list.
-func (p *runner) events(ctx context.Context, params client.ListEventsParams) (*client.Event, int, error) {
-	params.PageSize = ptr(client.PageSize(1))
-	answer, err := p.api.ListEventsWithResponse(ctx, &params)
-	if err != nil {
-		return nil, 0, fmt.Errorf("look at the events: %w", err)
-	}
-	list, err := value(answer.JSON200, answer.HTTPResponse, answer.Body)
+// events returns the first event of a list, nil if it is empty, and how many there are in it.
+func (p *player) events(ctx context.Context, params client.ListEventsParams) (*client.Event, int, error) {
+	params.PageSize = client.Ptr(client.PageSize(1))
+	list, err := p.api.ListEvents(ctx, &params)
 	if err != nil {
 		return nil, 0, fmt.Errorf("look at the events: %w", err)
 	}
@@ -175,8 +154,8 @@ func (p *runner) events(ctx context.Context, params client.ListEventsParams) (*c
 	return &list.Results[0], int(list.Count), nil
 }
 
-// countOutcomes counts the outcomes of the day's events, and its journeys.
-func (p *runner) countOutcomes(ctx context.Context) error {
+// countOutcomes reads what became of the day's events and journeys.
+func (p *player) countOutcomes(ctx context.Context) error {
 	sender, err := p.sender(ctx)
 	if err != nil {
 		return err
@@ -184,11 +163,7 @@ func (p *runner) countOutcomes(ctx context.Context) error {
 	missing := p.sentIDs()
 	p.progress.start("outcomes", len(missing))
 	p.summary.Outcomes = map[Outcome]int{}
-	newestFirst := client.All(ctx, func(ctx context.Context, page *client.Page) (*client.ListEventsResponse, error) {
-		return p.api.ListEventsWithResponse(ctx, &client.ListEventsParams{
-			Ordering: order("-received_at"), Page: page, PageSize: pageSize,
-		})
-	})
+	newestFirst := p.api.AllEvents(ctx, &client.ListEventsParams{Ordering: order("-received_at")})
 	for event, err := range newestFirst {
 		if err != nil {
 			return fmt.Errorf("look at the events: %w", err)
@@ -204,18 +179,18 @@ func (p *runner) countOutcomes(ctx context.Context) error {
 			p.summary.Surveys++
 		}
 		if len(missing) == 0 {
-			break // the remaining events are older than the day
+			break // what follows is older than the day
 		}
 	}
 	p.progress.close()
 	return p.countJourneys(ctx)
 }
 
-// sourceID identifies an event of a sender.
+// sourceID is what tells an event from every other of the same sender.
 type sourceID struct{ system, id string }
 
-// sentIDs are the ids of the events that are stored, which excludes those without an encounter.
-func (p *runner) sentIDs() map[sourceID]bool {
+// sentIDs are the events that are stored: all but those without an encounter, which are refused.
+func (p *player) sentIDs() map[sourceID]bool {
 	ids := map[sourceID]bool{}
 	for _, event := range p.day.Events {
 		if event.EncounterID != "" {
@@ -225,13 +200,9 @@ func (p *runner) sentIDs() map[sourceID]bool {
 	return ids
 }
 
-// sender is the user's hospital, which their events get; nil if the user has none.
-func (p *runner) sender(ctx context.Context) (*client.ID, error) {
-	answer, err := p.api.RetrieveMeWithResponse(ctx)
-	if err != nil {
-		return nil, err
-	}
-	me, err := value(answer.JSON200, answer.HTTPResponse, answer.Body)
+// sender is the hospital that the events carry: the user's, nil if the user has none.
+func (p *player) sender(ctx context.Context) (*client.ID, error) {
+	me, err := p.api.RetrieveMe(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -242,18 +213,14 @@ func sameID(a, b *client.ID) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-func (p *runner) countJourneys(ctx context.Context) error {
+func (p *player) countJourneys(ctx context.Context) error {
 	p.summary.Journeys = map[string]int{}
 	for _, status := range []client.JourneyStatus{
 		client.JourneyStatusActive, client.JourneyStatusCompleted, client.JourneyStatusCancelled,
 	} {
-		answer, err := p.api.ListJourneyInstancesWithResponse(ctx, &client.ListJourneyInstancesParams{
-			Hospital: &p.hospital, Status: &status, PageSize: ptr(client.PageSize(1)),
+		list, err := p.api.ListJourneyInstances(ctx, &client.ListJourneyInstancesParams{
+			Hospital: &p.hospital, Status: &status, PageSize: client.Ptr(client.PageSize(1)),
 		})
-		if err != nil {
-			return fmt.Errorf("count the journeys: %w", err)
-		}
-		list, err := value(answer.JSON200, answer.HTTPResponse, answer.Body)
 		if err != nil {
 			return fmt.Errorf("count the journeys: %w", err)
 		}

@@ -151,7 +151,8 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request) {
 	to := min(from+size, len(found))
 	var next any
 	if to < len(found) {
-		next = "more"
+		query.Set("page", strconv.Itoa(max(page, 1)+1))
+		next = "http://elsewhere.test" + r.URL.Path + "?" + query.Encode()
 	}
 	f.answer(w, 200, row{"count": len(found), "next": next, "previous": nil, "results": slices.Concat([]row{}, found[from:to])})
 }
