@@ -29,7 +29,8 @@ func Publish(about string, note func(permission, rateLimit string) string) (Docu
 	if err := yaml.Unmarshal(YAML, &file); err != nil {
 		return Document{}, err
 	}
-	root := file.Content[0]
+	root := expanded(file.Content[0])
+	file.Content[0] = root
 	describe(member(root, "info"), about)
 	paths := member(root, "paths")
 	for i := 1; i < len(paths.Content); i += 2 {
@@ -49,6 +50,20 @@ func Publish(about string, note func(permission, rateLimit string) string) (Docu
 		return Document{}, err
 	}
 	return Document{YAML: inYAML.Bytes(), JSON: inJSON.Bytes()}, nil
+}
+
+// expanded is a node with what its aliases stand for in their places: not every reader of YAML takes aliases, and JSON
+// has none.
+func expanded(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return expanded(n.Alias)
+	}
+	whole := *n
+	whole.Anchor, whole.Content = "", make([]*yaml.Node, len(n.Content))
+	for i, part := range n.Content {
+		whole.Content[i] = expanded(part)
+	}
+	return &whole
 }
 
 // describe adds a paragraph to an object's description.

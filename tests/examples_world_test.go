@@ -85,6 +85,7 @@ const exampleID = "0193c5a0-7a00-7000-8000-0000000000"
 // in the order of their dependencies.
 type sample struct {
 	*system
+	doc        *openapi3.T
 	operations map[string]exampleOperation
 	token      string
 	real       map[string]string // the id or secret that replaces one of an example
@@ -94,9 +95,9 @@ type sample struct {
 
 func newSample(s *system) *sample {
 	s.t.Helper()
-	_, operations := exampleOperations(s.t)
+	doc, operations := exampleOperations(s.t)
 	login := s.send(http.MethodPost, "/api/auth/token/", "", map[string]string{"username": adminName, "password": adminPassword}).json()
-	m := &sample{system: s, operations: operations, token: login["access"].(string), real: map[string]string{}, produced: map[string]bool{}}
+	m := &sample{system: s, doc: doc, operations: operations, token: login["access"].(string), real: map[string]string{}, produced: map[string]bool{}}
 	for _, o := range operations { // replaces the tokens of the examples
 		if example, ok := o.request().(map[string]any); ok {
 			for _, member := range []string{"refresh", "token"} {

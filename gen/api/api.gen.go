@@ -18,10 +18,10 @@ import (
 
 // Defines values for ListRolesParamsOrdering.
 const (
-	ListRolesParamsOrderingCreatedAt      ListRolesParamsOrdering = "created_at"
-	ListRolesParamsOrderingMinusCreatedAt ListRolesParamsOrdering = "-created_at"
-	ListRolesParamsOrderingMinusName      ListRolesParamsOrdering = "-name"
-	ListRolesParamsOrderingName           ListRolesParamsOrdering = "name"
+	ListRolesParamsOrderingCreatedAt     ListRolesParamsOrdering = "created_at"
+	ListRolesParamsOrderingCreatedAtDesc ListRolesParamsOrdering = "-created_at"
+	ListRolesParamsOrderingName          ListRolesParamsOrdering = "name"
+	ListRolesParamsOrderingNameDesc      ListRolesParamsOrdering = "-name"
 )
 
 // Valid indicates whether the value is a known member of the ListRolesParamsOrdering enum.
@@ -29,11 +29,11 @@ func (e ListRolesParamsOrdering) Valid() bool {
 	switch e {
 	case ListRolesParamsOrderingCreatedAt:
 		return true
-	case ListRolesParamsOrderingMinusCreatedAt:
-		return true
-	case ListRolesParamsOrderingMinusName:
+	case ListRolesParamsOrderingCreatedAtDesc:
 		return true
 	case ListRolesParamsOrderingName:
+		return true
+	case ListRolesParamsOrderingNameDesc:
 		return true
 	default:
 		return false
@@ -42,24 +42,24 @@ func (e ListRolesParamsOrdering) Valid() bool {
 
 // Defines values for ListUsersParamsOrdering.
 const (
-	ListUsersParamsOrderingCreatedAt       ListUsersParamsOrdering = "created_at"
-	ListUsersParamsOrderingEmail           ListUsersParamsOrdering = "email"
-	ListUsersParamsOrderingEmployeeID      ListUsersParamsOrdering = "employee_id"
-	ListUsersParamsOrderingFirstName       ListUsersParamsOrdering = "first_name"
-	ListUsersParamsOrderingIsActive        ListUsersParamsOrdering = "is_active"
-	ListUsersParamsOrderingLastLogin       ListUsersParamsOrdering = "last_login"
-	ListUsersParamsOrderingLastName        ListUsersParamsOrdering = "last_name"
-	ListUsersParamsOrderingMinusCreatedAt  ListUsersParamsOrdering = "-created_at"
-	ListUsersParamsOrderingMinusEmail      ListUsersParamsOrdering = "-email"
-	ListUsersParamsOrderingMinusEmployeeID ListUsersParamsOrdering = "-employee_id"
-	ListUsersParamsOrderingMinusFirstName  ListUsersParamsOrdering = "-first_name"
-	ListUsersParamsOrderingMinusIsActive   ListUsersParamsOrdering = "-is_active"
-	ListUsersParamsOrderingMinusLastLogin  ListUsersParamsOrdering = "-last_login"
-	ListUsersParamsOrderingMinusLastName   ListUsersParamsOrdering = "-last_name"
-	ListUsersParamsOrderingMinusUpdatedAt  ListUsersParamsOrdering = "-updated_at"
-	ListUsersParamsOrderingMinusUsername   ListUsersParamsOrdering = "-username"
-	ListUsersParamsOrderingUpdatedAt       ListUsersParamsOrdering = "updated_at"
-	ListUsersParamsOrderingUsername        ListUsersParamsOrdering = "username"
+	ListUsersParamsOrderingCreatedAt      ListUsersParamsOrdering = "created_at"
+	ListUsersParamsOrderingCreatedAtDesc  ListUsersParamsOrdering = "-created_at"
+	ListUsersParamsOrderingEmail          ListUsersParamsOrdering = "email"
+	ListUsersParamsOrderingEmailDesc      ListUsersParamsOrdering = "-email"
+	ListUsersParamsOrderingEmployeeID     ListUsersParamsOrdering = "employee_id"
+	ListUsersParamsOrderingEmployeeIDDesc ListUsersParamsOrdering = "-employee_id"
+	ListUsersParamsOrderingFirstName      ListUsersParamsOrdering = "first_name"
+	ListUsersParamsOrderingFirstNameDesc  ListUsersParamsOrdering = "-first_name"
+	ListUsersParamsOrderingIsActive       ListUsersParamsOrdering = "is_active"
+	ListUsersParamsOrderingIsActiveDesc   ListUsersParamsOrdering = "-is_active"
+	ListUsersParamsOrderingLastLogin      ListUsersParamsOrdering = "last_login"
+	ListUsersParamsOrderingLastLoginDesc  ListUsersParamsOrdering = "-last_login"
+	ListUsersParamsOrderingLastName       ListUsersParamsOrdering = "last_name"
+	ListUsersParamsOrderingLastNameDesc   ListUsersParamsOrdering = "-last_name"
+	ListUsersParamsOrderingUpdatedAt      ListUsersParamsOrdering = "updated_at"
+	ListUsersParamsOrderingUpdatedAtDesc  ListUsersParamsOrdering = "-updated_at"
+	ListUsersParamsOrderingUsername       ListUsersParamsOrdering = "username"
+	ListUsersParamsOrderingUsernameDesc   ListUsersParamsOrdering = "-username"
 )
 
 // Valid indicates whether the value is a known member of the ListUsersParamsOrdering enum.
@@ -67,39 +67,39 @@ func (e ListUsersParamsOrdering) Valid() bool {
 	switch e {
 	case ListUsersParamsOrderingCreatedAt:
 		return true
+	case ListUsersParamsOrderingCreatedAtDesc:
+		return true
 	case ListUsersParamsOrderingEmail:
+		return true
+	case ListUsersParamsOrderingEmailDesc:
 		return true
 	case ListUsersParamsOrderingEmployeeID:
 		return true
+	case ListUsersParamsOrderingEmployeeIDDesc:
+		return true
 	case ListUsersParamsOrderingFirstName:
+		return true
+	case ListUsersParamsOrderingFirstNameDesc:
 		return true
 	case ListUsersParamsOrderingIsActive:
 		return true
+	case ListUsersParamsOrderingIsActiveDesc:
+		return true
 	case ListUsersParamsOrderingLastLogin:
+		return true
+	case ListUsersParamsOrderingLastLoginDesc:
 		return true
 	case ListUsersParamsOrderingLastName:
 		return true
-	case ListUsersParamsOrderingMinusCreatedAt:
-		return true
-	case ListUsersParamsOrderingMinusEmail:
-		return true
-	case ListUsersParamsOrderingMinusEmployeeID:
-		return true
-	case ListUsersParamsOrderingMinusFirstName:
-		return true
-	case ListUsersParamsOrderingMinusIsActive:
-		return true
-	case ListUsersParamsOrderingMinusLastLogin:
-		return true
-	case ListUsersParamsOrderingMinusLastName:
-		return true
-	case ListUsersParamsOrderingMinusUpdatedAt:
-		return true
-	case ListUsersParamsOrderingMinusUsername:
+	case ListUsersParamsOrderingLastNameDesc:
 		return true
 	case ListUsersParamsOrderingUpdatedAt:
 		return true
+	case ListUsersParamsOrderingUpdatedAtDesc:
+		return true
 	case ListUsersParamsOrderingUsername:
+		return true
+	case ListUsersParamsOrderingUsernameDesc:
 		return true
 	default:
 		return false
@@ -108,16 +108,16 @@ func (e ListUsersParamsOrdering) Valid() bool {
 
 // Defines values for ListIntegrationConfigsParamsOrdering.
 const (
-	ListIntegrationConfigsParamsOrderingCreatedAt         ListIntegrationConfigsParamsOrdering = "created_at"
-	ListIntegrationConfigsParamsOrderingIsActive          ListIntegrationConfigsParamsOrdering = "is_active"
-	ListIntegrationConfigsParamsOrderingMinusCreatedAt    ListIntegrationConfigsParamsOrdering = "-created_at"
-	ListIntegrationConfigsParamsOrderingMinusIsActive     ListIntegrationConfigsParamsOrdering = "-is_active"
-	ListIntegrationConfigsParamsOrderingMinusName         ListIntegrationConfigsParamsOrdering = "-name"
-	ListIntegrationConfigsParamsOrderingMinusSourceSystem ListIntegrationConfigsParamsOrdering = "-source_system"
-	ListIntegrationConfigsParamsOrderingMinusUpdatedAt    ListIntegrationConfigsParamsOrdering = "-updated_at"
-	ListIntegrationConfigsParamsOrderingName              ListIntegrationConfigsParamsOrdering = "name"
-	ListIntegrationConfigsParamsOrderingSourceSystem      ListIntegrationConfigsParamsOrdering = "source_system"
-	ListIntegrationConfigsParamsOrderingUpdatedAt         ListIntegrationConfigsParamsOrdering = "updated_at"
+	ListIntegrationConfigsParamsOrderingCreatedAt        ListIntegrationConfigsParamsOrdering = "created_at"
+	ListIntegrationConfigsParamsOrderingCreatedAtDesc    ListIntegrationConfigsParamsOrdering = "-created_at"
+	ListIntegrationConfigsParamsOrderingIsActive         ListIntegrationConfigsParamsOrdering = "is_active"
+	ListIntegrationConfigsParamsOrderingIsActiveDesc     ListIntegrationConfigsParamsOrdering = "-is_active"
+	ListIntegrationConfigsParamsOrderingName             ListIntegrationConfigsParamsOrdering = "name"
+	ListIntegrationConfigsParamsOrderingNameDesc         ListIntegrationConfigsParamsOrdering = "-name"
+	ListIntegrationConfigsParamsOrderingSourceSystem     ListIntegrationConfigsParamsOrdering = "source_system"
+	ListIntegrationConfigsParamsOrderingSourceSystemDesc ListIntegrationConfigsParamsOrdering = "-source_system"
+	ListIntegrationConfigsParamsOrderingUpdatedAt        ListIntegrationConfigsParamsOrdering = "updated_at"
+	ListIntegrationConfigsParamsOrderingUpdatedAtDesc    ListIntegrationConfigsParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListIntegrationConfigsParamsOrdering enum.
@@ -125,23 +125,23 @@ func (e ListIntegrationConfigsParamsOrdering) Valid() bool {
 	switch e {
 	case ListIntegrationConfigsParamsOrderingCreatedAt:
 		return true
+	case ListIntegrationConfigsParamsOrderingCreatedAtDesc:
+		return true
 	case ListIntegrationConfigsParamsOrderingIsActive:
 		return true
-	case ListIntegrationConfigsParamsOrderingMinusCreatedAt:
-		return true
-	case ListIntegrationConfigsParamsOrderingMinusIsActive:
-		return true
-	case ListIntegrationConfigsParamsOrderingMinusName:
-		return true
-	case ListIntegrationConfigsParamsOrderingMinusSourceSystem:
-		return true
-	case ListIntegrationConfigsParamsOrderingMinusUpdatedAt:
+	case ListIntegrationConfigsParamsOrderingIsActiveDesc:
 		return true
 	case ListIntegrationConfigsParamsOrderingName:
 		return true
+	case ListIntegrationConfigsParamsOrderingNameDesc:
+		return true
 	case ListIntegrationConfigsParamsOrderingSourceSystem:
 		return true
+	case ListIntegrationConfigsParamsOrderingSourceSystemDesc:
+		return true
 	case ListIntegrationConfigsParamsOrderingUpdatedAt:
+		return true
+	case ListIntegrationConfigsParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -150,18 +150,18 @@ func (e ListIntegrationConfigsParamsOrdering) Valid() bool {
 
 // Defines values for ListEventsParamsOrdering.
 const (
-	ListEventsParamsOrderingEncounterID       ListEventsParamsOrdering = "encounter_id"
-	ListEventsParamsOrderingEventCode         ListEventsParamsOrdering = "event_code"
-	ListEventsParamsOrderingMinusEncounterID  ListEventsParamsOrdering = "-encounter_id"
-	ListEventsParamsOrderingMinusEventCode    ListEventsParamsOrdering = "-event_code"
-	ListEventsParamsOrderingMinusProcessedAt  ListEventsParamsOrdering = "-processed_at"
-	ListEventsParamsOrderingMinusReceivedAt   ListEventsParamsOrdering = "-received_at"
-	ListEventsParamsOrderingMinusSourceSystem ListEventsParamsOrdering = "-source_system"
-	ListEventsParamsOrderingMinusStatus       ListEventsParamsOrdering = "-status"
-	ListEventsParamsOrderingProcessedAt       ListEventsParamsOrdering = "processed_at"
-	ListEventsParamsOrderingReceivedAt        ListEventsParamsOrdering = "received_at"
-	ListEventsParamsOrderingSourceSystem      ListEventsParamsOrdering = "source_system"
-	ListEventsParamsOrderingStatus            ListEventsParamsOrdering = "status"
+	ListEventsParamsOrderingEncounterID      ListEventsParamsOrdering = "encounter_id"
+	ListEventsParamsOrderingEncounterIDDesc  ListEventsParamsOrdering = "-encounter_id"
+	ListEventsParamsOrderingEventCode        ListEventsParamsOrdering = "event_code"
+	ListEventsParamsOrderingEventCodeDesc    ListEventsParamsOrdering = "-event_code"
+	ListEventsParamsOrderingProcessedAt      ListEventsParamsOrdering = "processed_at"
+	ListEventsParamsOrderingProcessedAtDesc  ListEventsParamsOrdering = "-processed_at"
+	ListEventsParamsOrderingReceivedAt       ListEventsParamsOrdering = "received_at"
+	ListEventsParamsOrderingReceivedAtDesc   ListEventsParamsOrdering = "-received_at"
+	ListEventsParamsOrderingSourceSystem     ListEventsParamsOrdering = "source_system"
+	ListEventsParamsOrderingSourceSystemDesc ListEventsParamsOrdering = "-source_system"
+	ListEventsParamsOrderingStatus           ListEventsParamsOrdering = "status"
+	ListEventsParamsOrderingStatusDesc       ListEventsParamsOrdering = "-status"
 )
 
 // Valid indicates whether the value is a known member of the ListEventsParamsOrdering enum.
@@ -169,27 +169,27 @@ func (e ListEventsParamsOrdering) Valid() bool {
 	switch e {
 	case ListEventsParamsOrderingEncounterID:
 		return true
+	case ListEventsParamsOrderingEncounterIDDesc:
+		return true
 	case ListEventsParamsOrderingEventCode:
 		return true
-	case ListEventsParamsOrderingMinusEncounterID:
-		return true
-	case ListEventsParamsOrderingMinusEventCode:
-		return true
-	case ListEventsParamsOrderingMinusProcessedAt:
-		return true
-	case ListEventsParamsOrderingMinusReceivedAt:
-		return true
-	case ListEventsParamsOrderingMinusSourceSystem:
-		return true
-	case ListEventsParamsOrderingMinusStatus:
+	case ListEventsParamsOrderingEventCodeDesc:
 		return true
 	case ListEventsParamsOrderingProcessedAt:
 		return true
+	case ListEventsParamsOrderingProcessedAtDesc:
+		return true
 	case ListEventsParamsOrderingReceivedAt:
+		return true
+	case ListEventsParamsOrderingReceivedAtDesc:
 		return true
 	case ListEventsParamsOrderingSourceSystem:
 		return true
+	case ListEventsParamsOrderingSourceSystemDesc:
+		return true
 	case ListEventsParamsOrderingStatus:
+		return true
+	case ListEventsParamsOrderingStatusDesc:
 		return true
 	default:
 		return false
@@ -198,24 +198,24 @@ func (e ListEventsParamsOrdering) Valid() bool {
 
 // Defines values for ListJourneyInstancesParamsOrdering.
 const (
-	ListJourneyInstancesParamsOrderingCompletedAt      ListJourneyInstancesParamsOrdering = "completed_at"
-	ListJourneyInstancesParamsOrderingCreatedAt        ListJourneyInstancesParamsOrdering = "created_at"
-	ListJourneyInstancesParamsOrderingEncounterID      ListJourneyInstancesParamsOrdering = "encounter_id"
-	ListJourneyInstancesParamsOrderingJourneyType      ListJourneyInstancesParamsOrdering = "journey_type"
-	ListJourneyInstancesParamsOrderingMinusCompletedAt ListJourneyInstancesParamsOrdering = "-completed_at"
-	ListJourneyInstancesParamsOrderingMinusCreatedAt   ListJourneyInstancesParamsOrdering = "-created_at"
-	ListJourneyInstancesParamsOrderingMinusEncounterID ListJourneyInstancesParamsOrdering = "-encounter_id"
-	ListJourneyInstancesParamsOrderingMinusJourneyType ListJourneyInstancesParamsOrdering = "-journey_type"
-	ListJourneyInstancesParamsOrderingMinusPatientMrn  ListJourneyInstancesParamsOrdering = "-patient_mrn"
-	ListJourneyInstancesParamsOrderingMinusPatientName ListJourneyInstancesParamsOrdering = "-patient_name"
-	ListJourneyInstancesParamsOrderingMinusStartedAt   ListJourneyInstancesParamsOrdering = "-started_at"
-	ListJourneyInstancesParamsOrderingMinusStatus      ListJourneyInstancesParamsOrdering = "-status"
-	ListJourneyInstancesParamsOrderingMinusUpdatedAt   ListJourneyInstancesParamsOrdering = "-updated_at"
-	ListJourneyInstancesParamsOrderingPatientMrn       ListJourneyInstancesParamsOrdering = "patient_mrn"
-	ListJourneyInstancesParamsOrderingPatientName      ListJourneyInstancesParamsOrdering = "patient_name"
-	ListJourneyInstancesParamsOrderingStartedAt        ListJourneyInstancesParamsOrdering = "started_at"
-	ListJourneyInstancesParamsOrderingStatus           ListJourneyInstancesParamsOrdering = "status"
-	ListJourneyInstancesParamsOrderingUpdatedAt        ListJourneyInstancesParamsOrdering = "updated_at"
+	ListJourneyInstancesParamsOrderingCompletedAt     ListJourneyInstancesParamsOrdering = "completed_at"
+	ListJourneyInstancesParamsOrderingCompletedAtDesc ListJourneyInstancesParamsOrdering = "-completed_at"
+	ListJourneyInstancesParamsOrderingCreatedAt       ListJourneyInstancesParamsOrdering = "created_at"
+	ListJourneyInstancesParamsOrderingCreatedAtDesc   ListJourneyInstancesParamsOrdering = "-created_at"
+	ListJourneyInstancesParamsOrderingEncounterID     ListJourneyInstancesParamsOrdering = "encounter_id"
+	ListJourneyInstancesParamsOrderingEncounterIDDesc ListJourneyInstancesParamsOrdering = "-encounter_id"
+	ListJourneyInstancesParamsOrderingJourneyType     ListJourneyInstancesParamsOrdering = "journey_type"
+	ListJourneyInstancesParamsOrderingJourneyTypeDesc ListJourneyInstancesParamsOrdering = "-journey_type"
+	ListJourneyInstancesParamsOrderingPatientMRN      ListJourneyInstancesParamsOrdering = "patient_mrn"
+	ListJourneyInstancesParamsOrderingPatientMRNDesc  ListJourneyInstancesParamsOrdering = "-patient_mrn"
+	ListJourneyInstancesParamsOrderingPatientName     ListJourneyInstancesParamsOrdering = "patient_name"
+	ListJourneyInstancesParamsOrderingPatientNameDesc ListJourneyInstancesParamsOrdering = "-patient_name"
+	ListJourneyInstancesParamsOrderingStartedAt       ListJourneyInstancesParamsOrdering = "started_at"
+	ListJourneyInstancesParamsOrderingStartedAtDesc   ListJourneyInstancesParamsOrdering = "-started_at"
+	ListJourneyInstancesParamsOrderingStatus          ListJourneyInstancesParamsOrdering = "status"
+	ListJourneyInstancesParamsOrderingStatusDesc      ListJourneyInstancesParamsOrdering = "-status"
+	ListJourneyInstancesParamsOrderingUpdatedAt       ListJourneyInstancesParamsOrdering = "updated_at"
+	ListJourneyInstancesParamsOrderingUpdatedAtDesc   ListJourneyInstancesParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListJourneyInstancesParamsOrdering enum.
@@ -223,39 +223,39 @@ func (e ListJourneyInstancesParamsOrdering) Valid() bool {
 	switch e {
 	case ListJourneyInstancesParamsOrderingCompletedAt:
 		return true
+	case ListJourneyInstancesParamsOrderingCompletedAtDesc:
+		return true
 	case ListJourneyInstancesParamsOrderingCreatedAt:
+		return true
+	case ListJourneyInstancesParamsOrderingCreatedAtDesc:
 		return true
 	case ListJourneyInstancesParamsOrderingEncounterID:
 		return true
+	case ListJourneyInstancesParamsOrderingEncounterIDDesc:
+		return true
 	case ListJourneyInstancesParamsOrderingJourneyType:
 		return true
-	case ListJourneyInstancesParamsOrderingMinusCompletedAt:
+	case ListJourneyInstancesParamsOrderingJourneyTypeDesc:
 		return true
-	case ListJourneyInstancesParamsOrderingMinusCreatedAt:
+	case ListJourneyInstancesParamsOrderingPatientMRN:
 		return true
-	case ListJourneyInstancesParamsOrderingMinusEncounterID:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusJourneyType:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusPatientMrn:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusPatientName:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusStartedAt:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusStatus:
-		return true
-	case ListJourneyInstancesParamsOrderingMinusUpdatedAt:
-		return true
-	case ListJourneyInstancesParamsOrderingPatientMrn:
+	case ListJourneyInstancesParamsOrderingPatientMRNDesc:
 		return true
 	case ListJourneyInstancesParamsOrderingPatientName:
 		return true
+	case ListJourneyInstancesParamsOrderingPatientNameDesc:
+		return true
 	case ListJourneyInstancesParamsOrderingStartedAt:
+		return true
+	case ListJourneyInstancesParamsOrderingStartedAtDesc:
 		return true
 	case ListJourneyInstancesParamsOrderingStatus:
 		return true
+	case ListJourneyInstancesParamsOrderingStatusDesc:
+		return true
 	case ListJourneyInstancesParamsOrderingUpdatedAt:
+		return true
+	case ListJourneyInstancesParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -264,18 +264,18 @@ func (e ListJourneyInstancesParamsOrdering) Valid() bool {
 
 // Defines values for ListStageInstancesParamsOrdering.
 const (
-	ListStageInstancesParamsOrderingCompletedAt      ListStageInstancesParamsOrdering = "completed_at"
-	ListStageInstancesParamsOrderingCreatedAt        ListStageInstancesParamsOrdering = "created_at"
-	ListStageInstancesParamsOrderingMinusCompletedAt ListStageInstancesParamsOrdering = "-completed_at"
-	ListStageInstancesParamsOrderingMinusCreatedAt   ListStageInstancesParamsOrdering = "-created_at"
-	ListStageInstancesParamsOrderingMinusStageName   ListStageInstancesParamsOrdering = "-stage_name"
-	ListStageInstancesParamsOrderingMinusStageOrder  ListStageInstancesParamsOrdering = "-stage_order"
-	ListStageInstancesParamsOrderingMinusStatus      ListStageInstancesParamsOrdering = "-status"
-	ListStageInstancesParamsOrderingMinusUpdatedAt   ListStageInstancesParamsOrdering = "-updated_at"
-	ListStageInstancesParamsOrderingStageName        ListStageInstancesParamsOrdering = "stage_name"
-	ListStageInstancesParamsOrderingStageOrder       ListStageInstancesParamsOrdering = "stage_order"
-	ListStageInstancesParamsOrderingStatus           ListStageInstancesParamsOrdering = "status"
-	ListStageInstancesParamsOrderingUpdatedAt        ListStageInstancesParamsOrdering = "updated_at"
+	ListStageInstancesParamsOrderingCompletedAt     ListStageInstancesParamsOrdering = "completed_at"
+	ListStageInstancesParamsOrderingCompletedAtDesc ListStageInstancesParamsOrdering = "-completed_at"
+	ListStageInstancesParamsOrderingCreatedAt       ListStageInstancesParamsOrdering = "created_at"
+	ListStageInstancesParamsOrderingCreatedAtDesc   ListStageInstancesParamsOrdering = "-created_at"
+	ListStageInstancesParamsOrderingStageName       ListStageInstancesParamsOrdering = "stage_name"
+	ListStageInstancesParamsOrderingStageNameDesc   ListStageInstancesParamsOrdering = "-stage_name"
+	ListStageInstancesParamsOrderingStageOrder      ListStageInstancesParamsOrdering = "stage_order"
+	ListStageInstancesParamsOrderingStageOrderDesc  ListStageInstancesParamsOrdering = "-stage_order"
+	ListStageInstancesParamsOrderingStatus          ListStageInstancesParamsOrdering = "status"
+	ListStageInstancesParamsOrderingStatusDesc      ListStageInstancesParamsOrdering = "-status"
+	ListStageInstancesParamsOrderingUpdatedAt       ListStageInstancesParamsOrdering = "updated_at"
+	ListStageInstancesParamsOrderingUpdatedAtDesc   ListStageInstancesParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListStageInstancesParamsOrdering enum.
@@ -283,27 +283,27 @@ func (e ListStageInstancesParamsOrdering) Valid() bool {
 	switch e {
 	case ListStageInstancesParamsOrderingCompletedAt:
 		return true
+	case ListStageInstancesParamsOrderingCompletedAtDesc:
+		return true
 	case ListStageInstancesParamsOrderingCreatedAt:
 		return true
-	case ListStageInstancesParamsOrderingMinusCompletedAt:
-		return true
-	case ListStageInstancesParamsOrderingMinusCreatedAt:
-		return true
-	case ListStageInstancesParamsOrderingMinusStageName:
-		return true
-	case ListStageInstancesParamsOrderingMinusStageOrder:
-		return true
-	case ListStageInstancesParamsOrderingMinusStatus:
-		return true
-	case ListStageInstancesParamsOrderingMinusUpdatedAt:
+	case ListStageInstancesParamsOrderingCreatedAtDesc:
 		return true
 	case ListStageInstancesParamsOrderingStageName:
 		return true
+	case ListStageInstancesParamsOrderingStageNameDesc:
+		return true
 	case ListStageInstancesParamsOrderingStageOrder:
+		return true
+	case ListStageInstancesParamsOrderingStageOrderDesc:
 		return true
 	case ListStageInstancesParamsOrderingStatus:
 		return true
+	case ListStageInstancesParamsOrderingStatusDesc:
+		return true
 	case ListStageInstancesParamsOrderingUpdatedAt:
+		return true
+	case ListStageInstancesParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -312,20 +312,20 @@ func (e ListStageInstancesParamsOrdering) Valid() bool {
 
 // Defines values for ListStageTemplatesParamsOrdering.
 const (
-	ListStageTemplatesParamsOrderingCode                  ListStageTemplatesParamsOrdering = "code"
-	ListStageTemplatesParamsOrderingCreatedAt             ListStageTemplatesParamsOrdering = "created_at"
-	ListStageTemplatesParamsOrderingIsActive              ListStageTemplatesParamsOrdering = "is_active"
-	ListStageTemplatesParamsOrderingMinusCode             ListStageTemplatesParamsOrdering = "-code"
-	ListStageTemplatesParamsOrderingMinusCreatedAt        ListStageTemplatesParamsOrdering = "-created_at"
-	ListStageTemplatesParamsOrderingMinusIsActive         ListStageTemplatesParamsOrdering = "-is_active"
-	ListStageTemplatesParamsOrderingMinusName             ListStageTemplatesParamsOrdering = "-name"
-	ListStageTemplatesParamsOrderingMinusOrder            ListStageTemplatesParamsOrdering = "-order"
-	ListStageTemplatesParamsOrderingMinusTriggerEventCode ListStageTemplatesParamsOrdering = "-trigger_event_code"
-	ListStageTemplatesParamsOrderingMinusUpdatedAt        ListStageTemplatesParamsOrdering = "-updated_at"
-	ListStageTemplatesParamsOrderingName                  ListStageTemplatesParamsOrdering = "name"
-	ListStageTemplatesParamsOrderingOrder                 ListStageTemplatesParamsOrdering = "order"
-	ListStageTemplatesParamsOrderingTriggerEventCode      ListStageTemplatesParamsOrdering = "trigger_event_code"
-	ListStageTemplatesParamsOrderingUpdatedAt             ListStageTemplatesParamsOrdering = "updated_at"
+	ListStageTemplatesParamsOrderingCode                 ListStageTemplatesParamsOrdering = "code"
+	ListStageTemplatesParamsOrderingCodeDesc             ListStageTemplatesParamsOrdering = "-code"
+	ListStageTemplatesParamsOrderingCreatedAt            ListStageTemplatesParamsOrdering = "created_at"
+	ListStageTemplatesParamsOrderingCreatedAtDesc        ListStageTemplatesParamsOrdering = "-created_at"
+	ListStageTemplatesParamsOrderingIsActive             ListStageTemplatesParamsOrdering = "is_active"
+	ListStageTemplatesParamsOrderingIsActiveDesc         ListStageTemplatesParamsOrdering = "-is_active"
+	ListStageTemplatesParamsOrderingName                 ListStageTemplatesParamsOrdering = "name"
+	ListStageTemplatesParamsOrderingNameDesc             ListStageTemplatesParamsOrdering = "-name"
+	ListStageTemplatesParamsOrderingOrder                ListStageTemplatesParamsOrdering = "order"
+	ListStageTemplatesParamsOrderingOrderDesc            ListStageTemplatesParamsOrdering = "-order"
+	ListStageTemplatesParamsOrderingTriggerEventCode     ListStageTemplatesParamsOrdering = "trigger_event_code"
+	ListStageTemplatesParamsOrderingTriggerEventCodeDesc ListStageTemplatesParamsOrdering = "-trigger_event_code"
+	ListStageTemplatesParamsOrderingUpdatedAt            ListStageTemplatesParamsOrdering = "updated_at"
+	ListStageTemplatesParamsOrderingUpdatedAtDesc        ListStageTemplatesParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListStageTemplatesParamsOrdering enum.
@@ -333,31 +333,31 @@ func (e ListStageTemplatesParamsOrdering) Valid() bool {
 	switch e {
 	case ListStageTemplatesParamsOrderingCode:
 		return true
+	case ListStageTemplatesParamsOrderingCodeDesc:
+		return true
 	case ListStageTemplatesParamsOrderingCreatedAt:
+		return true
+	case ListStageTemplatesParamsOrderingCreatedAtDesc:
 		return true
 	case ListStageTemplatesParamsOrderingIsActive:
 		return true
-	case ListStageTemplatesParamsOrderingMinusCode:
-		return true
-	case ListStageTemplatesParamsOrderingMinusCreatedAt:
-		return true
-	case ListStageTemplatesParamsOrderingMinusIsActive:
-		return true
-	case ListStageTemplatesParamsOrderingMinusName:
-		return true
-	case ListStageTemplatesParamsOrderingMinusOrder:
-		return true
-	case ListStageTemplatesParamsOrderingMinusTriggerEventCode:
-		return true
-	case ListStageTemplatesParamsOrderingMinusUpdatedAt:
+	case ListStageTemplatesParamsOrderingIsActiveDesc:
 		return true
 	case ListStageTemplatesParamsOrderingName:
 		return true
+	case ListStageTemplatesParamsOrderingNameDesc:
+		return true
 	case ListStageTemplatesParamsOrderingOrder:
+		return true
+	case ListStageTemplatesParamsOrderingOrderDesc:
 		return true
 	case ListStageTemplatesParamsOrderingTriggerEventCode:
 		return true
+	case ListStageTemplatesParamsOrderingTriggerEventCodeDesc:
+		return true
 	case ListStageTemplatesParamsOrderingUpdatedAt:
+		return true
+	case ListStageTemplatesParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -366,18 +366,18 @@ func (e ListStageTemplatesParamsOrdering) Valid() bool {
 
 // Defines values for ListJourneyTemplatesParamsOrdering.
 const (
-	ListJourneyTemplatesParamsOrderingCreatedAt        ListJourneyTemplatesParamsOrdering = "created_at"
-	ListJourneyTemplatesParamsOrderingIsActive         ListJourneyTemplatesParamsOrdering = "is_active"
-	ListJourneyTemplatesParamsOrderingIsDefault        ListJourneyTemplatesParamsOrdering = "is_default"
-	ListJourneyTemplatesParamsOrderingJourneyType      ListJourneyTemplatesParamsOrdering = "journey_type"
-	ListJourneyTemplatesParamsOrderingMinusCreatedAt   ListJourneyTemplatesParamsOrdering = "-created_at"
-	ListJourneyTemplatesParamsOrderingMinusIsActive    ListJourneyTemplatesParamsOrdering = "-is_active"
-	ListJourneyTemplatesParamsOrderingMinusIsDefault   ListJourneyTemplatesParamsOrdering = "-is_default"
-	ListJourneyTemplatesParamsOrderingMinusJourneyType ListJourneyTemplatesParamsOrdering = "-journey_type"
-	ListJourneyTemplatesParamsOrderingMinusName        ListJourneyTemplatesParamsOrdering = "-name"
-	ListJourneyTemplatesParamsOrderingMinusUpdatedAt   ListJourneyTemplatesParamsOrdering = "-updated_at"
-	ListJourneyTemplatesParamsOrderingName             ListJourneyTemplatesParamsOrdering = "name"
-	ListJourneyTemplatesParamsOrderingUpdatedAt        ListJourneyTemplatesParamsOrdering = "updated_at"
+	ListJourneyTemplatesParamsOrderingCreatedAt       ListJourneyTemplatesParamsOrdering = "created_at"
+	ListJourneyTemplatesParamsOrderingCreatedAtDesc   ListJourneyTemplatesParamsOrdering = "-created_at"
+	ListJourneyTemplatesParamsOrderingIsActive        ListJourneyTemplatesParamsOrdering = "is_active"
+	ListJourneyTemplatesParamsOrderingIsActiveDesc    ListJourneyTemplatesParamsOrdering = "-is_active"
+	ListJourneyTemplatesParamsOrderingIsDefault       ListJourneyTemplatesParamsOrdering = "is_default"
+	ListJourneyTemplatesParamsOrderingIsDefaultDesc   ListJourneyTemplatesParamsOrdering = "-is_default"
+	ListJourneyTemplatesParamsOrderingJourneyType     ListJourneyTemplatesParamsOrdering = "journey_type"
+	ListJourneyTemplatesParamsOrderingJourneyTypeDesc ListJourneyTemplatesParamsOrdering = "-journey_type"
+	ListJourneyTemplatesParamsOrderingName            ListJourneyTemplatesParamsOrdering = "name"
+	ListJourneyTemplatesParamsOrderingNameDesc        ListJourneyTemplatesParamsOrdering = "-name"
+	ListJourneyTemplatesParamsOrderingUpdatedAt       ListJourneyTemplatesParamsOrdering = "updated_at"
+	ListJourneyTemplatesParamsOrderingUpdatedAtDesc   ListJourneyTemplatesParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListJourneyTemplatesParamsOrdering enum.
@@ -385,27 +385,27 @@ func (e ListJourneyTemplatesParamsOrdering) Valid() bool {
 	switch e {
 	case ListJourneyTemplatesParamsOrderingCreatedAt:
 		return true
+	case ListJourneyTemplatesParamsOrderingCreatedAtDesc:
+		return true
 	case ListJourneyTemplatesParamsOrderingIsActive:
+		return true
+	case ListJourneyTemplatesParamsOrderingIsActiveDesc:
 		return true
 	case ListJourneyTemplatesParamsOrderingIsDefault:
 		return true
+	case ListJourneyTemplatesParamsOrderingIsDefaultDesc:
+		return true
 	case ListJourneyTemplatesParamsOrderingJourneyType:
 		return true
-	case ListJourneyTemplatesParamsOrderingMinusCreatedAt:
-		return true
-	case ListJourneyTemplatesParamsOrderingMinusIsActive:
-		return true
-	case ListJourneyTemplatesParamsOrderingMinusIsDefault:
-		return true
-	case ListJourneyTemplatesParamsOrderingMinusJourneyType:
-		return true
-	case ListJourneyTemplatesParamsOrderingMinusName:
-		return true
-	case ListJourneyTemplatesParamsOrderingMinusUpdatedAt:
+	case ListJourneyTemplatesParamsOrderingJourneyTypeDesc:
 		return true
 	case ListJourneyTemplatesParamsOrderingName:
 		return true
+	case ListJourneyTemplatesParamsOrderingNameDesc:
+		return true
 	case ListJourneyTemplatesParamsOrderingUpdatedAt:
+		return true
+	case ListJourneyTemplatesParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -414,18 +414,18 @@ func (e ListJourneyTemplatesParamsOrdering) Valid() bool {
 
 // Defines values for ListDepartmentsParamsOrdering.
 const (
-	ListDepartmentsParamsOrderingCode           ListDepartmentsParamsOrdering = "code"
-	ListDepartmentsParamsOrderingCreatedAt      ListDepartmentsParamsOrdering = "created_at"
-	ListDepartmentsParamsOrderingLocation       ListDepartmentsParamsOrdering = "location"
-	ListDepartmentsParamsOrderingMinusCode      ListDepartmentsParamsOrdering = "-code"
-	ListDepartmentsParamsOrderingMinusCreatedAt ListDepartmentsParamsOrdering = "-created_at"
-	ListDepartmentsParamsOrderingMinusLocation  ListDepartmentsParamsOrdering = "-location"
-	ListDepartmentsParamsOrderingMinusName      ListDepartmentsParamsOrdering = "-name"
-	ListDepartmentsParamsOrderingMinusStatus    ListDepartmentsParamsOrdering = "-status"
-	ListDepartmentsParamsOrderingMinusUpdatedAt ListDepartmentsParamsOrdering = "-updated_at"
-	ListDepartmentsParamsOrderingName           ListDepartmentsParamsOrdering = "name"
-	ListDepartmentsParamsOrderingStatus         ListDepartmentsParamsOrdering = "status"
-	ListDepartmentsParamsOrderingUpdatedAt      ListDepartmentsParamsOrdering = "updated_at"
+	ListDepartmentsParamsOrderingCode          ListDepartmentsParamsOrdering = "code"
+	ListDepartmentsParamsOrderingCodeDesc      ListDepartmentsParamsOrdering = "-code"
+	ListDepartmentsParamsOrderingCreatedAt     ListDepartmentsParamsOrdering = "created_at"
+	ListDepartmentsParamsOrderingCreatedAtDesc ListDepartmentsParamsOrdering = "-created_at"
+	ListDepartmentsParamsOrderingLocation      ListDepartmentsParamsOrdering = "location"
+	ListDepartmentsParamsOrderingLocationDesc  ListDepartmentsParamsOrdering = "-location"
+	ListDepartmentsParamsOrderingName          ListDepartmentsParamsOrdering = "name"
+	ListDepartmentsParamsOrderingNameDesc      ListDepartmentsParamsOrdering = "-name"
+	ListDepartmentsParamsOrderingStatus        ListDepartmentsParamsOrdering = "status"
+	ListDepartmentsParamsOrderingStatusDesc    ListDepartmentsParamsOrdering = "-status"
+	ListDepartmentsParamsOrderingUpdatedAt     ListDepartmentsParamsOrdering = "updated_at"
+	ListDepartmentsParamsOrderingUpdatedAtDesc ListDepartmentsParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListDepartmentsParamsOrdering enum.
@@ -433,27 +433,27 @@ func (e ListDepartmentsParamsOrdering) Valid() bool {
 	switch e {
 	case ListDepartmentsParamsOrderingCode:
 		return true
+	case ListDepartmentsParamsOrderingCodeDesc:
+		return true
 	case ListDepartmentsParamsOrderingCreatedAt:
+		return true
+	case ListDepartmentsParamsOrderingCreatedAtDesc:
 		return true
 	case ListDepartmentsParamsOrderingLocation:
 		return true
-	case ListDepartmentsParamsOrderingMinusCode:
-		return true
-	case ListDepartmentsParamsOrderingMinusCreatedAt:
-		return true
-	case ListDepartmentsParamsOrderingMinusLocation:
-		return true
-	case ListDepartmentsParamsOrderingMinusName:
-		return true
-	case ListDepartmentsParamsOrderingMinusStatus:
-		return true
-	case ListDepartmentsParamsOrderingMinusUpdatedAt:
+	case ListDepartmentsParamsOrderingLocationDesc:
 		return true
 	case ListDepartmentsParamsOrderingName:
 		return true
+	case ListDepartmentsParamsOrderingNameDesc:
+		return true
 	case ListDepartmentsParamsOrderingStatus:
 		return true
+	case ListDepartmentsParamsOrderingStatusDesc:
+		return true
 	case ListDepartmentsParamsOrderingUpdatedAt:
+		return true
+	case ListDepartmentsParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -462,20 +462,20 @@ func (e ListDepartmentsParamsOrdering) Valid() bool {
 
 // Defines values for ListHospitalsParamsOrdering.
 const (
-	ListHospitalsParamsOrderingCapacity       ListHospitalsParamsOrdering = "capacity"
-	ListHospitalsParamsOrderingCity           ListHospitalsParamsOrdering = "city"
-	ListHospitalsParamsOrderingCode           ListHospitalsParamsOrdering = "code"
-	ListHospitalsParamsOrderingCreatedAt      ListHospitalsParamsOrdering = "created_at"
-	ListHospitalsParamsOrderingMinusCapacity  ListHospitalsParamsOrdering = "-capacity"
-	ListHospitalsParamsOrderingMinusCity      ListHospitalsParamsOrdering = "-city"
-	ListHospitalsParamsOrderingMinusCode      ListHospitalsParamsOrdering = "-code"
-	ListHospitalsParamsOrderingMinusCreatedAt ListHospitalsParamsOrdering = "-created_at"
-	ListHospitalsParamsOrderingMinusName      ListHospitalsParamsOrdering = "-name"
-	ListHospitalsParamsOrderingMinusStatus    ListHospitalsParamsOrdering = "-status"
-	ListHospitalsParamsOrderingMinusUpdatedAt ListHospitalsParamsOrdering = "-updated_at"
-	ListHospitalsParamsOrderingName           ListHospitalsParamsOrdering = "name"
-	ListHospitalsParamsOrderingStatus         ListHospitalsParamsOrdering = "status"
-	ListHospitalsParamsOrderingUpdatedAt      ListHospitalsParamsOrdering = "updated_at"
+	ListHospitalsParamsOrderingCapacity      ListHospitalsParamsOrdering = "capacity"
+	ListHospitalsParamsOrderingCapacityDesc  ListHospitalsParamsOrdering = "-capacity"
+	ListHospitalsParamsOrderingCity          ListHospitalsParamsOrdering = "city"
+	ListHospitalsParamsOrderingCityDesc      ListHospitalsParamsOrdering = "-city"
+	ListHospitalsParamsOrderingCode          ListHospitalsParamsOrdering = "code"
+	ListHospitalsParamsOrderingCodeDesc      ListHospitalsParamsOrdering = "-code"
+	ListHospitalsParamsOrderingCreatedAt     ListHospitalsParamsOrdering = "created_at"
+	ListHospitalsParamsOrderingCreatedAtDesc ListHospitalsParamsOrdering = "-created_at"
+	ListHospitalsParamsOrderingName          ListHospitalsParamsOrdering = "name"
+	ListHospitalsParamsOrderingNameDesc      ListHospitalsParamsOrdering = "-name"
+	ListHospitalsParamsOrderingStatus        ListHospitalsParamsOrdering = "status"
+	ListHospitalsParamsOrderingStatusDesc    ListHospitalsParamsOrdering = "-status"
+	ListHospitalsParamsOrderingUpdatedAt     ListHospitalsParamsOrdering = "updated_at"
+	ListHospitalsParamsOrderingUpdatedAtDesc ListHospitalsParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListHospitalsParamsOrdering enum.
@@ -483,31 +483,31 @@ func (e ListHospitalsParamsOrdering) Valid() bool {
 	switch e {
 	case ListHospitalsParamsOrderingCapacity:
 		return true
+	case ListHospitalsParamsOrderingCapacityDesc:
+		return true
 	case ListHospitalsParamsOrderingCity:
+		return true
+	case ListHospitalsParamsOrderingCityDesc:
 		return true
 	case ListHospitalsParamsOrderingCode:
 		return true
+	case ListHospitalsParamsOrderingCodeDesc:
+		return true
 	case ListHospitalsParamsOrderingCreatedAt:
 		return true
-	case ListHospitalsParamsOrderingMinusCapacity:
-		return true
-	case ListHospitalsParamsOrderingMinusCity:
-		return true
-	case ListHospitalsParamsOrderingMinusCode:
-		return true
-	case ListHospitalsParamsOrderingMinusCreatedAt:
-		return true
-	case ListHospitalsParamsOrderingMinusName:
-		return true
-	case ListHospitalsParamsOrderingMinusStatus:
-		return true
-	case ListHospitalsParamsOrderingMinusUpdatedAt:
+	case ListHospitalsParamsOrderingCreatedAtDesc:
 		return true
 	case ListHospitalsParamsOrderingName:
 		return true
+	case ListHospitalsParamsOrderingNameDesc:
+		return true
 	case ListHospitalsParamsOrderingStatus:
 		return true
+	case ListHospitalsParamsOrderingStatusDesc:
+		return true
 	case ListHospitalsParamsOrderingUpdatedAt:
+		return true
+	case ListHospitalsParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -516,24 +516,24 @@ func (e ListHospitalsParamsOrdering) Valid() bool {
 
 // Defines values for ListPatientsParamsOrdering.
 const (
-	ListPatientsParamsOrderingCity             ListPatientsParamsOrdering = "city"
-	ListPatientsParamsOrderingCreatedAt        ListPatientsParamsOrdering = "created_at"
-	ListPatientsParamsOrderingDateOfBirth      ListPatientsParamsOrdering = "date_of_birth"
-	ListPatientsParamsOrderingFirstName        ListPatientsParamsOrdering = "first_name"
-	ListPatientsParamsOrderingGender           ListPatientsParamsOrdering = "gender"
-	ListPatientsParamsOrderingLastName         ListPatientsParamsOrdering = "last_name"
-	ListPatientsParamsOrderingMinusCity        ListPatientsParamsOrdering = "-city"
-	ListPatientsParamsOrderingMinusCreatedAt   ListPatientsParamsOrdering = "-created_at"
-	ListPatientsParamsOrderingMinusDateOfBirth ListPatientsParamsOrdering = "-date_of_birth"
-	ListPatientsParamsOrderingMinusFirstName   ListPatientsParamsOrdering = "-first_name"
-	ListPatientsParamsOrderingMinusGender      ListPatientsParamsOrdering = "-gender"
-	ListPatientsParamsOrderingMinusLastName    ListPatientsParamsOrdering = "-last_name"
-	ListPatientsParamsOrderingMinusMrn         ListPatientsParamsOrdering = "-mrn"
-	ListPatientsParamsOrderingMinusStatus      ListPatientsParamsOrdering = "-status"
-	ListPatientsParamsOrderingMinusUpdatedAt   ListPatientsParamsOrdering = "-updated_at"
-	ListPatientsParamsOrderingMrn              ListPatientsParamsOrdering = "mrn"
-	ListPatientsParamsOrderingStatus           ListPatientsParamsOrdering = "status"
-	ListPatientsParamsOrderingUpdatedAt        ListPatientsParamsOrdering = "updated_at"
+	ListPatientsParamsOrderingCity            ListPatientsParamsOrdering = "city"
+	ListPatientsParamsOrderingCityDesc        ListPatientsParamsOrdering = "-city"
+	ListPatientsParamsOrderingCreatedAt       ListPatientsParamsOrdering = "created_at"
+	ListPatientsParamsOrderingCreatedAtDesc   ListPatientsParamsOrdering = "-created_at"
+	ListPatientsParamsOrderingDateOfBirth     ListPatientsParamsOrdering = "date_of_birth"
+	ListPatientsParamsOrderingDateOfBirthDesc ListPatientsParamsOrdering = "-date_of_birth"
+	ListPatientsParamsOrderingFirstName       ListPatientsParamsOrdering = "first_name"
+	ListPatientsParamsOrderingFirstNameDesc   ListPatientsParamsOrdering = "-first_name"
+	ListPatientsParamsOrderingGender          ListPatientsParamsOrdering = "gender"
+	ListPatientsParamsOrderingGenderDesc      ListPatientsParamsOrdering = "-gender"
+	ListPatientsParamsOrderingLastName        ListPatientsParamsOrdering = "last_name"
+	ListPatientsParamsOrderingLastNameDesc    ListPatientsParamsOrdering = "-last_name"
+	ListPatientsParamsOrderingMRN             ListPatientsParamsOrdering = "mrn"
+	ListPatientsParamsOrderingMRNDesc         ListPatientsParamsOrdering = "-mrn"
+	ListPatientsParamsOrderingStatus          ListPatientsParamsOrdering = "status"
+	ListPatientsParamsOrderingStatusDesc      ListPatientsParamsOrdering = "-status"
+	ListPatientsParamsOrderingUpdatedAt       ListPatientsParamsOrdering = "updated_at"
+	ListPatientsParamsOrderingUpdatedAtDesc   ListPatientsParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListPatientsParamsOrdering enum.
@@ -541,39 +541,39 @@ func (e ListPatientsParamsOrdering) Valid() bool {
 	switch e {
 	case ListPatientsParamsOrderingCity:
 		return true
+	case ListPatientsParamsOrderingCityDesc:
+		return true
 	case ListPatientsParamsOrderingCreatedAt:
+		return true
+	case ListPatientsParamsOrderingCreatedAtDesc:
 		return true
 	case ListPatientsParamsOrderingDateOfBirth:
 		return true
+	case ListPatientsParamsOrderingDateOfBirthDesc:
+		return true
 	case ListPatientsParamsOrderingFirstName:
+		return true
+	case ListPatientsParamsOrderingFirstNameDesc:
 		return true
 	case ListPatientsParamsOrderingGender:
 		return true
+	case ListPatientsParamsOrderingGenderDesc:
+		return true
 	case ListPatientsParamsOrderingLastName:
 		return true
-	case ListPatientsParamsOrderingMinusCity:
+	case ListPatientsParamsOrderingLastNameDesc:
 		return true
-	case ListPatientsParamsOrderingMinusCreatedAt:
+	case ListPatientsParamsOrderingMRN:
 		return true
-	case ListPatientsParamsOrderingMinusDateOfBirth:
-		return true
-	case ListPatientsParamsOrderingMinusFirstName:
-		return true
-	case ListPatientsParamsOrderingMinusGender:
-		return true
-	case ListPatientsParamsOrderingMinusLastName:
-		return true
-	case ListPatientsParamsOrderingMinusMrn:
-		return true
-	case ListPatientsParamsOrderingMinusStatus:
-		return true
-	case ListPatientsParamsOrderingMinusUpdatedAt:
-		return true
-	case ListPatientsParamsOrderingMrn:
+	case ListPatientsParamsOrderingMRNDesc:
 		return true
 	case ListPatientsParamsOrderingStatus:
 		return true
+	case ListPatientsParamsOrderingStatusDesc:
+		return true
 	case ListPatientsParamsOrderingUpdatedAt:
+		return true
+	case ListPatientsParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -582,20 +582,20 @@ func (e ListPatientsParamsOrdering) Valid() bool {
 
 // Defines values for ListPhysiciansParamsOrdering.
 const (
-	ListPhysiciansParamsOrderingCreatedAt           ListPhysiciansParamsOrdering = "created_at"
-	ListPhysiciansParamsOrderingFirstName           ListPhysiciansParamsOrdering = "first_name"
-	ListPhysiciansParamsOrderingLastName            ListPhysiciansParamsOrdering = "last_name"
-	ListPhysiciansParamsOrderingLicenseNumber       ListPhysiciansParamsOrdering = "license_number"
-	ListPhysiciansParamsOrderingMinusCreatedAt      ListPhysiciansParamsOrdering = "-created_at"
-	ListPhysiciansParamsOrderingMinusFirstName      ListPhysiciansParamsOrdering = "-first_name"
-	ListPhysiciansParamsOrderingMinusLastName       ListPhysiciansParamsOrdering = "-last_name"
-	ListPhysiciansParamsOrderingMinusLicenseNumber  ListPhysiciansParamsOrdering = "-license_number"
-	ListPhysiciansParamsOrderingMinusSpecialization ListPhysiciansParamsOrdering = "-specialization"
-	ListPhysiciansParamsOrderingMinusStatus         ListPhysiciansParamsOrdering = "-status"
-	ListPhysiciansParamsOrderingMinusUpdatedAt      ListPhysiciansParamsOrdering = "-updated_at"
-	ListPhysiciansParamsOrderingSpecialization      ListPhysiciansParamsOrdering = "specialization"
-	ListPhysiciansParamsOrderingStatus              ListPhysiciansParamsOrdering = "status"
-	ListPhysiciansParamsOrderingUpdatedAt           ListPhysiciansParamsOrdering = "updated_at"
+	ListPhysiciansParamsOrderingCreatedAt          ListPhysiciansParamsOrdering = "created_at"
+	ListPhysiciansParamsOrderingCreatedAtDesc      ListPhysiciansParamsOrdering = "-created_at"
+	ListPhysiciansParamsOrderingFirstName          ListPhysiciansParamsOrdering = "first_name"
+	ListPhysiciansParamsOrderingFirstNameDesc      ListPhysiciansParamsOrdering = "-first_name"
+	ListPhysiciansParamsOrderingLastName           ListPhysiciansParamsOrdering = "last_name"
+	ListPhysiciansParamsOrderingLastNameDesc       ListPhysiciansParamsOrdering = "-last_name"
+	ListPhysiciansParamsOrderingLicenseNumber      ListPhysiciansParamsOrdering = "license_number"
+	ListPhysiciansParamsOrderingLicenseNumberDesc  ListPhysiciansParamsOrdering = "-license_number"
+	ListPhysiciansParamsOrderingSpecialization     ListPhysiciansParamsOrdering = "specialization"
+	ListPhysiciansParamsOrderingSpecializationDesc ListPhysiciansParamsOrdering = "-specialization"
+	ListPhysiciansParamsOrderingStatus             ListPhysiciansParamsOrdering = "status"
+	ListPhysiciansParamsOrderingStatusDesc         ListPhysiciansParamsOrdering = "-status"
+	ListPhysiciansParamsOrderingUpdatedAt          ListPhysiciansParamsOrdering = "updated_at"
+	ListPhysiciansParamsOrderingUpdatedAtDesc      ListPhysiciansParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListPhysiciansParamsOrdering enum.
@@ -603,31 +603,31 @@ func (e ListPhysiciansParamsOrdering) Valid() bool {
 	switch e {
 	case ListPhysiciansParamsOrderingCreatedAt:
 		return true
+	case ListPhysiciansParamsOrderingCreatedAtDesc:
+		return true
 	case ListPhysiciansParamsOrderingFirstName:
+		return true
+	case ListPhysiciansParamsOrderingFirstNameDesc:
 		return true
 	case ListPhysiciansParamsOrderingLastName:
 		return true
+	case ListPhysiciansParamsOrderingLastNameDesc:
+		return true
 	case ListPhysiciansParamsOrderingLicenseNumber:
 		return true
-	case ListPhysiciansParamsOrderingMinusCreatedAt:
-		return true
-	case ListPhysiciansParamsOrderingMinusFirstName:
-		return true
-	case ListPhysiciansParamsOrderingMinusLastName:
-		return true
-	case ListPhysiciansParamsOrderingMinusLicenseNumber:
-		return true
-	case ListPhysiciansParamsOrderingMinusSpecialization:
-		return true
-	case ListPhysiciansParamsOrderingMinusStatus:
-		return true
-	case ListPhysiciansParamsOrderingMinusUpdatedAt:
+	case ListPhysiciansParamsOrderingLicenseNumberDesc:
 		return true
 	case ListPhysiciansParamsOrderingSpecialization:
 		return true
+	case ListPhysiciansParamsOrderingSpecializationDesc:
+		return true
 	case ListPhysiciansParamsOrderingStatus:
 		return true
+	case ListPhysiciansParamsOrderingStatusDesc:
+		return true
 	case ListPhysiciansParamsOrderingUpdatedAt:
+		return true
+	case ListPhysiciansParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -636,14 +636,14 @@ func (e ListPhysiciansParamsOrdering) Valid() bool {
 
 // Defines values for ListSurveyTemplatesParamsOrdering.
 const (
-	ListSurveyTemplatesParamsOrderingCreatedAt      ListSurveyTemplatesParamsOrdering = "created_at"
-	ListSurveyTemplatesParamsOrderingIsActive       ListSurveyTemplatesParamsOrdering = "is_active"
-	ListSurveyTemplatesParamsOrderingMinusCreatedAt ListSurveyTemplatesParamsOrdering = "-created_at"
-	ListSurveyTemplatesParamsOrderingMinusIsActive  ListSurveyTemplatesParamsOrdering = "-is_active"
-	ListSurveyTemplatesParamsOrderingMinusName      ListSurveyTemplatesParamsOrdering = "-name"
-	ListSurveyTemplatesParamsOrderingMinusUpdatedAt ListSurveyTemplatesParamsOrdering = "-updated_at"
-	ListSurveyTemplatesParamsOrderingName           ListSurveyTemplatesParamsOrdering = "name"
-	ListSurveyTemplatesParamsOrderingUpdatedAt      ListSurveyTemplatesParamsOrdering = "updated_at"
+	ListSurveyTemplatesParamsOrderingCreatedAt     ListSurveyTemplatesParamsOrdering = "created_at"
+	ListSurveyTemplatesParamsOrderingCreatedAtDesc ListSurveyTemplatesParamsOrdering = "-created_at"
+	ListSurveyTemplatesParamsOrderingIsActive      ListSurveyTemplatesParamsOrdering = "is_active"
+	ListSurveyTemplatesParamsOrderingIsActiveDesc  ListSurveyTemplatesParamsOrdering = "-is_active"
+	ListSurveyTemplatesParamsOrderingName          ListSurveyTemplatesParamsOrdering = "name"
+	ListSurveyTemplatesParamsOrderingNameDesc      ListSurveyTemplatesParamsOrdering = "-name"
+	ListSurveyTemplatesParamsOrderingUpdatedAt     ListSurveyTemplatesParamsOrdering = "updated_at"
+	ListSurveyTemplatesParamsOrderingUpdatedAtDesc ListSurveyTemplatesParamsOrdering = "-updated_at"
 )
 
 // Valid indicates whether the value is a known member of the ListSurveyTemplatesParamsOrdering enum.
@@ -651,19 +651,19 @@ func (e ListSurveyTemplatesParamsOrdering) Valid() bool {
 	switch e {
 	case ListSurveyTemplatesParamsOrderingCreatedAt:
 		return true
+	case ListSurveyTemplatesParamsOrderingCreatedAtDesc:
+		return true
 	case ListSurveyTemplatesParamsOrderingIsActive:
 		return true
-	case ListSurveyTemplatesParamsOrderingMinusCreatedAt:
-		return true
-	case ListSurveyTemplatesParamsOrderingMinusIsActive:
-		return true
-	case ListSurveyTemplatesParamsOrderingMinusName:
-		return true
-	case ListSurveyTemplatesParamsOrderingMinusUpdatedAt:
+	case ListSurveyTemplatesParamsOrderingIsActiveDesc:
 		return true
 	case ListSurveyTemplatesParamsOrderingName:
 		return true
+	case ListSurveyTemplatesParamsOrderingNameDesc:
+		return true
 	case ListSurveyTemplatesParamsOrderingUpdatedAt:
+		return true
+	case ListSurveyTemplatesParamsOrderingUpdatedAtDesc:
 		return true
 	default:
 		return false
@@ -764,7 +764,9 @@ type AuditEntryList struct {
 	Results []AuditEntry `json:"results"`
 }
 
-// BadRequest Field errors, or a detail where the body could not be read at all.
+// BadRequest Messages by field, as in FieldErrors; or nothing but a detail where the request could not be read at all.
+//
+// Example: {"name":["This field is required."]}
 type BadRequest = json.RawMessage
 
 // Department Departments of a hospital.
@@ -1071,10 +1073,10 @@ type Event struct {
 
 // EventBulkCreate Events, in the order in which they happened.
 type EventBulkCreate struct {
-	// Events At most 1,000 events; each stands alone.
+	// Events At most 1,000 events. Each stands alone and is checked by itself against EventCreate.
 	//
 	// Example: [{"encounter_id":"ENC20251214001","event_code":"OPD_VISIT_COMPLETED","patient_identifier":"MRN123456","payload_json":{"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"},"source_event_id":"MSG-000123","source_system":"his"}]
-	Events []EventCreate `json:"events"`
+	Events []EventBulkItem `json:"events"`
 }
 
 // EventBulkError Why one event of a bulk was refused.
@@ -1089,6 +1091,9 @@ type EventBulkError struct {
 	// Example: 1
 	Index int32 `json:"index"`
 }
+
+// EventBulkItem An event of a bulk: what EventCreate says. Its rules are not repeated here, as an item that breaks them is reported by its index and does not refuse the others; only a gateway that validates whole requests would refuse them all.
+type EventBulkItem = EventCreate
 
 // EventBulkResult What became of a bulk: created + failed + duplicates is the number of events sent.
 type EventBulkResult struct {
@@ -3678,7 +3683,7 @@ type IdempotencyKey = string
 type Page = int32
 
 // PageSize defines model for PageSize.
-type PageSize = int32
+type PageSize = int
 
 // Conflict What went wrong.
 //
@@ -3748,7 +3753,7 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3763,7 +3768,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3793,7 +3798,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3820,7 +3825,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3847,7 +3852,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3892,7 +3897,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3916,7 +3921,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3946,7 +3951,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3976,7 +3981,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4003,7 +4008,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4027,7 +4032,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4057,7 +4062,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4087,7 +4092,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4111,7 +4116,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4574,7 +4579,7 @@ func (w *ServerInterfaceWrapper) ListAuditEntries(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -4613,7 +4618,7 @@ func (w *ServerInterfaceWrapper) ListRoles(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -4732,7 +4737,7 @@ func (w *ServerInterfaceWrapper) ListUsers(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -4933,7 +4938,7 @@ func (w *ServerInterfaceWrapper) ListIntegrationConfigs(ctx echo.Context) error 
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5082,7 +5087,7 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5246,7 +5251,7 @@ func (w *ServerInterfaceWrapper) ListJourneyInstances(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5388,7 +5393,7 @@ func (w *ServerInterfaceWrapper) ListStageInstances(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5528,7 +5533,7 @@ func (w *ServerInterfaceWrapper) ListStageTemplates(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5668,7 +5673,7 @@ func (w *ServerInterfaceWrapper) ListJourneyTemplates(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5801,7 +5806,7 @@ func (w *ServerInterfaceWrapper) ListDepartments(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -5927,7 +5932,7 @@ func (w *ServerInterfaceWrapper) ListHospitals(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -6067,7 +6072,7 @@ func (w *ServerInterfaceWrapper) ListPatients(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -6207,7 +6212,7 @@ func (w *ServerInterfaceWrapper) ListPhysicians(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -6333,7 +6338,7 @@ func (w *ServerInterfaceWrapper) ListSurveyTemplates(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "page_size" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
@@ -6552,30 +6557,75 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 
 }
 
-type BadRequestJSONResponse BadRequest
+type BadRequestResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type BadRequestJSONResponse struct {
+	Body BadRequest
 
-func (t BadRequestJSONResponse) MarshalJSON() ([]byte, error) {
-	return BadRequest(t).MarshalJSON()
+	Headers BadRequestResponseHeaders
 }
 
-func (t *BadRequestJSONResponse) UnmarshalJSON(b []byte) error {
-	return (*BadRequest)(t).UnmarshalJSON(b)
+type ConflictResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type ConflictJSONResponse struct {
+	Body Error
+
+	Headers ConflictResponseHeaders
 }
 
-type ConflictJSONResponse Error
+type ForbiddenResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type ForbiddenJSONResponse struct {
+	Body Error
 
-type ForbiddenJSONResponse Error
+	Headers ForbiddenResponseHeaders
+}
 
-type NotAcceptableJSONResponse Error
+type NotAcceptableResponseHeaders struct {
+	XRequestID *openapi_types.UUID
+}
+type NotAcceptableJSONResponse struct {
+	Body Error
 
-type NotFoundJSONResponse Error
+	Headers NotAcceptableResponseHeaders
+}
 
-type TooLargeJSONResponse Error
+type NotFoundResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type NotFoundJSONResponse struct {
+	Body Error
+
+	Headers NotFoundResponseHeaders
+}
+
+type TooLargeResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type TooLargeJSONResponse struct {
+	Body Error
+
+	Headers TooLargeResponseHeaders
+}
 
 type TooManyRequestsResponseHeaders struct {
 	RateLimit       *string
 	RateLimitPolicy *string
 	RetryAfter      *int
+	XRequestID      *openapi_types.UUID
 }
 type TooManyRequestsJSONResponse struct {
 	Body Error
@@ -6584,7 +6634,10 @@ type TooManyRequestsJSONResponse struct {
 }
 
 type UnauthorizedResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
 	WWWAuthenticate *string
+	XRequestID      *openapi_types.UUID
 }
 type UnauthorizedJSONResponse struct {
 	Body Error
@@ -6592,9 +6645,28 @@ type UnauthorizedJSONResponse struct {
 	Headers UnauthorizedResponseHeaders
 }
 
-type UnexpectedJSONResponse Error
+type UnexpectedResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      *int
+	XRequestID      *openapi_types.UUID
+}
+type UnexpectedJSONResponse struct {
+	Body Error
 
-type UnsupportedMediaTypeJSONResponse Error
+	Headers UnexpectedResponseHeaders
+}
+
+type UnsupportedMediaTypeResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	XRequestID      *openapi_types.UUID
+}
+type UnsupportedMediaTypeJSONResponse struct {
+	Body Error
+
+	Headers UnsupportedMediaTypeResponseHeaders
+}
 
 // StrictServerInterface has a method for each operation of the contract.
 type StrictServerInterface interface {

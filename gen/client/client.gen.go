@@ -65,220 +65,220 @@ const (
 
 // Defines values for ListRolesParamsOrdering.
 const (
-	ListRolesParamsOrderingCreatedAt      ListRolesParamsOrdering = "created_at"
-	ListRolesParamsOrderingMinusCreatedAt ListRolesParamsOrdering = "-created_at"
-	ListRolesParamsOrderingMinusName      ListRolesParamsOrdering = "-name"
-	ListRolesParamsOrderingName           ListRolesParamsOrdering = "name"
+	ListRolesParamsOrderingCreatedAt     ListRolesParamsOrdering = "created_at"
+	ListRolesParamsOrderingCreatedAtDesc ListRolesParamsOrdering = "-created_at"
+	ListRolesParamsOrderingName          ListRolesParamsOrdering = "name"
+	ListRolesParamsOrderingNameDesc      ListRolesParamsOrdering = "-name"
 )
 
 // Defines values for ListUsersParamsOrdering.
 const (
-	ListUsersParamsOrderingCreatedAt       ListUsersParamsOrdering = "created_at"
-	ListUsersParamsOrderingEmail           ListUsersParamsOrdering = "email"
-	ListUsersParamsOrderingEmployeeID      ListUsersParamsOrdering = "employee_id"
-	ListUsersParamsOrderingFirstName       ListUsersParamsOrdering = "first_name"
-	ListUsersParamsOrderingIsActive        ListUsersParamsOrdering = "is_active"
-	ListUsersParamsOrderingLastLogin       ListUsersParamsOrdering = "last_login"
-	ListUsersParamsOrderingLastName        ListUsersParamsOrdering = "last_name"
-	ListUsersParamsOrderingMinusCreatedAt  ListUsersParamsOrdering = "-created_at"
-	ListUsersParamsOrderingMinusEmail      ListUsersParamsOrdering = "-email"
-	ListUsersParamsOrderingMinusEmployeeID ListUsersParamsOrdering = "-employee_id"
-	ListUsersParamsOrderingMinusFirstName  ListUsersParamsOrdering = "-first_name"
-	ListUsersParamsOrderingMinusIsActive   ListUsersParamsOrdering = "-is_active"
-	ListUsersParamsOrderingMinusLastLogin  ListUsersParamsOrdering = "-last_login"
-	ListUsersParamsOrderingMinusLastName   ListUsersParamsOrdering = "-last_name"
-	ListUsersParamsOrderingMinusUpdatedAt  ListUsersParamsOrdering = "-updated_at"
-	ListUsersParamsOrderingMinusUsername   ListUsersParamsOrdering = "-username"
-	ListUsersParamsOrderingUpdatedAt       ListUsersParamsOrdering = "updated_at"
-	ListUsersParamsOrderingUsername        ListUsersParamsOrdering = "username"
+	ListUsersParamsOrderingCreatedAt      ListUsersParamsOrdering = "created_at"
+	ListUsersParamsOrderingCreatedAtDesc  ListUsersParamsOrdering = "-created_at"
+	ListUsersParamsOrderingEmail          ListUsersParamsOrdering = "email"
+	ListUsersParamsOrderingEmailDesc      ListUsersParamsOrdering = "-email"
+	ListUsersParamsOrderingEmployeeID     ListUsersParamsOrdering = "employee_id"
+	ListUsersParamsOrderingEmployeeIDDesc ListUsersParamsOrdering = "-employee_id"
+	ListUsersParamsOrderingFirstName      ListUsersParamsOrdering = "first_name"
+	ListUsersParamsOrderingFirstNameDesc  ListUsersParamsOrdering = "-first_name"
+	ListUsersParamsOrderingIsActive       ListUsersParamsOrdering = "is_active"
+	ListUsersParamsOrderingIsActiveDesc   ListUsersParamsOrdering = "-is_active"
+	ListUsersParamsOrderingLastLogin      ListUsersParamsOrdering = "last_login"
+	ListUsersParamsOrderingLastLoginDesc  ListUsersParamsOrdering = "-last_login"
+	ListUsersParamsOrderingLastName       ListUsersParamsOrdering = "last_name"
+	ListUsersParamsOrderingLastNameDesc   ListUsersParamsOrdering = "-last_name"
+	ListUsersParamsOrderingUpdatedAt      ListUsersParamsOrdering = "updated_at"
+	ListUsersParamsOrderingUpdatedAtDesc  ListUsersParamsOrdering = "-updated_at"
+	ListUsersParamsOrderingUsername       ListUsersParamsOrdering = "username"
+	ListUsersParamsOrderingUsernameDesc   ListUsersParamsOrdering = "-username"
 )
 
 // Defines values for ListIntegrationConfigsParamsOrdering.
 const (
-	ListIntegrationConfigsParamsOrderingCreatedAt         ListIntegrationConfigsParamsOrdering = "created_at"
-	ListIntegrationConfigsParamsOrderingIsActive          ListIntegrationConfigsParamsOrdering = "is_active"
-	ListIntegrationConfigsParamsOrderingMinusCreatedAt    ListIntegrationConfigsParamsOrdering = "-created_at"
-	ListIntegrationConfigsParamsOrderingMinusIsActive     ListIntegrationConfigsParamsOrdering = "-is_active"
-	ListIntegrationConfigsParamsOrderingMinusName         ListIntegrationConfigsParamsOrdering = "-name"
-	ListIntegrationConfigsParamsOrderingMinusSourceSystem ListIntegrationConfigsParamsOrdering = "-source_system"
-	ListIntegrationConfigsParamsOrderingMinusUpdatedAt    ListIntegrationConfigsParamsOrdering = "-updated_at"
-	ListIntegrationConfigsParamsOrderingName              ListIntegrationConfigsParamsOrdering = "name"
-	ListIntegrationConfigsParamsOrderingSourceSystem      ListIntegrationConfigsParamsOrdering = "source_system"
-	ListIntegrationConfigsParamsOrderingUpdatedAt         ListIntegrationConfigsParamsOrdering = "updated_at"
+	ListIntegrationConfigsParamsOrderingCreatedAt        ListIntegrationConfigsParamsOrdering = "created_at"
+	ListIntegrationConfigsParamsOrderingCreatedAtDesc    ListIntegrationConfigsParamsOrdering = "-created_at"
+	ListIntegrationConfigsParamsOrderingIsActive         ListIntegrationConfigsParamsOrdering = "is_active"
+	ListIntegrationConfigsParamsOrderingIsActiveDesc     ListIntegrationConfigsParamsOrdering = "-is_active"
+	ListIntegrationConfigsParamsOrderingName             ListIntegrationConfigsParamsOrdering = "name"
+	ListIntegrationConfigsParamsOrderingNameDesc         ListIntegrationConfigsParamsOrdering = "-name"
+	ListIntegrationConfigsParamsOrderingSourceSystem     ListIntegrationConfigsParamsOrdering = "source_system"
+	ListIntegrationConfigsParamsOrderingSourceSystemDesc ListIntegrationConfigsParamsOrdering = "-source_system"
+	ListIntegrationConfigsParamsOrderingUpdatedAt        ListIntegrationConfigsParamsOrdering = "updated_at"
+	ListIntegrationConfigsParamsOrderingUpdatedAtDesc    ListIntegrationConfigsParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListEventsParamsOrdering.
 const (
-	ListEventsParamsOrderingEncounterID       ListEventsParamsOrdering = "encounter_id"
-	ListEventsParamsOrderingEventCode         ListEventsParamsOrdering = "event_code"
-	ListEventsParamsOrderingMinusEncounterID  ListEventsParamsOrdering = "-encounter_id"
-	ListEventsParamsOrderingMinusEventCode    ListEventsParamsOrdering = "-event_code"
-	ListEventsParamsOrderingMinusProcessedAt  ListEventsParamsOrdering = "-processed_at"
-	ListEventsParamsOrderingMinusReceivedAt   ListEventsParamsOrdering = "-received_at"
-	ListEventsParamsOrderingMinusSourceSystem ListEventsParamsOrdering = "-source_system"
-	ListEventsParamsOrderingMinusStatus       ListEventsParamsOrdering = "-status"
-	ListEventsParamsOrderingProcessedAt       ListEventsParamsOrdering = "processed_at"
-	ListEventsParamsOrderingReceivedAt        ListEventsParamsOrdering = "received_at"
-	ListEventsParamsOrderingSourceSystem      ListEventsParamsOrdering = "source_system"
-	ListEventsParamsOrderingStatus            ListEventsParamsOrdering = "status"
+	ListEventsParamsOrderingEncounterID      ListEventsParamsOrdering = "encounter_id"
+	ListEventsParamsOrderingEncounterIDDesc  ListEventsParamsOrdering = "-encounter_id"
+	ListEventsParamsOrderingEventCode        ListEventsParamsOrdering = "event_code"
+	ListEventsParamsOrderingEventCodeDesc    ListEventsParamsOrdering = "-event_code"
+	ListEventsParamsOrderingProcessedAt      ListEventsParamsOrdering = "processed_at"
+	ListEventsParamsOrderingProcessedAtDesc  ListEventsParamsOrdering = "-processed_at"
+	ListEventsParamsOrderingReceivedAt       ListEventsParamsOrdering = "received_at"
+	ListEventsParamsOrderingReceivedAtDesc   ListEventsParamsOrdering = "-received_at"
+	ListEventsParamsOrderingSourceSystem     ListEventsParamsOrdering = "source_system"
+	ListEventsParamsOrderingSourceSystemDesc ListEventsParamsOrdering = "-source_system"
+	ListEventsParamsOrderingStatus           ListEventsParamsOrdering = "status"
+	ListEventsParamsOrderingStatusDesc       ListEventsParamsOrdering = "-status"
 )
 
 // Defines values for ListJourneyInstancesParamsOrdering.
 const (
-	ListJourneyInstancesParamsOrderingCompletedAt      ListJourneyInstancesParamsOrdering = "completed_at"
-	ListJourneyInstancesParamsOrderingCreatedAt        ListJourneyInstancesParamsOrdering = "created_at"
-	ListJourneyInstancesParamsOrderingEncounterID      ListJourneyInstancesParamsOrdering = "encounter_id"
-	ListJourneyInstancesParamsOrderingJourneyType      ListJourneyInstancesParamsOrdering = "journey_type"
-	ListJourneyInstancesParamsOrderingMinusCompletedAt ListJourneyInstancesParamsOrdering = "-completed_at"
-	ListJourneyInstancesParamsOrderingMinusCreatedAt   ListJourneyInstancesParamsOrdering = "-created_at"
-	ListJourneyInstancesParamsOrderingMinusEncounterID ListJourneyInstancesParamsOrdering = "-encounter_id"
-	ListJourneyInstancesParamsOrderingMinusJourneyType ListJourneyInstancesParamsOrdering = "-journey_type"
-	ListJourneyInstancesParamsOrderingMinusPatientMRN  ListJourneyInstancesParamsOrdering = "-patient_mrn"
-	ListJourneyInstancesParamsOrderingMinusPatientName ListJourneyInstancesParamsOrdering = "-patient_name"
-	ListJourneyInstancesParamsOrderingMinusStartedAt   ListJourneyInstancesParamsOrdering = "-started_at"
-	ListJourneyInstancesParamsOrderingMinusStatus      ListJourneyInstancesParamsOrdering = "-status"
-	ListJourneyInstancesParamsOrderingMinusUpdatedAt   ListJourneyInstancesParamsOrdering = "-updated_at"
-	ListJourneyInstancesParamsOrderingPatientMRN       ListJourneyInstancesParamsOrdering = "patient_mrn"
-	ListJourneyInstancesParamsOrderingPatientName      ListJourneyInstancesParamsOrdering = "patient_name"
-	ListJourneyInstancesParamsOrderingStartedAt        ListJourneyInstancesParamsOrdering = "started_at"
-	ListJourneyInstancesParamsOrderingStatus           ListJourneyInstancesParamsOrdering = "status"
-	ListJourneyInstancesParamsOrderingUpdatedAt        ListJourneyInstancesParamsOrdering = "updated_at"
+	ListJourneyInstancesParamsOrderingCompletedAt     ListJourneyInstancesParamsOrdering = "completed_at"
+	ListJourneyInstancesParamsOrderingCompletedAtDesc ListJourneyInstancesParamsOrdering = "-completed_at"
+	ListJourneyInstancesParamsOrderingCreatedAt       ListJourneyInstancesParamsOrdering = "created_at"
+	ListJourneyInstancesParamsOrderingCreatedAtDesc   ListJourneyInstancesParamsOrdering = "-created_at"
+	ListJourneyInstancesParamsOrderingEncounterID     ListJourneyInstancesParamsOrdering = "encounter_id"
+	ListJourneyInstancesParamsOrderingEncounterIDDesc ListJourneyInstancesParamsOrdering = "-encounter_id"
+	ListJourneyInstancesParamsOrderingJourneyType     ListJourneyInstancesParamsOrdering = "journey_type"
+	ListJourneyInstancesParamsOrderingJourneyTypeDesc ListJourneyInstancesParamsOrdering = "-journey_type"
+	ListJourneyInstancesParamsOrderingPatientMRN      ListJourneyInstancesParamsOrdering = "patient_mrn"
+	ListJourneyInstancesParamsOrderingPatientMRNDesc  ListJourneyInstancesParamsOrdering = "-patient_mrn"
+	ListJourneyInstancesParamsOrderingPatientName     ListJourneyInstancesParamsOrdering = "patient_name"
+	ListJourneyInstancesParamsOrderingPatientNameDesc ListJourneyInstancesParamsOrdering = "-patient_name"
+	ListJourneyInstancesParamsOrderingStartedAt       ListJourneyInstancesParamsOrdering = "started_at"
+	ListJourneyInstancesParamsOrderingStartedAtDesc   ListJourneyInstancesParamsOrdering = "-started_at"
+	ListJourneyInstancesParamsOrderingStatus          ListJourneyInstancesParamsOrdering = "status"
+	ListJourneyInstancesParamsOrderingStatusDesc      ListJourneyInstancesParamsOrdering = "-status"
+	ListJourneyInstancesParamsOrderingUpdatedAt       ListJourneyInstancesParamsOrdering = "updated_at"
+	ListJourneyInstancesParamsOrderingUpdatedAtDesc   ListJourneyInstancesParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListStageInstancesParamsOrdering.
 const (
-	ListStageInstancesParamsOrderingCompletedAt      ListStageInstancesParamsOrdering = "completed_at"
-	ListStageInstancesParamsOrderingCreatedAt        ListStageInstancesParamsOrdering = "created_at"
-	ListStageInstancesParamsOrderingMinusCompletedAt ListStageInstancesParamsOrdering = "-completed_at"
-	ListStageInstancesParamsOrderingMinusCreatedAt   ListStageInstancesParamsOrdering = "-created_at"
-	ListStageInstancesParamsOrderingMinusStageName   ListStageInstancesParamsOrdering = "-stage_name"
-	ListStageInstancesParamsOrderingMinusStageOrder  ListStageInstancesParamsOrdering = "-stage_order"
-	ListStageInstancesParamsOrderingMinusStatus      ListStageInstancesParamsOrdering = "-status"
-	ListStageInstancesParamsOrderingMinusUpdatedAt   ListStageInstancesParamsOrdering = "-updated_at"
-	ListStageInstancesParamsOrderingStageName        ListStageInstancesParamsOrdering = "stage_name"
-	ListStageInstancesParamsOrderingStageOrder       ListStageInstancesParamsOrdering = "stage_order"
-	ListStageInstancesParamsOrderingStatus           ListStageInstancesParamsOrdering = "status"
-	ListStageInstancesParamsOrderingUpdatedAt        ListStageInstancesParamsOrdering = "updated_at"
+	ListStageInstancesParamsOrderingCompletedAt     ListStageInstancesParamsOrdering = "completed_at"
+	ListStageInstancesParamsOrderingCompletedAtDesc ListStageInstancesParamsOrdering = "-completed_at"
+	ListStageInstancesParamsOrderingCreatedAt       ListStageInstancesParamsOrdering = "created_at"
+	ListStageInstancesParamsOrderingCreatedAtDesc   ListStageInstancesParamsOrdering = "-created_at"
+	ListStageInstancesParamsOrderingStageName       ListStageInstancesParamsOrdering = "stage_name"
+	ListStageInstancesParamsOrderingStageNameDesc   ListStageInstancesParamsOrdering = "-stage_name"
+	ListStageInstancesParamsOrderingStageOrder      ListStageInstancesParamsOrdering = "stage_order"
+	ListStageInstancesParamsOrderingStageOrderDesc  ListStageInstancesParamsOrdering = "-stage_order"
+	ListStageInstancesParamsOrderingStatus          ListStageInstancesParamsOrdering = "status"
+	ListStageInstancesParamsOrderingStatusDesc      ListStageInstancesParamsOrdering = "-status"
+	ListStageInstancesParamsOrderingUpdatedAt       ListStageInstancesParamsOrdering = "updated_at"
+	ListStageInstancesParamsOrderingUpdatedAtDesc   ListStageInstancesParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListStageTemplatesParamsOrdering.
 const (
-	ListStageTemplatesParamsOrderingCode                  ListStageTemplatesParamsOrdering = "code"
-	ListStageTemplatesParamsOrderingCreatedAt             ListStageTemplatesParamsOrdering = "created_at"
-	ListStageTemplatesParamsOrderingIsActive              ListStageTemplatesParamsOrdering = "is_active"
-	ListStageTemplatesParamsOrderingMinusCode             ListStageTemplatesParamsOrdering = "-code"
-	ListStageTemplatesParamsOrderingMinusCreatedAt        ListStageTemplatesParamsOrdering = "-created_at"
-	ListStageTemplatesParamsOrderingMinusIsActive         ListStageTemplatesParamsOrdering = "-is_active"
-	ListStageTemplatesParamsOrderingMinusName             ListStageTemplatesParamsOrdering = "-name"
-	ListStageTemplatesParamsOrderingMinusOrder            ListStageTemplatesParamsOrdering = "-order"
-	ListStageTemplatesParamsOrderingMinusTriggerEventCode ListStageTemplatesParamsOrdering = "-trigger_event_code"
-	ListStageTemplatesParamsOrderingMinusUpdatedAt        ListStageTemplatesParamsOrdering = "-updated_at"
-	ListStageTemplatesParamsOrderingName                  ListStageTemplatesParamsOrdering = "name"
-	ListStageTemplatesParamsOrderingOrder                 ListStageTemplatesParamsOrdering = "order"
-	ListStageTemplatesParamsOrderingTriggerEventCode      ListStageTemplatesParamsOrdering = "trigger_event_code"
-	ListStageTemplatesParamsOrderingUpdatedAt             ListStageTemplatesParamsOrdering = "updated_at"
+	ListStageTemplatesParamsOrderingCode                 ListStageTemplatesParamsOrdering = "code"
+	ListStageTemplatesParamsOrderingCodeDesc             ListStageTemplatesParamsOrdering = "-code"
+	ListStageTemplatesParamsOrderingCreatedAt            ListStageTemplatesParamsOrdering = "created_at"
+	ListStageTemplatesParamsOrderingCreatedAtDesc        ListStageTemplatesParamsOrdering = "-created_at"
+	ListStageTemplatesParamsOrderingIsActive             ListStageTemplatesParamsOrdering = "is_active"
+	ListStageTemplatesParamsOrderingIsActiveDesc         ListStageTemplatesParamsOrdering = "-is_active"
+	ListStageTemplatesParamsOrderingName                 ListStageTemplatesParamsOrdering = "name"
+	ListStageTemplatesParamsOrderingNameDesc             ListStageTemplatesParamsOrdering = "-name"
+	ListStageTemplatesParamsOrderingOrder                ListStageTemplatesParamsOrdering = "order"
+	ListStageTemplatesParamsOrderingOrderDesc            ListStageTemplatesParamsOrdering = "-order"
+	ListStageTemplatesParamsOrderingTriggerEventCode     ListStageTemplatesParamsOrdering = "trigger_event_code"
+	ListStageTemplatesParamsOrderingTriggerEventCodeDesc ListStageTemplatesParamsOrdering = "-trigger_event_code"
+	ListStageTemplatesParamsOrderingUpdatedAt            ListStageTemplatesParamsOrdering = "updated_at"
+	ListStageTemplatesParamsOrderingUpdatedAtDesc        ListStageTemplatesParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListJourneyTemplatesParamsOrdering.
 const (
-	ListJourneyTemplatesParamsOrderingCreatedAt        ListJourneyTemplatesParamsOrdering = "created_at"
-	ListJourneyTemplatesParamsOrderingIsActive         ListJourneyTemplatesParamsOrdering = "is_active"
-	ListJourneyTemplatesParamsOrderingIsDefault        ListJourneyTemplatesParamsOrdering = "is_default"
-	ListJourneyTemplatesParamsOrderingJourneyType      ListJourneyTemplatesParamsOrdering = "journey_type"
-	ListJourneyTemplatesParamsOrderingMinusCreatedAt   ListJourneyTemplatesParamsOrdering = "-created_at"
-	ListJourneyTemplatesParamsOrderingMinusIsActive    ListJourneyTemplatesParamsOrdering = "-is_active"
-	ListJourneyTemplatesParamsOrderingMinusIsDefault   ListJourneyTemplatesParamsOrdering = "-is_default"
-	ListJourneyTemplatesParamsOrderingMinusJourneyType ListJourneyTemplatesParamsOrdering = "-journey_type"
-	ListJourneyTemplatesParamsOrderingMinusName        ListJourneyTemplatesParamsOrdering = "-name"
-	ListJourneyTemplatesParamsOrderingMinusUpdatedAt   ListJourneyTemplatesParamsOrdering = "-updated_at"
-	ListJourneyTemplatesParamsOrderingName             ListJourneyTemplatesParamsOrdering = "name"
-	ListJourneyTemplatesParamsOrderingUpdatedAt        ListJourneyTemplatesParamsOrdering = "updated_at"
+	ListJourneyTemplatesParamsOrderingCreatedAt       ListJourneyTemplatesParamsOrdering = "created_at"
+	ListJourneyTemplatesParamsOrderingCreatedAtDesc   ListJourneyTemplatesParamsOrdering = "-created_at"
+	ListJourneyTemplatesParamsOrderingIsActive        ListJourneyTemplatesParamsOrdering = "is_active"
+	ListJourneyTemplatesParamsOrderingIsActiveDesc    ListJourneyTemplatesParamsOrdering = "-is_active"
+	ListJourneyTemplatesParamsOrderingIsDefault       ListJourneyTemplatesParamsOrdering = "is_default"
+	ListJourneyTemplatesParamsOrderingIsDefaultDesc   ListJourneyTemplatesParamsOrdering = "-is_default"
+	ListJourneyTemplatesParamsOrderingJourneyType     ListJourneyTemplatesParamsOrdering = "journey_type"
+	ListJourneyTemplatesParamsOrderingJourneyTypeDesc ListJourneyTemplatesParamsOrdering = "-journey_type"
+	ListJourneyTemplatesParamsOrderingName            ListJourneyTemplatesParamsOrdering = "name"
+	ListJourneyTemplatesParamsOrderingNameDesc        ListJourneyTemplatesParamsOrdering = "-name"
+	ListJourneyTemplatesParamsOrderingUpdatedAt       ListJourneyTemplatesParamsOrdering = "updated_at"
+	ListJourneyTemplatesParamsOrderingUpdatedAtDesc   ListJourneyTemplatesParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListDepartmentsParamsOrdering.
 const (
-	ListDepartmentsParamsOrderingCode           ListDepartmentsParamsOrdering = "code"
-	ListDepartmentsParamsOrderingCreatedAt      ListDepartmentsParamsOrdering = "created_at"
-	ListDepartmentsParamsOrderingLocation       ListDepartmentsParamsOrdering = "location"
-	ListDepartmentsParamsOrderingMinusCode      ListDepartmentsParamsOrdering = "-code"
-	ListDepartmentsParamsOrderingMinusCreatedAt ListDepartmentsParamsOrdering = "-created_at"
-	ListDepartmentsParamsOrderingMinusLocation  ListDepartmentsParamsOrdering = "-location"
-	ListDepartmentsParamsOrderingMinusName      ListDepartmentsParamsOrdering = "-name"
-	ListDepartmentsParamsOrderingMinusStatus    ListDepartmentsParamsOrdering = "-status"
-	ListDepartmentsParamsOrderingMinusUpdatedAt ListDepartmentsParamsOrdering = "-updated_at"
-	ListDepartmentsParamsOrderingName           ListDepartmentsParamsOrdering = "name"
-	ListDepartmentsParamsOrderingStatus         ListDepartmentsParamsOrdering = "status"
-	ListDepartmentsParamsOrderingUpdatedAt      ListDepartmentsParamsOrdering = "updated_at"
+	ListDepartmentsParamsOrderingCode          ListDepartmentsParamsOrdering = "code"
+	ListDepartmentsParamsOrderingCodeDesc      ListDepartmentsParamsOrdering = "-code"
+	ListDepartmentsParamsOrderingCreatedAt     ListDepartmentsParamsOrdering = "created_at"
+	ListDepartmentsParamsOrderingCreatedAtDesc ListDepartmentsParamsOrdering = "-created_at"
+	ListDepartmentsParamsOrderingLocation      ListDepartmentsParamsOrdering = "location"
+	ListDepartmentsParamsOrderingLocationDesc  ListDepartmentsParamsOrdering = "-location"
+	ListDepartmentsParamsOrderingName          ListDepartmentsParamsOrdering = "name"
+	ListDepartmentsParamsOrderingNameDesc      ListDepartmentsParamsOrdering = "-name"
+	ListDepartmentsParamsOrderingStatus        ListDepartmentsParamsOrdering = "status"
+	ListDepartmentsParamsOrderingStatusDesc    ListDepartmentsParamsOrdering = "-status"
+	ListDepartmentsParamsOrderingUpdatedAt     ListDepartmentsParamsOrdering = "updated_at"
+	ListDepartmentsParamsOrderingUpdatedAtDesc ListDepartmentsParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListHospitalsParamsOrdering.
 const (
-	ListHospitalsParamsOrderingCapacity       ListHospitalsParamsOrdering = "capacity"
-	ListHospitalsParamsOrderingCity           ListHospitalsParamsOrdering = "city"
-	ListHospitalsParamsOrderingCode           ListHospitalsParamsOrdering = "code"
-	ListHospitalsParamsOrderingCreatedAt      ListHospitalsParamsOrdering = "created_at"
-	ListHospitalsParamsOrderingMinusCapacity  ListHospitalsParamsOrdering = "-capacity"
-	ListHospitalsParamsOrderingMinusCity      ListHospitalsParamsOrdering = "-city"
-	ListHospitalsParamsOrderingMinusCode      ListHospitalsParamsOrdering = "-code"
-	ListHospitalsParamsOrderingMinusCreatedAt ListHospitalsParamsOrdering = "-created_at"
-	ListHospitalsParamsOrderingMinusName      ListHospitalsParamsOrdering = "-name"
-	ListHospitalsParamsOrderingMinusStatus    ListHospitalsParamsOrdering = "-status"
-	ListHospitalsParamsOrderingMinusUpdatedAt ListHospitalsParamsOrdering = "-updated_at"
-	ListHospitalsParamsOrderingName           ListHospitalsParamsOrdering = "name"
-	ListHospitalsParamsOrderingStatus         ListHospitalsParamsOrdering = "status"
-	ListHospitalsParamsOrderingUpdatedAt      ListHospitalsParamsOrdering = "updated_at"
+	ListHospitalsParamsOrderingCapacity      ListHospitalsParamsOrdering = "capacity"
+	ListHospitalsParamsOrderingCapacityDesc  ListHospitalsParamsOrdering = "-capacity"
+	ListHospitalsParamsOrderingCity          ListHospitalsParamsOrdering = "city"
+	ListHospitalsParamsOrderingCityDesc      ListHospitalsParamsOrdering = "-city"
+	ListHospitalsParamsOrderingCode          ListHospitalsParamsOrdering = "code"
+	ListHospitalsParamsOrderingCodeDesc      ListHospitalsParamsOrdering = "-code"
+	ListHospitalsParamsOrderingCreatedAt     ListHospitalsParamsOrdering = "created_at"
+	ListHospitalsParamsOrderingCreatedAtDesc ListHospitalsParamsOrdering = "-created_at"
+	ListHospitalsParamsOrderingName          ListHospitalsParamsOrdering = "name"
+	ListHospitalsParamsOrderingNameDesc      ListHospitalsParamsOrdering = "-name"
+	ListHospitalsParamsOrderingStatus        ListHospitalsParamsOrdering = "status"
+	ListHospitalsParamsOrderingStatusDesc    ListHospitalsParamsOrdering = "-status"
+	ListHospitalsParamsOrderingUpdatedAt     ListHospitalsParamsOrdering = "updated_at"
+	ListHospitalsParamsOrderingUpdatedAtDesc ListHospitalsParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListPatientsParamsOrdering.
 const (
-	ListPatientsParamsOrderingCity             ListPatientsParamsOrdering = "city"
-	ListPatientsParamsOrderingCreatedAt        ListPatientsParamsOrdering = "created_at"
-	ListPatientsParamsOrderingDateOfBirth      ListPatientsParamsOrdering = "date_of_birth"
-	ListPatientsParamsOrderingFirstName        ListPatientsParamsOrdering = "first_name"
-	ListPatientsParamsOrderingGender           ListPatientsParamsOrdering = "gender"
-	ListPatientsParamsOrderingLastName         ListPatientsParamsOrdering = "last_name"
-	ListPatientsParamsOrderingMRN              ListPatientsParamsOrdering = "mrn"
-	ListPatientsParamsOrderingMinusCity        ListPatientsParamsOrdering = "-city"
-	ListPatientsParamsOrderingMinusCreatedAt   ListPatientsParamsOrdering = "-created_at"
-	ListPatientsParamsOrderingMinusDateOfBirth ListPatientsParamsOrdering = "-date_of_birth"
-	ListPatientsParamsOrderingMinusFirstName   ListPatientsParamsOrdering = "-first_name"
-	ListPatientsParamsOrderingMinusGender      ListPatientsParamsOrdering = "-gender"
-	ListPatientsParamsOrderingMinusLastName    ListPatientsParamsOrdering = "-last_name"
-	ListPatientsParamsOrderingMinusMRN         ListPatientsParamsOrdering = "-mrn"
-	ListPatientsParamsOrderingMinusStatus      ListPatientsParamsOrdering = "-status"
-	ListPatientsParamsOrderingMinusUpdatedAt   ListPatientsParamsOrdering = "-updated_at"
-	ListPatientsParamsOrderingStatus           ListPatientsParamsOrdering = "status"
-	ListPatientsParamsOrderingUpdatedAt        ListPatientsParamsOrdering = "updated_at"
+	ListPatientsParamsOrderingCity            ListPatientsParamsOrdering = "city"
+	ListPatientsParamsOrderingCityDesc        ListPatientsParamsOrdering = "-city"
+	ListPatientsParamsOrderingCreatedAt       ListPatientsParamsOrdering = "created_at"
+	ListPatientsParamsOrderingCreatedAtDesc   ListPatientsParamsOrdering = "-created_at"
+	ListPatientsParamsOrderingDateOfBirth     ListPatientsParamsOrdering = "date_of_birth"
+	ListPatientsParamsOrderingDateOfBirthDesc ListPatientsParamsOrdering = "-date_of_birth"
+	ListPatientsParamsOrderingFirstName       ListPatientsParamsOrdering = "first_name"
+	ListPatientsParamsOrderingFirstNameDesc   ListPatientsParamsOrdering = "-first_name"
+	ListPatientsParamsOrderingGender          ListPatientsParamsOrdering = "gender"
+	ListPatientsParamsOrderingGenderDesc      ListPatientsParamsOrdering = "-gender"
+	ListPatientsParamsOrderingLastName        ListPatientsParamsOrdering = "last_name"
+	ListPatientsParamsOrderingLastNameDesc    ListPatientsParamsOrdering = "-last_name"
+	ListPatientsParamsOrderingMRN             ListPatientsParamsOrdering = "mrn"
+	ListPatientsParamsOrderingMRNDesc         ListPatientsParamsOrdering = "-mrn"
+	ListPatientsParamsOrderingStatus          ListPatientsParamsOrdering = "status"
+	ListPatientsParamsOrderingStatusDesc      ListPatientsParamsOrdering = "-status"
+	ListPatientsParamsOrderingUpdatedAt       ListPatientsParamsOrdering = "updated_at"
+	ListPatientsParamsOrderingUpdatedAtDesc   ListPatientsParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListPhysiciansParamsOrdering.
 const (
-	ListPhysiciansParamsOrderingCreatedAt           ListPhysiciansParamsOrdering = "created_at"
-	ListPhysiciansParamsOrderingFirstName           ListPhysiciansParamsOrdering = "first_name"
-	ListPhysiciansParamsOrderingLastName            ListPhysiciansParamsOrdering = "last_name"
-	ListPhysiciansParamsOrderingLicenseNumber       ListPhysiciansParamsOrdering = "license_number"
-	ListPhysiciansParamsOrderingMinusCreatedAt      ListPhysiciansParamsOrdering = "-created_at"
-	ListPhysiciansParamsOrderingMinusFirstName      ListPhysiciansParamsOrdering = "-first_name"
-	ListPhysiciansParamsOrderingMinusLastName       ListPhysiciansParamsOrdering = "-last_name"
-	ListPhysiciansParamsOrderingMinusLicenseNumber  ListPhysiciansParamsOrdering = "-license_number"
-	ListPhysiciansParamsOrderingMinusSpecialization ListPhysiciansParamsOrdering = "-specialization"
-	ListPhysiciansParamsOrderingMinusStatus         ListPhysiciansParamsOrdering = "-status"
-	ListPhysiciansParamsOrderingMinusUpdatedAt      ListPhysiciansParamsOrdering = "-updated_at"
-	ListPhysiciansParamsOrderingSpecialization      ListPhysiciansParamsOrdering = "specialization"
-	ListPhysiciansParamsOrderingStatus              ListPhysiciansParamsOrdering = "status"
-	ListPhysiciansParamsOrderingUpdatedAt           ListPhysiciansParamsOrdering = "updated_at"
+	ListPhysiciansParamsOrderingCreatedAt          ListPhysiciansParamsOrdering = "created_at"
+	ListPhysiciansParamsOrderingCreatedAtDesc      ListPhysiciansParamsOrdering = "-created_at"
+	ListPhysiciansParamsOrderingFirstName          ListPhysiciansParamsOrdering = "first_name"
+	ListPhysiciansParamsOrderingFirstNameDesc      ListPhysiciansParamsOrdering = "-first_name"
+	ListPhysiciansParamsOrderingLastName           ListPhysiciansParamsOrdering = "last_name"
+	ListPhysiciansParamsOrderingLastNameDesc       ListPhysiciansParamsOrdering = "-last_name"
+	ListPhysiciansParamsOrderingLicenseNumber      ListPhysiciansParamsOrdering = "license_number"
+	ListPhysiciansParamsOrderingLicenseNumberDesc  ListPhysiciansParamsOrdering = "-license_number"
+	ListPhysiciansParamsOrderingSpecialization     ListPhysiciansParamsOrdering = "specialization"
+	ListPhysiciansParamsOrderingSpecializationDesc ListPhysiciansParamsOrdering = "-specialization"
+	ListPhysiciansParamsOrderingStatus             ListPhysiciansParamsOrdering = "status"
+	ListPhysiciansParamsOrderingStatusDesc         ListPhysiciansParamsOrdering = "-status"
+	ListPhysiciansParamsOrderingUpdatedAt          ListPhysiciansParamsOrdering = "updated_at"
+	ListPhysiciansParamsOrderingUpdatedAtDesc      ListPhysiciansParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListSurveyTemplatesParamsOrdering.
 const (
-	ListSurveyTemplatesParamsOrderingCreatedAt      ListSurveyTemplatesParamsOrdering = "created_at"
-	ListSurveyTemplatesParamsOrderingIsActive       ListSurveyTemplatesParamsOrdering = "is_active"
-	ListSurveyTemplatesParamsOrderingMinusCreatedAt ListSurveyTemplatesParamsOrdering = "-created_at"
-	ListSurveyTemplatesParamsOrderingMinusIsActive  ListSurveyTemplatesParamsOrdering = "-is_active"
-	ListSurveyTemplatesParamsOrderingMinusName      ListSurveyTemplatesParamsOrdering = "-name"
-	ListSurveyTemplatesParamsOrderingMinusUpdatedAt ListSurveyTemplatesParamsOrdering = "-updated_at"
-	ListSurveyTemplatesParamsOrderingName           ListSurveyTemplatesParamsOrdering = "name"
-	ListSurveyTemplatesParamsOrderingUpdatedAt      ListSurveyTemplatesParamsOrdering = "updated_at"
+	ListSurveyTemplatesParamsOrderingCreatedAt     ListSurveyTemplatesParamsOrdering = "created_at"
+	ListSurveyTemplatesParamsOrderingCreatedAtDesc ListSurveyTemplatesParamsOrdering = "-created_at"
+	ListSurveyTemplatesParamsOrderingIsActive      ListSurveyTemplatesParamsOrdering = "is_active"
+	ListSurveyTemplatesParamsOrderingIsActiveDesc  ListSurveyTemplatesParamsOrdering = "-is_active"
+	ListSurveyTemplatesParamsOrderingName          ListSurveyTemplatesParamsOrdering = "name"
+	ListSurveyTemplatesParamsOrderingNameDesc      ListSurveyTemplatesParamsOrdering = "-name"
+	ListSurveyTemplatesParamsOrderingUpdatedAt     ListSurveyTemplatesParamsOrdering = "updated_at"
+	ListSurveyTemplatesParamsOrderingUpdatedAtDesc ListSurveyTemplatesParamsOrdering = "-updated_at"
 )
 
 // AccessToken A new access token.
@@ -661,10 +661,10 @@ type Event struct {
 
 // EventBulkCreate Events, in the order in which they happened.
 type EventBulkCreate struct {
-	// Events At most 1,000 events; each stands alone.
+	// Events At most 1,000 events. Each stands alone and is checked by itself against EventCreate.
 	//
 	// Example: [{"encounter_id":"ENC20251214001","event_code":"OPD_VISIT_COMPLETED","patient_identifier":"MRN123456","payload_json":{"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"},"source_event_id":"MSG-000123","source_system":"his"}]
-	Events []EventCreate `json:"events"`
+	Events []EventBulkItem `json:"events"`
 }
 
 // EventBulkError Why one event of a bulk was refused.
@@ -679,6 +679,9 @@ type EventBulkError struct {
 	// Example: 1
 	Index int32 `json:"index"`
 }
+
+// EventBulkItem An event of a bulk: what EventCreate says. Its rules are not repeated here, as an item that breaks them is reported by its index and does not refuse the others; only a gateway that validates whole requests would refuse them all.
+type EventBulkItem = EventCreate
 
 // EventBulkResult What became of a bulk: created + failed + duplicates is the number of events sent.
 type EventBulkResult struct {
@@ -3268,7 +3271,7 @@ type IdempotencyKey = string
 type Page = int32
 
 // PageSize defines model for PageSize.
-type PageSize = int32
+type PageSize = int
 
 // ListAuditEntriesParams says which rows to list, and in what order.
 type ListAuditEntriesParams struct {
@@ -3293,7 +3296,7 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3308,7 +3311,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3338,7 +3341,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3365,7 +3368,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3392,7 +3395,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3425,7 +3428,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3449,7 +3452,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3479,7 +3482,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3509,7 +3512,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3536,7 +3539,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3560,7 +3563,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3590,7 +3593,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3620,7 +3623,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3644,7 +3647,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page; more than 100 is cut to 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3872,7 +3875,7 @@ func createEvent(body any) operation {
 	return operation{method: "POST", path: "/api/integrations/events/", body: body, keyed: true}
 }
 
-// bulkCreateEvents is an operation that stores up to 1,000 events, each of which stands alone: 201 if any was stored, 200 if all were duplicates, 400 if every one was refused.
+// bulkCreateEvents is an operation that stores up to 1,000 events, each of which stands alone: 201 if any was stored, 200 if all were duplicates, 400 if every one was refused. Each is checked by itself against EventCreate; one that breaks its rules is left out and reported in `errors` by its index, whatever becomes of the others.
 //
 //	POST /api/integrations/events/bulk_create/
 func bulkCreateEvents(body any) operation {

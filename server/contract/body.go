@@ -33,13 +33,16 @@ type Reference struct {
 // maxDepth is how deep a body may nest.
 const maxDepth = 64
 
-// ReadBody checks a body, in one pass. No body is an empty object. The error is a 400: about the JSON, or with
-// messages by field.
+// ReadBody checks a body, in one pass. No body of a POST is an empty object; a PUT or PATCH must have one. The error is
+// a 400: about the JSON, or with messages by field.
 func (o *Operation) ReadBody(raw []byte) (Body, error) {
 	if o.body == nil {
 		return Body{}, nil
 	}
 	if len(bytes.TrimSpace(raw)) == 0 {
+		if o.bodyRequired {
+			return Body{}, problem.BadRequest(messageNoBody)
+		}
 		raw = []byte("{}")
 	}
 	if err := checkDepth(raw); err != nil {

@@ -18,6 +18,7 @@ const testID = "0193c5a0-7a00-7000-8000-000000000001"
 // everyKind is a request body schema with a member of every kind.
 const everyKind = `
 requestBody:
+  required: true
   content:
     application/json:
       schema:
@@ -41,7 +42,7 @@ requestBody:
           any: {description: Any value.}
           whole: {allOf: [{$ref: "#/components/schemas/Whole"}, {type: object, required: [name]}]}
           list: {type: array, minItems: 1, maxItems: 3, items: {type: object, required: [n], properties: {n: {type: integer}}}}
-          items: {type: array, maxItems: 3, x-px360-items-apart: true, items: {type: object, required: [key], properties: {key: {type: string, x-px360-rate-limit-key: true}}}}
+          items: {type: array, maxItems: 3, x-px360-items-schema: Strict, items: {type: object, properties: {key: {nullable: true}}}}
 `
 
 func TestReadBodyAccepts(t *testing.T) {

@@ -50,6 +50,9 @@ type Operation struct {
 	query   []*parameter // of lists; nil elsewhere
 	headers []*parameter
 	body    *node // nil if the operation takes none
+	// bodyRequired is that no body is an error of its own. That of a POST is an empty object, as DRF takes it, which
+	// lacks whatever is required; a PUT or PATCH of nothing would do nothing and succeed.
+	bodyRequired bool
 }
 
 // The rate limits that an operation can declare.
@@ -73,7 +76,10 @@ const extensionPrefix = "x-px360-"
 // Compile reads a valid document. nouns are what x-px360-refers-to and x-px360-object may name. It fails, with path,
 // method and field, on what the server would not enforce: the server must not start with such a document.
 func Compile(doc *openapi3.T, nouns []string) (*Contract, error) {
-	c := &compiler{nouns}
+	c := &compiler{nouns: nouns}
+	if doc.Components != nil {
+		c.schemas = doc.Components.Schemas
+	}
 	contract := &Contract{Paths: map[string]*Path{}}
 	for _, name := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
 		path, err := c.path(doc.Paths.Value(name))
@@ -86,7 +92,10 @@ func Compile(doc *openapi3.T, nouns []string) (*Contract, error) {
 }
 
 // A compiler checks and compiles the parts of a document.
-type compiler struct{ nouns []string }
+type compiler struct {
+	nouns   []string
+	schemas openapi3.Schemas // the document's, by name
+}
 
 func (c *compiler) path(item *openapi3.PathItem) (*Path, error) {
 	if len(item.Parameters) > 0 {
@@ -100,6 +109,7 @@ func (c *compiler) path(item *openapi3.PathItem) (*Path, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", method, err)
 		}
+		o.bodyRequired = o.body != nil && (method == http.MethodPut || method == http.MethodPatch)
 		p.Operations[method] = o
 		p.APIKeys = p.APIKeys || slices.Contains(operations[method].Tags, apiKeyTag)
 		allow = append(allow, method)
@@ -137,6 +147,9 @@ func (c *compiler) operation(op *openapi3.Operation) (*Operation, error) {
 	var err error
 	if o.body, err = c.body(media.Schema); err != nil {
 		return nil, fmt.Errorf("request body: %w", err)
+	}
+	if !op.RequestBody.Value.Required {
+		return nil, fmt.Errorf("request body: must be required")
 	}
 	return o, nil
 }

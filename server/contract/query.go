@@ -51,6 +51,9 @@ func (c *compiler) addParameter(o *Operation, p *openapi3.Parameter) error {
 	case openapi3.ParameterInQuery:
 		n, err := c.queryParameter(p)
 		o.query = append(o.query, &parameter{p.Name, n})
+		if err == nil && !p.AllowEmptyValue {
+			return fmt.Errorf("must have allowEmptyValue: true, as an empty value is no filter")
+		}
 		return err
 	case openapi3.ParameterInHeader:
 		// The header is bound as it was sent, so it must be of a kind that has no canonical form.
@@ -64,7 +67,7 @@ func (c *compiler) addParameter(o *Operation, p *openapi3.Parameter) error {
 func (c *compiler) queryParameter(p *openapi3.Parameter) (*node, error) {
 	switch p.Name {
 	case pageParameter:
-		return nil, checkPaging(p, 1)
+		return nil, checkPaging(p, 1, "format")
 	case pageSizeParameter:
 		return nil, checkPaging(p, defaultPageSize)
 	case orderingParameter:
@@ -84,6 +87,9 @@ func checkParameter(p *openapi3.Parameter, enforced ...string) error {
 		return fmt.Errorf("no schema")
 	}
 	present, _ := marshalled.(map[string]any)
+	if p.In == openapi3.ParameterInQuery {
+		enforced = append(enforced, "allowEmptyValue")
+	}
 	return checkKeys(present, append(enforced, "name", "in", "schema", "description", "deprecated", "example", "examples"))
 }
 
@@ -106,13 +112,14 @@ func (c *compiler) parameter(p *openapi3.Parameter, kinds ...kind) (*node, error
 	return n, nil
 }
 
-// checkPaging checks that page or page_size is described as ReadQuery takes it.
-func checkPaging(p *openapi3.Parameter, byDefault float64) error {
+// checkPaging checks that page or page_size is described as ReadQuery takes it. A page_size has no format, as one of
+// any number of digits is only large.
+func checkPaging(p *openapi3.Parameter, byDefault float64, allowed ...string) error {
 	if err := checkParameter(p); err != nil {
 		return err
 	}
 	s := p.Schema.Value
-	if err := checkKeywords(*s, "format", "minimum", "default"); err != nil {
+	if err := checkKeywords(*s, append(allowed, "minimum", "default")...); err != nil {
 		return err
 	}
 	if !s.Type.Is("integer") || s.Min == nil || *s.Min != 1 || fmt.Sprint(s.Default) != fmt.Sprint(byDefault) {

@@ -16,14 +16,14 @@ import (
 const everyParameter = `
 parameters:
   - {name: id, in: path, required: true, description: Which., schema: {type: string, format: uuid}}
-  - {name: page, in: query, schema: {type: integer, format: int32, minimum: 1, default: 1}}
-  - {name: page_size, in: query, schema: {type: integer, format: int32, minimum: 1, default: 20}}
-  - {name: ordering, in: query, style: form, explode: false, schema: {type: array, maxItems: 2, items: {type: string, enum: [name, -name, code, -code]}}}
-  - {name: search, in: query, schema: {type: string, maxLength: 5}}
-  - {name: thing, in: query, schema: {type: string, format: uuid, x-px360-refers-to: thing}}
-  - {name: flag, in: query, schema: {type: boolean}}
-  - {name: choice, in: query, schema: {type: string, enum: [a, b]}}
-  - {name: after, in: query, schema: {type: string, format: date-time}}
+  - {name: page, in: query, allowEmptyValue: true, schema: {type: integer, format: int32, minimum: 1, default: 1}}
+  - {name: page_size, in: query, allowEmptyValue: true, schema: {type: integer, minimum: 1, default: 20}}
+  - {name: ordering, in: query, allowEmptyValue: true, style: form, explode: false, schema: {type: array, maxItems: 2, items: {type: string, enum: [name, -name, code, -code]}}}
+  - {name: search, in: query, allowEmptyValue: true, schema: {type: string, maxLength: 5}}
+  - {name: thing, in: query, allowEmptyValue: true, schema: {type: string, format: uuid, x-px360-refers-to: thing}}
+  - {name: flag, in: query, allowEmptyValue: true, schema: {type: boolean}}
+  - {name: choice, in: query, allowEmptyValue: true, schema: {type: string, enum: [a, b]}}
+  - {name: after, in: query, allowEmptyValue: true, schema: {type: string, format: date-time}}
   - {name: Key, in: header, schema: {type: string, minLength: 1, maxLength: 5}}
 `
 

@@ -70,7 +70,7 @@ var keywords = map[kind][]string{
 	kindEnum:     {"nullable", "enum"},
 	kindJSON:     {"nullable"},
 	kindObject:   {"properties", "required"},
-	kindList:     {"items", "minItems", "maxItems", "x-px360-items-apart"},
+	kindList:     {"items", "minItems", "maxItems", "x-px360-items-schema"},
 }
 
 // checkKeywords fails on a keyword that is neither enforced nor an annotation. Extensions of others are annotations.
@@ -319,12 +319,52 @@ func (c *compiler) setItems(n *node, s *openapi3.Schema, depth int) (err error) 
 	if s.MaxItems != nil {
 		n.maxItems = int(*s.MaxItems)
 	}
-	if err := extension(s.Extensions, "x-px360-items-apart", &n.independent); err != nil {
-		return err
-	}
 	if n.items, err = c.schema(s.Items, depth+1); err != nil {
 		return fmt.Errorf("items: %w", err)
 	}
+	var strict string
+	if err := extension(s.Extensions, "x-px360-items-schema", &strict); err != nil || strict == "" {
+		return err
+	}
+	if err := c.setStrictItems(n, strict, depth); err != nil {
+		return fmt.Errorf("x-px360-items-schema: %w", err)
+	}
+	return nil
+}
+
+// setStrictItems has each item checked by itself against the schema of that name. The one that the list declares for
+// its items is for others, such as a gateway that validates requests: a bad item must not make it refuse the list. So
+// it has to name the same members and to constrain none of them.
+func (c *compiler) setStrictItems(n *node, name string, depth int) error {
+	ref := c.schemas[name]
+	if ref == nil {
+		return fmt.Errorf("no schema %q", name)
+	}
+	strict, err := c.schema(ref, depth+1)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	loose := n.items
+	if strict.kind != kindObject || loose.kind != kindObject {
+		return fmt.Errorf("both %s and the items must be objects", name)
+	}
+	if len(loose.required) > 0 {
+		return fmt.Errorf("the items must not require %s", loose.required[0])
+	}
+	for _, member := range slices.Sorted(maps.Keys(strict.members)) {
+		if loose.members[member] == nil {
+			return fmt.Errorf("the items have no member %s", member)
+		}
+	}
+	for _, member := range slices.Sorted(maps.Keys(loose.members)) {
+		switch {
+		case strict.members[member] == nil:
+			return fmt.Errorf("%s has no member %s", name, member)
+		case loose.members[member].kind != kindJSON || !loose.members[member].nullable:
+			return fmt.Errorf("the items must allow any value of %s, and null", member)
+		}
+	}
+	n.items, n.independent = strict, true
 	return nil
 }
 
@@ -344,7 +384,7 @@ func (c *compiler) body(ref *openapi3.SchemaRef) (*node, error) {
 		}
 	}
 	if independent > 1 {
-		return nil, fmt.Errorf("x-px360-items-apart: only one list can have it, as positions do not say of which list they are")
+		return nil, fmt.Errorf("x-px360-items-schema: only one list can have it, as positions do not say of which list they are")
 	}
 	return n, checkPlaces(n, 0)
 }
@@ -363,7 +403,7 @@ func checkPlaces(n *node, depth int) error {
 		case m.refersTo != "" && depth > 0:
 			err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
 		case m.independent && depth > 0:
-			err = fmt.Errorf("x-px360-items-apart: only members of the body itself can have it")
+			err = fmt.Errorf("x-px360-items-schema: only members of the body itself can have it")
 		case m.kind == kindList && m.items.kind != kindObject:
 			err = fmt.Errorf("a list of other than objects is not supported")
 		case m.kind == kindList:

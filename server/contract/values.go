@@ -21,6 +21,7 @@ const (
 	// MessageNoChoice is about a filter that refers to what does not exist.
 	MessageNoChoice = "Select a valid choice. That choice is not one of the available choices."
 
+	messageNoBody   = "A request body is required." // ours: DRF takes no body as an empty object
 	messageRequired = "This field is required."
 	messageBlank    = "This field may not be blank."
 	messageString   = "Not a valid string."
