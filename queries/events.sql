@@ -27,8 +27,8 @@ ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 
 -- name: EventStored :many
--- Returns the stored events with these ids (own) or source event ids, and whether their content is the
--- same. The UNION lets each part use its index.
+-- Returns the stored events with these ids (own) or source event ids, whether their content is the same, and whether
+-- this very sender sent them (same_sender). The UNION lets each part use its index.
 WITH sent AS (
     SELECT
         unnest(@positions::integer[]) AS i, unnest(@ids::uuid[]) AS id, unnest(@source_systems::text[]) AS source_system,
@@ -38,7 +38,7 @@ WITH sent AS (
 )
 SELECT
     e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
-    true AS own, true AS same
+    true AS own, true AS same, true AS same_sender
 FROM sent s
 JOIN events e ON e.id = s.id
 UNION ALL
@@ -46,7 +46,8 @@ SELECT
     e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
     false AS own,
     (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
-     AND e.payload_json = s.payload::jsonb)::boolean AS same
+     AND e.payload_json = s.payload::jsonb)::boolean AS same,
+    (e.sender_kind = @sender_kind AND e.sender_id = @sender_id)::boolean AS same_sender
 FROM sent s
 JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
     AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid
@@ -56,12 +57,14 @@ WHERE e.id <> s.id;
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.warnings
 FROM events e
 WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
+  AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key))
 ORDER BY /* ordering */ e.seq DESC
 LIMIT @page_size OFFSET @page_offset;
 
@@ -71,29 +74,33 @@ FROM events e
 WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
-  AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id));
+  AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
+  AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key));
 
 -- name: EventGet :one
+-- sender_key is the config whose events alone the caller sees; null for one who sees all.
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.warnings
 FROM events e
-WHERE e.id = @id;
+WHERE e.id = @id
+  AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key));
 
 -- name: EventReprocess :execrows
 -- Makes a failed or ignored event pending again. It keeps its seq, and so its position in the
 -- queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
-    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
+    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL, warnings = '{}'
 WHERE id = @id AND status IN ('failed', 'ignored');
 
 -- name: EventRequeue :execrows
 -- Makes events pending again that were ignored with no_journey, after their journey was created. They keep their
 -- seq, and so their positions in the queue.
 UPDATE events
-SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now()
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(), warnings = '{}'
 WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journey'
   AND (hospital_id IS NULL OR hospital_id = @hospital::uuid);
 
@@ -138,22 +145,25 @@ WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
 -- Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a
 -- payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 -- batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
--- the planner expects hardly any pending events.
+-- the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
+-- named_source is the source system where an API key sent the event: a config names it, so there are few.
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
         WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
     (CASE jsonb_typeof(e.payload_json -> 'department_code')
         WHEN 'string' THEN left(e.payload_json ->> 'department_code', 101) ELSE '' END)::text AS department_code,
-    (CASE jsonb_typeof(e.payload_json -> 'timestamp')
-        WHEN 'string' THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS happened_at
+    coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
+    (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
+        THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
     SELECT waiting.*
     FROM unnest(@encounters::text[]) AS owned (encounter_id)
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
-            p.payload_json
+            p.payload_json, p.sender_kind, p.source_system
         FROM events p
         WHERE p.encounter_id = owned.encounter_id AND p.processed_at IS NULL
         OFFSET 0
@@ -173,20 +183,21 @@ OFFSET sqlc.arg(places)::integer
 LIMIT 1;
 
 -- name: EventFinish :execrows
--- Stores the outcomes of events, given as parallel arrays; the nil UUID means null. status || '' keeps the
--- planner from using the index of pending events, which has many dead entries.
+-- Stores the outcomes of events, given as parallel arrays; the nil UUID and a blank warning mean null. status || ''
+-- keeps the planner from using the index of pending events, which has many dead entries.
 UPDATE events e
 SET status = f.status, reason = f.reason, error_message = f.error_message,
     attempts = e.attempts + (e.tries = 0)::integer, tries = 0,
     processed_at = clock_timestamp(), updated_at = clock_timestamp(),
     journey_instance_id = nullif(f.journey, '00000000-0000-0000-0000-000000000000'),
     stage_instance_id = nullif(f.stage, '00000000-0000-0000-0000-000000000000'),
-    survey_id = nullif(f.survey, '00000000-0000-0000-0000-000000000000')
+    survey_id = nullif(f.survey, '00000000-0000-0000-0000-000000000000'), warnings = array_remove(ARRAY[f.warning], '')
 FROM (
     SELECT
         unnest(@seqs::bigint[]) AS seq, unnest(@statuses::text[]) AS status, unnest(@reasons::text[]) AS reason,
         unnest(@error_messages::text[]) AS error_message,
-        unnest(@journeys::uuid[]) AS journey, unnest(@stages::uuid[]) AS stage, unnest(@surveys::uuid[]) AS survey
+        unnest(@journeys::uuid[]) AS journey, unnest(@stages::uuid[]) AS stage, unnest(@surveys::uuid[]) AS survey,
+        unnest(@warnings::text[]) AS warning
 ) f
 WHERE e.seq = f.seq AND e.status || '' = 'pending';
 

@@ -48,24 +48,26 @@ WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.nar
 -- name: JourneyLock :one
 -- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
-    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
+    started_at_stated, id
 FROM journey_instances j
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
 FOR UPDATE;
 
 -- name: JourneyInsert :exec
 INSERT INTO journey_instances (
-    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
+    started_at_stated, id
 ) VALUES (
     @journey_template, @patient, @encounter_id, @hospital, @department, @status, @metadata,
-    coalesce(nullif(@started_at::timestamptz, '0001-01-01T00:00:00Z'), now()), @id
+    coalesce(nullif(@started_at::timestamptz, '0001-01-01T00:00:00Z'), now()), @started_at_stated, @id
 );
 
 -- name: JourneyUpdate :exec
 UPDATE journey_instances
 SET journey_template_id = @journey_template, patient_id = @patient, encounter_id = @encounter_id,
     hospital_id = @hospital, department_id = @department, status = @status, metadata = @metadata,
-    started_at = @started_at,
+    started_at = @started_at, started_at_stated = @started_at_stated,
     updated_at = now()
 WHERE id = @id;
 
@@ -118,14 +120,16 @@ ORDER BY s."order", s.code;
 -- lock. A journey that another transaction has locked is returned with is_owned false, so that a
 -- worker defers its events instead of waiting.
 WITH owned AS MATERIALIZED (
-    SELECT o.id, o.status
+    SELECT o.id, o.status, o.started_at, o.started_at_stated
     FROM journey_instances o
     WHERE o.encounter_id = ANY (@encounters::text[])
     FOR NO KEY UPDATE SKIP LOCKED
 )
 SELECT
     j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
-    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned
+    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned,
+    coalesce(owned.started_at, j.started_at)::timestamptz AS started_at,
+    coalesce(owned.started_at_stated, j.started_at_stated)::boolean AS started_at_stated
 FROM journey_instances j
 JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id

@@ -8,5 +8,5 @@ import (
 func newAudit(e *engine) api.AuditEntryResource {
 	return newList[api.ListAuditEntriesParams](e, (*db.Queries).AuditList, (*db.Queries).AuditCount,
 		func(row db.AuditListRow) api.AuditEntry { return api.AuditEntry(row) },
-		func(p page[api.AuditEntry]) api.AuditEntryList { return api.AuditEntryList(p) }, "Self")
+		func(p page[api.AuditEntry]) api.AuditEntryList { return api.AuditEntryList(p) }, "Scope")
 }

@@ -29,7 +29,7 @@ func newConfigResource(e *engine, rows *configRows) api.ConfigResource {
 	}{
 		newList[api.ListIntegrationConfigsParams](e, (*db.Queries).ConfigList, (*db.Queries).ConfigCount,
 			func(row db.ConfigListRow) api.IntegrationConfig { return api.IntegrationConfig(row) },
-			func(p page[api.IntegrationConfig]) api.IntegrationConfigList { return api.IntegrationConfigList(p) }, "Self"),
+			func(p page[api.IntegrationConfig]) api.IntegrationConfigList { return api.IntegrationConfigList(p) }, "Scope"),
 		rows,
 	}
 }

@@ -39,7 +39,7 @@ func newDepartments(e *engine) api.DepartmentResource {
 	}{
 		newList[api.ListDepartmentsParams](e, (*db.Queries).DepartmentList, (*db.Queries).DepartmentCount,
 			func(row db.DepartmentListRow) api.Department { return api.Department(row) },
-			func(p page[api.Department]) api.DepartmentList { return api.DepartmentList(p) }, "Self"),
+			func(p page[api.Department]) api.DepartmentList { return api.DepartmentList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

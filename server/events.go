@@ -30,13 +30,27 @@ func newEvents(e *engine) api.EventResource {
 		*reader[api.Event]
 	}{
 		newList[api.ListEventsParams](e, (*db.Queries).EventList, (*db.Queries).EventCount,
-			func(row db.EventListRow) api.Event { return api.Event(row) },
-			func(p page[api.Event]) api.EventList { return api.EventList(p) }, "Scope", "Self"),
+			func(row db.EventListRow) api.Event { return eventOf(db.EventGetRow(row)) },
+			func(p page[api.Event]) api.EventList { return api.EventList(p) }, "SenderKey"),
 		&reader[api.Event]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Event, error) {
-			found, err := q.EventGet(ctx, row.ID)
-			return api.Event(found), err
+			found, err := q.EventGet(ctx, db.EventGetParams{ID: row.ID, SenderKey: requestOf(ctx).principal.SenderKey()})
+			return eventOf(found), err
 		}},
 	}
+}
+
+// eventOf is an event as the API shows it. One that the rules have not decided on has the warnings of its receipt.
+func eventOf(row db.EventGetRow) api.Event {
+	if row.Status == rules.EventPending || row.Reason == rules.ReasonInternalError {
+		row.Warnings = receiptWarnings(row.PayloadJSON, row.ReceivedAt)
+	}
+	return api.Event(row)
+}
+
+// receiptWarnings are what can be said of an event without its journey.
+func receiptWarnings(payload []byte, receivedAt time.Time) []string {
+	_, warning := rules.HappenedAt(rules.TimestampOf(payload), receivedAt, nil)
+	return warning.Messages()
 }
 
 const messageOtherEvent = "Another event was stored under this source_event_id."
@@ -67,6 +81,9 @@ func (o eventOperations) CreateEvent(ctx context.Context, params api.CreateEvent
 	if err == nil && answer.status == http.StatusCreated {
 		o.notifier.notify()
 	}
+	if answer.body.Warnings == nil { // an answer that was stored by a version without them
+		answer.body.Warnings = []string{}
+	}
 	return answer.status, answer.body, err
 }
 
@@ -89,6 +106,9 @@ func (o eventOperations) BulkCreateEvents(ctx context.Context, params api.BulkCr
 		}
 		return http.StatusOK, result, nil
 	})
+	if answer.body.Warnings == nil { // as above
+		answer.body.Warnings = []api.EventBulkWarning{}
+	}
 	switch {
 	case err != nil:
 		return 0, answer.body, err
@@ -120,9 +140,9 @@ func divideBulk(ctx context.Context, body api.EventBulkCreate) (refused []api.Ev
 	return refused, good, positions
 }
 
-// bulkResult counts what became of a bulk. Its errors are in the order of the list.
+// bulkResult counts what became of a bulk. Its errors and warnings are in the order of the list.
 func bulkResult(refused []api.EventBulkError, outcomes []outcome, positions []int) api.EventBulkResult {
-	result := api.EventBulkResult{Errors: append([]api.EventBulkError{}, refused...)}
+	result := api.EventBulkResult{Errors: append([]api.EventBulkError{}, refused...), Warnings: []api.EventBulkWarning{}}
 	for i, o := range outcomes {
 		switch {
 		case o.conflict:
@@ -133,6 +153,9 @@ func bulkResult(refused []api.EventBulkError, outcomes []outcome, positions []in
 			result.Duplicates++
 		default:
 			result.Created++
+		}
+		if !o.conflict && len(o.receipt.Warnings) > 0 {
+			result.Warnings = append(result.Warnings, api.EventBulkWarning{Index: int32(positions[i]), Warnings: o.receipt.Warnings})
 		}
 	}
 	result.Failed = int32(len(result.Errors))
@@ -213,7 +236,7 @@ func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]ou
 		}
 		outcomes[i].receipt = api.EventReceipt{
 			ID: id, SourceSystem: insert.SourceSystems[i], EventCode: insert.EventCodes[i], EncounterID: insert.EncounterIds[i],
-			Status: rules.EventPending, ReceivedAt: at,
+			Status: rules.EventPending, ReceivedAt: at, Warnings: receiptWarnings([]byte(insert.Payloads[i]), at),
 		}
 	}
 	return outcomes, findStored(ctx, q, insert, known, outcomes)
@@ -224,7 +247,7 @@ func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, kn
 	if len(known) == 0 {
 		return nil
 	}
-	arg := db.EventStoredParams{Hospital: &sent.Hospitals[0], Positions: known}
+	arg := db.EventStoredParams{Hospital: &sent.Hospitals[0], SenderKind: sent.SenderKinds[0], SenderID: sent.SenderIds[0], Positions: known}
 	if sent.Hospitals[0] == uuid.Nil {
 		arg.Hospital = nil
 	}
@@ -239,12 +262,14 @@ func findStored(ctx context.Context, q eventStore, sent db.EventInsertParams, kn
 	}
 	rows, err := q.EventStored(ctx, arg)
 	for _, row := range rows {
-		outcomes[row.I] = outcome{
-			receipt: api.EventReceipt{
-				ID: row.ID, SourceSystem: row.SourceSystem, EventCode: row.EventCode, EncounterID: row.EncounterID, Status: row.Status, ReceivedAt: row.ReceivedAt,
-			},
-			duplicate: !row.Own && row.Same, conflict: !row.Same,
+		receipt := api.EventReceipt{
+			ID: row.ID, SourceSystem: row.SourceSystem, EventCode: row.EventCode, EncounterID: row.EncounterID,
+			Status: rules.EventPending, ReceivedAt: row.ReceivedAt, Warnings: []string{},
 		}
+		if row.SameSender { // what became of the event is nobody else's business
+			receipt.Status, receipt.Warnings = row.Status, receiptWarnings([]byte(sent.Payloads[row.I]), row.ReceivedAt)
+		}
+		outcomes[row.I] = outcome{receipt: receipt, duplicate: !row.Own && row.Same, conflict: !row.Same}
 	}
 	if err == nil && len(rows) != len(known) {
 		return fmt.Errorf("%d events were neither stored nor found", len(known)-len(rows))
@@ -259,7 +284,7 @@ func (o eventOperations) ReprocessEvent(ctx context.Context, id uuid.UUID) (answ
 		if err != nil {
 			return auditEntry{}, err
 		}
-		row, err := q.EventGet(ctx, id)
+		row, err := q.EventGet(ctx, db.EventGetParams{ID: id})
 		switch {
 		case queries.NoRows(err):
 			return auditEntry{}, problem.NotFound
@@ -268,7 +293,7 @@ func (o eventOperations) ReprocessEvent(ctx context.Context, id uuid.UUID) (answ
 		case queued == 0:
 			return auditEntry{}, problem.Conflict("Only failed and ignored events can be reprocessed; this one is " + row.Status + ".")
 		}
-		answer = api.Event(row)
+		answer = eventOf(row)
 		return auditEntry{"event", id, row.Hospital, []string{"status"}}, nil
 	})
 	o.notifier.notifyUnless(err)

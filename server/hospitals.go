@@ -37,7 +37,7 @@ func newHospitals(e *engine) api.HospitalResource {
 	}{
 		newList[api.ListHospitalsParams](e, (*db.Queries).HospitalList, (*db.Queries).HospitalCount,
 			func(row db.HospitalListRow) api.Hospital { return api.Hospital(row) },
-			func(p page[api.Hospital]) api.HospitalList { return api.HospitalList(p) }, "Self"),
+			func(p page[api.Hospital]) api.HospitalList { return api.HospitalList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

@@ -45,7 +45,7 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 	}{
 		newList[api.ListJourneyTemplatesParams](e, (*db.Queries).JourneyTemplateList, (*db.Queries).JourneyTemplateCount,
 			func(row db.JourneyTemplateListRow) api.JourneyTemplate { return api.JourneyTemplate(row) },
-			func(p page[api.JourneyTemplate]) api.JourneyTemplateList { return api.JourneyTemplateList(p) }, "Self"),
+			func(p page[api.JourneyTemplate]) api.JourneyTemplateList { return api.JourneyTemplateList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

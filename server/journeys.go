@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -58,7 +59,7 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 		n,
 		newList[api.ListJourneyInstancesParams](e, (*db.Queries).JourneyList, (*db.Queries).JourneyCount,
 			func(row db.JourneyListRow) api.JourneyInstance { return api.JourneyInstance(row) },
-			func(p page[api.JourneyInstance]) api.JourneyInstanceList { return api.JourneyInstanceList(p) }, "Self"),
+			func(p page[api.JourneyInstance]) api.JourneyInstanceList { return api.JourneyInstanceList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }
@@ -75,14 +76,23 @@ func lockEncounter(ctx context.Context, q *db.Queries, stated db.JourneyInsertPa
 const messageCompletedByStages = "A journey is completed by its stages."
 
 func checkNewJourney(_ context.Context, _ *db.Queries, w *write[db.JourneyInsertParams]) error {
+	noteStatedStart(w)
 	if w.row.Status == rules.JourneyCompleted {
 		return problem.Conflict(messageCompletedByStages)
 	}
 	return nil
 }
 
+// noteStatedStart records that a client stated started_at: a start that is the time of creation, for want of another,
+// says nothing about when the journey's events may have happened. A client that sends back the value that is there, as
+// it does with PUT, has not stated it.
+func noteStatedStart(w *write[db.JourneyInsertParams]) {
+	w.row.StartedAtStated = w.row.StartedAtStated || slices.Contains(w.changed, "started_at")
+}
+
 // checkJourney keeps what never changes of a journey, and its status within what a client may set.
 func checkJourney(_ context.Context, _ *db.Queries, w *write[db.JourneyInsertParams]) error {
+	noteStatedStart(w)
 	fields := problem.Fields{}
 	for field, changed := range map[string]bool{
 		"journey_template": w.row.JourneyTemplate != w.old.JourneyTemplate,

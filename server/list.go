@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"reflect"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -22,8 +22,8 @@ type page[Row any] struct {
 
 // scoped are the parameters that list queries have beside the filters of the contract.
 type scoped struct {
-	Scope, Self          *uuid.UUID
-	PageSize, PageOffset int32
+	Scope, Self, SenderKey *uuid.UUID
+	PageSize, PageOffset   int32
 }
 
 // A list answers the list operation of a noun: Params are its parameters in the contract, List its answer.
@@ -37,24 +37,28 @@ func (l list[Params, List]) List(ctx context.Context, params Params) (List, erro
 }
 
 // newList makes a list from two generated queries, one for the rows of a page and one for the count of all. Every
-// filter of the contract must be a parameter of both. without names the parameters of scoped that the queries do not
-// have: Self for all nouns but users, Scope for what every caller sees in full.
+// filter of the contract must be a parameter of both. narrowed names the parameters of scoped that keep a caller to the
+// rows they may see: Scope, for users Self, for events SenderKey. The queries have these and no other of them.
 func newList[Params, List, Row, Found, Filter, CountFilter any](
 	e *engine,
 	find func(*db.Queries, context.Context, Filter) ([]Found, error),
 	count func(*db.Queries, context.Context, CountFilter) (int64, error),
-	convert func(Found) Row, wrap func(page[Row]) List, without ...string,
+	convert func(Found) Row, wrap func(page[Row]) List, narrowed ...string,
 ) list[Params, List] {
 	filters := newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering"})...)
-	scope := newMapping[Filter, scoped](e, without...)
+	unused := slices.DeleteFunc([]string{"Scope", "Self", "SenderKey"}, func(name string) bool { return slices.Contains(narrowed, name) })
+	scope := newMapping[Filter, scoped](e, unused...)
 	counted := newMapping[CountFilter, Filter](e, "PageSize", "PageOffset")
-	checkSources[Filter](e, reflect.TypeFor[Params](), reflect.TypeFor[scoped]())
-	checkSources[CountFilter](e, reflect.TypeFor[Filter]())
+	checkSources[Filter](e, append(fieldNames[Params](), append(narrowed, "PageSize", "PageOffset")...))
+	checkSources[CountFilter](e, fieldNames[Filter]())
 
 	return list[Params, List]{func(ctx context.Context, params Params) (answer List, err error) {
 		r := requestOf(ctx)
 		filter, offset := filters.convert(params), r.page.Offset()
-		scope.copy(&filter, scoped{Scope: r.principal.Scope(), Self: &r.principal.UserID, PageSize: int32(r.page.Size), PageOffset: offset})
+		scope.copy(&filter, scoped{
+			Scope: r.principal.Scope(), Self: &r.principal.UserID, SenderKey: r.principal.SenderKey(),
+			PageSize: int32(r.page.Size), PageOffset: offset,
+		})
 		var total int64
 		var found []Found
 		err = e.db.List(ctx, order(r.page.Order), func(q, lists *db.Queries) (err error) {

@@ -64,16 +64,20 @@ func newMapping[To, From any](e *engine, exceptions ...string) mapping[To, From]
 	return m
 }
 
-// checkSources fails if a field of To has no counterpart in any of the sources: a parameter of a query that nothing ever
-// sets.
-func checkSources[To any](e *engine, sources ...reflect.Type) {
-	to := reflect.TypeFor[To]()
-	for i := range to.NumField() {
-		name := to.Field(i).Name
-		if !slices.ContainsFunc(sources, func(from reflect.Type) bool { _, found := from.FieldByName(name); return found }) {
-			e.checks.fail("nothing sets %s.%s", to, name)
+// checkSources fails if a field of To is none of the names: a parameter of a query that nothing ever sets.
+func checkSources[To any](e *engine, names []string) {
+	for _, name := range fieldNames[To]() {
+		if !slices.Contains(names, name) {
+			e.checks.fail("nothing sets %s.%s", reflect.TypeFor[To](), name)
 		}
 	}
+}
+
+func fieldNames[T any]() (names []string) {
+	for field := range reflect.TypeFor[T]().Fields() {
+		names = append(names, field.Name)
+	}
+	return names
 }
 
 // copy writes what from states into *to. A nil pointer and an unset Nullable state nothing. It returns the wire names
@@ -156,10 +160,7 @@ func same(a, b reflect.Value) bool {
 
 // present are those of the names that From has a field for.
 func present[From any](names []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		_, found := reflect.TypeFor[From]().FieldByName(name)
-		return !found
-	})
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(fieldNames[From](), name) })
 }
 
 // value is what p points at, or the zero value.

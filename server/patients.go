@@ -40,7 +40,7 @@ func newPatients(e *engine) api.PatientResource {
 	}{
 		newList[api.ListPatientsParams](e, (*db.Queries).PatientList, (*db.Queries).PatientCount,
 			func(row db.PatientListRow) api.Patient { return api.Patient(row) },
-			func(p page[api.Patient]) api.PatientList { return api.PatientList(p) }, "Self"),
+			func(p page[api.Patient]) api.PatientList { return api.PatientList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

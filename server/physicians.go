@@ -37,7 +37,7 @@ func newPhysicians(e *engine) api.PhysicianResource {
 	}{
 		newList[api.ListPhysiciansParams](e, (*db.Queries).PhysicianList, (*db.Queries).PhysicianCount,
 			func(row db.PhysicianListRow) api.Physician { return api.Physician(row) },
-			func(p page[api.Physician]) api.PhysicianList { return api.PhysicianList(p) }, "Self"),
+			func(p page[api.Physician]) api.PhysicianList { return api.PhysicianList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

@@ -17,7 +17,7 @@ func newRoles(e *engine) api.RoleResource {
 				return q.RoleCount(ctx, filter.Search)
 			},
 			func(row db.RoleListRow) api.Role { return api.Role(row) },
-			func(p page[api.Role]) api.RoleList { return api.RoleList(p) }, "Scope", "Self"),
+			func(p page[api.Role]) api.RoleList { return api.RoleList(p) }),
 		&reader[api.Role]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Role, error) {
 			found, err := q.RoleGet(ctx, row.ID)
 			return api.Role(found), err

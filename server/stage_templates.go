@@ -41,7 +41,7 @@ func newStageTemplates(e *engine) api.StageTemplateResource {
 	}{
 		newList[api.ListStageTemplatesParams](e, (*db.Queries).StageTemplateList, (*db.Queries).StageTemplateCount,
 			func(row db.StageTemplateListRow) api.StageTemplate { return api.StageTemplate(row) },
-			func(p page[api.StageTemplate]) api.StageTemplateList { return api.StageTemplateList(p) }, "Self"),
+			func(p page[api.StageTemplate]) api.StageTemplateList { return api.StageTemplateList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

@@ -56,7 +56,7 @@ func newStages(e *engine) api.StageInstanceResource {
 	}{
 		newList[api.ListStageInstancesParams](e, (*db.Queries).StageList, (*db.Queries).StageCount,
 			func(row db.StageListRow) api.StageInstance { return api.StageInstance(row) },
-			func(p page[api.StageInstance]) api.StageInstanceList { return api.StageInstanceList(p) }, "Self"),
+			func(p page[api.StageInstance]) api.StageInstanceList { return api.StageInstanceList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

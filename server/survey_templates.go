@@ -37,7 +37,7 @@ func newSurveyTemplates(e *engine) api.SurveyTemplateResource {
 	}{
 		newList[api.ListSurveyTemplatesParams](e, (*db.Queries).SurveyTemplateList, (*db.Queries).SurveyTemplateCount,
 			func(row db.SurveyTemplateListRow) api.SurveyTemplate { return api.SurveyTemplate(row) },
-			func(p page[api.SurveyTemplate]) api.SurveyTemplateList { return api.SurveyTemplateList(p) }, "Self"),
+			func(p page[api.SurveyTemplate]) api.SurveyTemplateList { return api.SurveyTemplateList(p) }, "Scope"),
 		rows.bind(e),
 	}
 }

@@ -31,7 +31,7 @@ func newUserResource(e *engine, rows *userRows) api.UserResource {
 	}{
 		newList[api.ListUsersParams](e, (*db.Queries).UserList, (*db.Queries).UserCount,
 			func(row db.UserListRow) api.User { return api.User(row) },
-			func(p page[api.User]) api.UserList { return api.UserList(p) }),
+			func(p page[api.User]) api.UserList { return api.UserList(p) }, "Scope", "Self"),
 		rows,
 	}
 }

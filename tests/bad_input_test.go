@@ -84,7 +84,7 @@ func (b badBodies) runItems(t *testing.T, list string, strict *openapi3.SchemaRe
 				t.Errorf("%s/%s/%s: the contract refuses the whole list: %v", list, name, w.kind, err)
 			}
 			b.expectRefused(t, list+"/"+name+"/"+w.kind, body, map[string]any{
-				"created": 0, "failed": 1, "duplicates": 0,
+				"created": 0, "failed": 1, "duplicates": 0, "warnings": []any{},
 				"errors": []any{map[string]any{"index": 0, "errors": map[string]any{name: w.messages}}},
 			})
 		}

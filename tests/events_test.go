@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,11 +112,14 @@ func TestStageCompletionTime(t *testing.T) {
 	}{
 		{"2025-12-14T10:45:00Z", "2025-12-14T10:45:00Z"},
 		{"2025-12-14T10:45:00.123456+03:00", "2025-12-14T07:45:00.123456Z"},
+		{"20251214104500.25+0300", "2025-12-14T07:45:00.250000Z"},
+		{1765709100, "2025-12-14T10:45:00Z"},
+		{json.Number("1765709100250.5"), "2025-12-14T10:45:00.250500Z"},
 		{"2999-01-01T00:00:00Z", ""},
 		{"2025-12-14", ""},
 		{"2025-13-14T10:45:00Z", ""},
 		{"yesterday", ""},
-		{1765709100, ""},
+		{"1765709100", ""},
 		{nil, ""},
 	} {
 		j := c.journey(template, unique("E"))
@@ -127,6 +131,9 @@ func TestStageCompletionTime(t *testing.T) {
 		stage, now := j.stages()[0], j.now()
 		if stage["completed_at"] != want || now["status"] != "completed" || now["completed_at"] != want {
 			t.Errorf("stated %v: the stage at %v, the journey %v at %v, want %s", test.stated, stage["completed_at"], now["status"], now["completed_at"], want)
+		}
+		if warned := len(o["warnings"].([]any)) > 0; warned != (test.want == "" && test.stated != nil) {
+			t.Errorf("stated %v: warnings %v", test.stated, o["warnings"])
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 type audience struct {
 	everyUser bool     // also without a hospital
 	members   bool     // every user of a hospital, and API keys
+	keys      bool     // API keys
 	roles     []string // users of a hospital with one of these roles
 }
 
@@ -20,7 +21,7 @@ type audience struct {
 func (a audience) allows(p *principal) bool {
 	switch {
 	case p.apiKey != "":
-		return a.members
+		return a.members || a.keys
 	case p.access == "":
 		return false
 	case p.isPXAdmin(), a.everyUser:
@@ -40,6 +41,7 @@ var (
 	everyUser       = audience{everyUser: true}
 	members         = audience{members: true}
 	pxAdmins        = audience{}
+	eventReaders    = audience{keys: true} // and PX Admins; an API key sees the events that it sent
 	hospitalAdmins  = audience{roles: []string{"Hospital Admin"}}
 	coordinators    = audience{roles: []string{"Hospital Admin", "PX Coordinator"}}
 	journeyManagers = audience{roles: []string{"Hospital Admin", "PX Coordinator", "Department Manager"}}
@@ -89,8 +91,8 @@ var matrix = collect(
 		"rotateIntegrationConfigKey": {who: pxAdmins, noun: "config", ok: 200},
 		"createEvent":                {who: members, ok: 201, body: eventBody},
 		"bulkCreateEvents":           {who: members, ok: 201, body: bulkBody},
-		"listEvents":                 {who: pxAdmins, noun: "event", ok: 200},
-		"retrieveEvent":              {who: pxAdmins, noun: "event", ok: 200},
+		"listEvents":                 {who: eventReaders, noun: "event", ok: 200},
+		"retrieveEvent":              {who: eventReaders, noun: "event", ok: 200},
 		"reprocessEvent":             {who: pxAdmins, noun: "event", ok: 200},
 		"listAuditEntries":           {who: hospitalAdmins, noun: "audit_entry", ok: 200},
 	},

@@ -32,11 +32,13 @@ func (at *side) id(noun string) uuid.UUID { return at.ids[noun] }
 // A principal is a caller of the operations.
 type principal struct {
 	name     string
-	person           // zero: sends no token
-	apiKey   string  // sent instead of a token
-	role     string  // "" for none
-	hospital *side   // nil: no hospital
-	scope    []*side // the hospitals whose rows it sees
+	person             // zero: sends no token
+	apiKey   string    // sent instead of a token
+	config   uuid.UUID // the key's
+	event    uuid.UUID // one that the key sent
+	role     string    // "" for none
+	hospital *side     // nil: no hospital
+	scope    []*side   // the hospitals whose rows it sees
 }
 
 func (p *principal) isPXAdmin() bool { return p.role == auth.RolePXAdmin }
@@ -93,7 +95,10 @@ func (w *matrixWorld) addPrincipals() {
 		w.principals = append(w.principals, p)
 	}
 	add(&principal{name: "anonymous"})
-	add(&principal{name: "API key of A", hospital: w.a, apiKey: w.apiKey()})
+	add(w.apiKey("API key of A", w.a, 1))
+	add(w.apiKey("another API key of A", w.a, 2))
+	add(w.apiKey("API key of B", w.b, 1))
+	add(w.apiKey("API key of no hospital", nil, 3))
 	add(&principal{name: "user of A without role", hospital: w.a})
 	for _, role := range roleNames {
 		add(&principal{name: role + " of A", hospital: w.a}, role)
@@ -106,13 +111,30 @@ func (w *matrixWorld) addPrincipals() {
 
 var roleNames = []string{"PX Admin", "Hospital Admin", "Department Manager", "PX Coordinator", "Physician", "Nurse", "Staff", "Viewer"}
 
-// apiKey inserts a config of hospital A and returns its key.
-func (w *matrixWorld) apiKey() string {
+// apiKey inserts a config of a hospital, or with nil of none, whose key has sent so many events.
+func (w *matrixWorld) apiKey(name string, home *side, events int) *principal {
 	hasher, err := auth.NewKeyHasher([]byte(signingKey), nil)
 	must(w.t, err)
-	key := auth.NewAPIKey()
-	w.config(w.a, w.newID(w.a), w.a.mark, hasher.Hash(key))
-	return key
+	at := home
+	if home == nil {
+		at = &side{mark: "Nowhere", prefix: "cccccccc"}
+	}
+	p := &principal{name: name, hospital: home, apiKey: auth.NewAPIKey(), config: w.newID(at)}
+	w.config(at, p.config, at.mark, hasher.Hash(p.apiKey))
+	for range events {
+		p.event = w.newID(at)
+		w.exec(`INSERT INTO events (id, hospital_id, source_system, event_code, encounter_id, sender_kind, sender_id, status, reason, processed_at)
+			VALUES ($1, $2, 'his', $3, $3, 'key', $4, 'failed', 'patient_mismatch', now())`, p.event, at.hospitalID(), w.text(at), p.config)
+	}
+	return p
+}
+
+// hospitalID is nil for a side without a hospital.
+func (at *side) hospitalID() *uuid.UUID {
+	if at.Hospital == nil {
+		return nil
+	}
+	return &at.ID
 }
 
 // clone is a new principal like p, for a cell that changes its principal.
@@ -225,7 +247,7 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 // config inserts an integration config of the hospital.
 func (w *matrixWorld) config(at *side, id uuid.UUID, name string, keyHash []byte) {
 	must(w.t, db.New(w.db).ConfigInsert(context.Background(), db.ConfigInsertParams{
-		ID: id, Hospital: &at.ID, Name: name, SourceSystem: "his", APIKeyHash: keyHash, IsActive: true, ConfigJSON: []byte("{}"),
+		ID: id, Hospital: at.hospitalID(), Name: name, SourceSystem: "his", APIKeyHash: keyHash, IsActive: true, ConfigJSON: []byte("{}"),
 	}))
 }
 
@@ -246,6 +268,8 @@ func (w *matrixWorld) visible(noun string, p *principal) int {
 		return len(roleNames)
 	case p.isPXAdmin():
 		return value[int](w.system, "SELECT count(*) FROM "+tables[noun][0])
+	case p.apiKey != "": // lists only events
+		return value[int](w.system, "SELECT count(*) FROM events WHERE sender_kind = 'key' AND sender_id = $1", p.config)
 	case p.hospital == nil && noun == "user":
 		return 1
 	case p.hospital == nil:

@@ -183,6 +183,20 @@ func (s *system) plainKey(admin, source string) (string, string) {
 	return a.json()["id"].(string), a.json()["api_key"].(string)
 }
 
+// What a key reads counts under the limit of users, for its config alone, and takes nothing from what it sends.
+func TestReadingWithAKeyCountsPerConfig(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, withLimits(limits.Limits{User: perMinute(5), Events: perHour(10)}))
+	admin := s.token(adminName, adminPassword)
+	_, one := s.plainKey(admin, "his")
+	_, other := s.plainKey(admin, "his")
+	s.expectTimes(http.StatusOK, 4, "GET", oneEventPath, "", nil, "X-API-Key", one)
+	s.expectTimes(http.StatusNotFound, 1, "GET", oneEventPath+uuid.NewString()+"/", "", nil, "X-API-Key", one)
+	wantRefused(t, s.send("GET", oneEventPath, "", nil, "X-API-Key", one), time.Minute)
+	s.expectTimes(http.StatusOK, 1, "GET", oneEventPath, "", nil, "X-API-Key", other)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", one), "events", 9, time.Hour)
+}
+
 func TestCallsAboveTheLimitAreRefused(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{User: perMinute(100)}))

@@ -158,6 +158,7 @@ func (b *batch) write(ctx context.Context, q *db.Queries) error {
 		finish.Statuses = append(finish.Statuses, o.Status)
 		finish.Reasons = append(finish.Reasons, o.Reason)
 		finish.ErrorMessages = append(finish.ErrorMessages, o.Message)
+		finish.Warnings = append(finish.Warnings, o.Warning.Message)
 		var journey, stage, survey uuid.UUID
 		if o.Journey != nil {
 			journey = o.Journey.ID

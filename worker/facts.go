@@ -21,15 +21,20 @@ func decide(facts *rules.Facts, e *event) rules.Outcome {
 func ruleEvent(e *event) rules.Event {
 	return rules.Event{
 		EventCode: e.EventCode, EncounterID: e.EncounterID, PatientIdentifier: e.PatientIdentifier, Hospital: e.Hospital,
-		ReceivedAt: e.ReceivedAt, PhysicianLicense: e.PhysicianLicense, DepartmentCode: e.DepartmentCode, Timestamp: e.HappenedAt,
+		ReceivedAt: e.ReceivedAt, PhysicianLicense: e.PhysicianLicense, DepartmentCode: e.DepartmentCode,
+		Timestamp: rules.Timestamp{Type: e.TimestampType, Text: e.Timestamp},
 	}
 }
 
 func ruleJourney(row *db.JourneyClaimRow) rules.Journey {
-	return rules.Journey{
+	j := rules.Journey{
 		ID: row.ID, Hospital: row.Hospital, HospitalName: row.HospitalName, Status: row.Status,
 		MRN: row.Mrn, NationalID: row.NationalID,
 	}
+	if row.StartedAtStated {
+		j.StatedStart = &row.StartedAt
+	}
+	return j
 }
 
 func ruleStage(row *db.StageListOfRow) rules.Stage {

@@ -143,10 +143,14 @@ func (f *fixture) createIn(q *db.Queries, index int) error {
 	if j.Cancelled {
 		status = "cancelled"
 	}
-	hospital := f.hospitals[j.Hospital].ID
+	hospital, start := f.hospitals[j.Hospital].ID, j.StatedStart
+	if start.IsZero() {
+		start = time.Now()
+	}
 	err := fixtures.InsertJourney(q, ctx, db.JourneyInsertParams{
 		JourneyTemplate: f.templates[index], Patient: f.patients[index], EncounterID: j.EncounterID, Hospital: hospital,
-		Status: status, Metadata: []byte(`{}`), StartedAt: time.Now(), ID: f.journeys[index],
+		Status: status, Metadata: []byte(`{}`), StartedAt: start, StartedAtStated: !j.StatedStart.IsZero(),
+		ID: f.journeys[index],
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 type metrics struct {
 	outcomes *prometheus.CounterVec
+	warnings *prometheus.CounterVec
 	batches  prometheus.Histogram
 }
 
@@ -20,13 +21,17 @@ func newMetrics(database *queries.DB, registerer prometheus.Registerer) *metrics
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "px360_worker_events_total", Help: "Events by what became of them.",
 		}, []string{"status", "reason"}),
+		warnings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "px360_event_warnings_total",
+			Help: "Events of which something was not taken as it was sent, by why, and by the source system of the API key that sent them, or user.",
+		}, []string{"reason", "source"}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "px360_worker_batch_seconds", Help: "How long a batch of events took.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 13), // 2 ms to 8 s
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.outcomes, m.batches, queue{database})
+		registerer.MustRegister(m.outcomes, m.warnings, m.batches, queue{database})
 	}
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,6 +109,9 @@ func (g *generator) model() hospitalday.Model {
 			if g.one(2) {
 				j.PatientNationalID = fmt.Sprint("N", h, e)
 			}
+			if g.one(2) {
+				j.StatedStart = time.Unix(g.Int64N(1700000000), 0)
+			}
 			for s := range g.IntN(6) {
 				code := fmt.Sprint("S", s)
 				j.Stages = append(j.Stages, hospitalday.Stage{
@@ -149,6 +153,8 @@ func (g *generator) payload() json.RawMessage {
 		return json.RawMessage(g.pick(`null`, `[]`, `"timestamp"`, `7`, `[{"physician_license": "L0"}]`,
 			`{"physician_license": 7, "department_code": {"code": "D0"}, "timestamp": null}`,
 			`{"Physician_License": "L0", "DEPARTMENT_CODE": "D0", "Timestamp": "2001-01-01T00:00:00Z"}`,
+			`{"timestamp": true, "physician_license": "L1", "department_code": "D0"}`, `{"timestamp": 1e300}`, `{"timestamp": 86400.000001}`,
+			fmt.Sprintf(`{"timestamp": %d}`, g.Int64N(1700000000)), fmt.Sprintf(`{"timestamp": %d.5}`, g.Int64N(1700000000000)),
 			`{"nested": {"physician_license": "L0"}, "department_code": ["D0"], "timestamp": ["2001-01-01T00:00:00Z"]}`,
 			`{"physician_license": "L9", "physician_license": "L0", "department_code": ""}`))
 	}
@@ -160,8 +166,10 @@ func (g *generator) payload() json.RawMessage {
 		payload["department_code"] = g.pick("D0", "D0", "D0", "D1", "D2")
 	}
 	if !g.one(3) {
-		payload["timestamp"] = g.pick("2999-01-01T00:00:00Z", "2024-02-30T00:00:00Z", "soon", "",
-			time.Unix(g.Int64N(1700000000), g.Int64N(1e9)).In(time.FixedZone("", 60*(g.IntN(1600)-800))).Format(time.RFC3339Nano))
+		at := time.Unix(g.Int64N(1700000000), g.Int64N(1e9)).In(time.FixedZone("", 60*(g.IntN(1600)-800)))
+		payload["timestamp"] = g.pick("2999-01-01T00:00:00Z", "2024-02-30T00:00:00Z", "soon", "", "1899-12-31T00:00:00Z",
+			strings.Repeat("2", 200), at.Format(time.RFC3339Nano), at.Format(time.RFC3339Nano), at.Format(time.RFC3339Nano),
+			at.Format("2006-01-02 15:04-0700"), at.Format("20060102150405.9999-0700"), at.Format("2006-01-02T15:04:05"))
 	}
 	text, _ := json.Marshal(payload)
 	return text
@@ -186,6 +194,9 @@ func (f *fixture) compare() {
 		if g.status != w.Status || g.reason != w.Reason || g.journey != journey || stage != w.Stage {
 			f.Errorf("event %d, %s of %s and %q from %q with %s:\ngot  %s %s, stage %q, journey %v\nwant %s %s, stage %q, journey %v",
 				i, events[i].EventCode, events[i].EncounterID, events[i].PatientIdentifier, events[i].Hospital, events[i].PayloadJSON, g.status, g.reason, stage, g.journey, w.Status, w.Reason, w.Stage, journey)
+		}
+		if (len(g.warnings) > 0) != w.Warned {
+			f.Errorf("event %d with %s, received at %v: warnings %q, want %v", i, events[i].PayloadJSON, events[i].ReceivedAt, g.warnings, w.Warned)
 		}
 		if (g.message == "") != (g.reason == "") || g.attempts < 1 || g.tries != 0 || g.processedAt.Before(events[i].ReceivedAt) {
 			f.Errorf("event %d: message %q, %d attempts, %d tries, processed at %v", i, g.message, g.attempts, g.tries, g.processedAt)
@@ -216,6 +227,7 @@ type storedEvent struct {
 	attempts, tries         int
 	processedAt             time.Time
 	journey, stage, survey  uuid.UUID
+	warnings                []string
 }
 
 func (f *fixture) storedEvents() (events []hospitalday.ReceivedEvent, ids []uuid.UUID, got []storedEvent) {
@@ -226,14 +238,14 @@ func (f *fixture) storedEvents() (events []hospitalday.ReceivedEvent, ids []uuid
 	rows, _ := f.Pool.Query(context.Background(), `
 		SELECT id, event_code, encounter_id, patient_identifier, payload_json, coalesce(hospital_id, $1), received_at, status,
 			reason, error_message, attempts, tries, processed_at, coalesce(journey_instance_id, $1), coalesce(stage_instance_id, $1),
-			coalesce(survey_id, $1)
+			coalesce(survey_id, $1), warnings
 		FROM events ORDER BY seq`, uuid.Nil)
 	for rows.Next() {
 		var e hospitalday.ReceivedEvent
 		var id, hospital uuid.UUID
 		var g storedEvent
 		if err := rows.Scan(&id, &e.EventCode, &e.EncounterID, &e.PatientIdentifier, &e.PayloadJSON, &hospital, &e.ReceivedAt,
-			&g.status, &g.reason, &g.message, &g.attempts, &g.tries, &g.processedAt, &g.journey, &g.stage, &g.survey); err != nil {
+			&g.status, &g.reason, &g.message, &g.attempts, &g.tries, &g.processedAt, &g.journey, &g.stage, &g.survey, &g.warnings); err != nil {
 			f.Fatal(err)
 		}
 		e.Hospital = names[hospital]

@@ -96,6 +96,9 @@ func (w *Worker) report(ctx context.Context, b batch, took time.Duration) {
 	for i := range b.outcomes {
 		o := &b.outcomes[i]
 		w.metrics.outcomes.WithLabelValues(o.Status, o.Reason).Inc()
+		if o.Warning.Reason != "" {
+			w.metrics.warnings.WithLabelValues(o.Warning.Reason, o.event.NamedSource).Inc()
+		}
 		counts[o.Status]++
 	}
 	w.log.DebugContext(ctx, "batch", "events", len(b.outcomes), "processed", counts[rules.EventProcessed],

@@ -262,9 +262,13 @@ func TestMetrics(t *testing.T) {
 	f.create(0)
 	registry := prometheus.NewRegistry()
 	w := f.worker(func(o *Options) { o.Registerer = registry })
-	f.send("H", eventOf("E1", "A"), eventOf("E1", "A"), eventOf("E?", "A"))
+	soon := eventOf("E?", "A")
+	soon.PayloadJSON = []byte(`{"timestamp": "soon"}`)
+	f.send("H", eventOf("E1", "A"), eventOf("E1", "A"), soon)
+	byKey := f.send("H", soon)[0]
 	f.exec(`UPDATE events SET received_at = now() - interval '1 hour'`)
-	if got := gathered(t, registry); got["px360_worker_queue_pending"] != 3 || got["px360_worker_queue_oldest_seconds"] < 3600 {
+	f.exec(`UPDATE events SET sender_kind = 'key', source_system = 'lab' WHERE id = $1`, byKey)
+	if got := gathered(t, registry); got["px360_worker_queue_pending"] != 4 || got["px360_worker_queue_oldest_seconds"] < 3600 {
 		t.Errorf("before: %v", got)
 	}
 	f.run(w)
@@ -273,7 +277,8 @@ func TestMetrics(t *testing.T) {
 		got := gathered(t, registry)
 		return got["px360_worker_queue_pending"] == 0 && got["px360_worker_queue_oldest_seconds"] == 0 &&
 			got["px360_worker_events_total processed"] == 1 && got["px360_worker_events_total ignored journey_not_active"] == 1 &&
-			got["px360_worker_events_total ignored no_journey"] == 1 && got["px360_worker_batch_seconds"] == 1
+			got["px360_worker_events_total ignored no_journey"] == 2 && got["px360_event_warnings_total timestamp_unreadable user"] == 1 &&
+			got["px360_event_warnings_total timestamp_unreadable lab"] == 1 && got["px360_worker_batch_seconds"] == 1
 	})
 }
 
@@ -292,7 +297,7 @@ func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 				labels[l.GetName()] = l.GetValue()
 			}
 			name := family.GetName()
-			for _, label := range []string{labels["status"], labels["reason"]} {
+			for _, label := range []string{labels["status"], labels["reason"], labels["source"]} {
 				if label != "" {
 					name += " " + label
 				}

@@ -608,7 +608,7 @@ type Event struct {
 	// Example: MRN123456
 	PatientIdentifier string `json:"patient_identifier"`
 
-	// PayloadJSON What else the sender tells. physician_license, department_code and timestamp have a meaning; all of it is kept.
+	// PayloadJSON What else the sender tells. physician_license, department_code and timestamp have a meaning, see EventCreate; all of it is kept.
 	//
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
 	PayloadJSON JSON `json:"payload_json"`
@@ -657,6 +657,11 @@ type Event struct {
 	//
 	// Example: 2025-12-14T10:45:01Z
 	UpdatedAt time.Time `json:"updated_at"`
+
+	// Warnings What of it was not taken as it was sent, each in a sentence.
+	//
+	// Example: ["payload_json.timestamp has no time zone; the time of receipt is used."]
+	Warnings []string `json:"warnings"`
 }
 
 // EventBulkCreate Events, in the order in which they happened.
@@ -704,6 +709,24 @@ type EventBulkResult struct {
 	//
 	// Example: 0
 	Failed int32 `json:"failed"`
+
+	// Warnings What of those that are stored is not taken as it was sent; events without warnings are left out.
+	//
+	// Example: []
+	Warnings []EventBulkWarning `json:"warnings"`
+}
+
+// EventBulkWarning What of one event of a bulk is not taken as it was sent.
+type EventBulkWarning struct {
+	// Index Its position in the list, from 0.
+	//
+	// Example: 1
+	Index int32 `json:"index"`
+
+	// Warnings The warnings of its receipt.
+	//
+	// Example: ["payload_json.timestamp has no time zone; the time of receipt is used."]
+	Warnings []string `json:"warnings"`
 }
 
 // EventCreate An event as a hospital system sends it.
@@ -723,7 +746,18 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells. physician_license, department_code and timestamp have a meaning; all of it is kept.
+	// PayloadJSON What else the sender tells; all of it is kept. Of an object, three members have a meaning: physician_license,
+	// department_code and timestamp, which is when it happened.
+	//
+	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
+	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
+	// and compact ISO 8601 (20251214104500+0300, 20251214T074500Z), and a JSON number: seconds since 1970 or, from
+	// 100,000,000,000 on, milliseconds. Digits in a string are not read as a number. null and a blank string state
+	// no time.
+	//
+	// The time of receipt takes the place of a timestamp that has no offset, is a date alone or cannot be read
+	// otherwise, is later than the time of receipt, is before 1900, or is more than 30 days before the started_at of
+	// the journey, if a client stated that. Then warnings say so.
 	//
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
 	PayloadJSON JSON `json:"payload_json,omitempty"`
@@ -787,6 +821,11 @@ type EventReceipt struct {
 	//
 	// Example: pending
 	Status EventStatus `json:"status"`
+
+	// Warnings What of it is not taken as it was sent, each in a sentence, as far as the event alone tells. What its journey adds stands in the event, once it was applied.
+	//
+	// Example: []
+	Warnings []string `json:"warnings"`
 }
 
 // EventStatus What became of an event. processing exists for filters alone: claim, effects and outcome are one transaction, so no event is ever seen in it.
@@ -3856,7 +3895,7 @@ func (c *Client) RotateIntegrationConfigKey(ctx context.Context, id ID, options 
 	return send[RotatedKey](ctx, c, operation{method: "POST", path: pathOf("/api/integrations/configs/%s/rotate_key/", id)}, options)
 }
 
-// ListEvents lists events and what became of them, newest first.
+// ListEvents lists events and what became of them, newest first. An API key gets the events that its own config sent, and counts no others.
 //
 //	GET /api/integrations/events/
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, options ...CallOption) (*EventList, error) {
@@ -3882,7 +3921,7 @@ func bulkCreateEvents(body any) operation {
 	return operation{method: "POST", path: "/api/integrations/events/bulk_create/", body: body, keyed: true}
 }
 
-// RetrieveEvent reads an event and what became of it.
+// RetrieveEvent reads an event and what became of it. For an API key there are only the events that its own config sent: any other is 404.
 //
 //	GET /api/integrations/events/{id}/
 func (c *Client) RetrieveEvent(ctx context.Context, id ID, options ...CallOption) (*Event, error) {

@@ -44,15 +44,17 @@ SELECT
         WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
     (CASE jsonb_typeof(e.payload_json -> 'department_code')
         WHEN 'string' THEN left(e.payload_json ->> 'department_code', 101) ELSE '' END)::text AS department_code,
-    (CASE jsonb_typeof(e.payload_json -> 'timestamp')
-        WHEN 'string' THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS happened_at
+    coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
+    (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
+        THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json
+    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system
     FROM unnest($1::text[]) AS owned (encounter_id)
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
-            p.payload_json
+            p.payload_json, p.sender_kind, p.source_system
         FROM events p
         WHERE p.encounter_id = owned.encounter_id AND p.processed_at IS NULL
         OFFSET 0
@@ -79,13 +81,16 @@ type EventClaimRow struct {
 	ReceivedAt        time.Time
 	PhysicianLicense  string
 	DepartmentCode    string
-	HappenedAt        string
+	TimestampType     string
+	Timestamp         string
+	NamedSource       string
 }
 
 // Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a
 // payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 // batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
-// the planner expects hardly any pending events.
+// the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
+// named_source is the source system where an API key sent the event: a config names it, so there are few.
 func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]EventClaimRow, error) {
 	rows, err := q.db.Query(ctx, eventClaim, arg.Encounters, arg.Most)
 	if err != nil {
@@ -106,7 +111,9 @@ func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]Event
 			&i.ReceivedAt,
 			&i.PhysicianLicense,
 			&i.DepartmentCode,
-			&i.HappenedAt,
+			&i.TimestampType,
+			&i.Timestamp,
+			&i.NamedSource,
 		); err != nil {
 			return nil, err
 		}
@@ -188,6 +195,7 @@ WHERE ($1::text IS NULL OR e.status = $1)
   AND ($2::text IS NULL OR e.source_system = $2)
   AND ($3::text IS NULL OR e.event_code = $3)
   AND ($4::text IS NULL OR e.encounter_id = $4)
+  AND ($5::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $5)
 `
 
 type EventCountParams struct {
@@ -195,6 +203,7 @@ type EventCountParams struct {
 	SourceSystem *string
 	EventCode    *string
 	EncounterID  *string
+	SenderKey    *uuid.UUID
 }
 
 func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, error) {
@@ -203,6 +212,7 @@ func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, 
 		arg.SourceSystem,
 		arg.EventCode,
 		arg.EncounterID,
+		arg.SenderKey,
 	)
 	var count int64
 	err := row.Scan(&count)
@@ -216,12 +226,13 @@ SET status = f.status, reason = f.reason, error_message = f.error_message,
     processed_at = clock_timestamp(), updated_at = clock_timestamp(),
     journey_instance_id = nullif(f.journey, '00000000-0000-0000-0000-000000000000'),
     stage_instance_id = nullif(f.stage, '00000000-0000-0000-0000-000000000000'),
-    survey_id = nullif(f.survey, '00000000-0000-0000-0000-000000000000')
+    survey_id = nullif(f.survey, '00000000-0000-0000-0000-000000000000'), warnings = array_remove(ARRAY[f.warning], '')
 FROM (
     SELECT
         unnest($1::bigint[]) AS seq, unnest($2::text[]) AS status, unnest($3::text[]) AS reason,
         unnest($4::text[]) AS error_message,
-        unnest($5::uuid[]) AS journey, unnest($6::uuid[]) AS stage, unnest($7::uuid[]) AS survey
+        unnest($5::uuid[]) AS journey, unnest($6::uuid[]) AS stage, unnest($7::uuid[]) AS survey,
+        unnest($8::text[]) AS warning
 ) f
 WHERE e.seq = f.seq AND e.status || '' = 'pending'
 `
@@ -234,10 +245,11 @@ type EventFinishParams struct {
 	Journeys      []uuid.UUID
 	Stages        []uuid.UUID
 	Surveys       []uuid.UUID
+	Warnings      []string
 }
 
-// Stores the outcomes of events, given as parallel arrays; the nil UUID means null. status || ” keeps the
-// planner from using the index of pending events, which has many dead entries.
+// Stores the outcomes of events, given as parallel arrays; the nil UUID and a blank warning mean null. status || ”
+// keeps the planner from using the index of pending events, which has many dead entries.
 func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventFinish,
 		arg.Seqs,
@@ -247,6 +259,7 @@ func (q *Queries) EventFinish(ctx context.Context, arg EventFinishParams) (int64
 		arg.Journeys,
 		arg.Stages,
 		arg.Surveys,
+		arg.Warnings,
 	)
 	if err != nil {
 		return 0, err
@@ -258,10 +271,17 @@ const eventGet = `-- name: EventGet :one
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.warnings
 FROM events e
 WHERE e.id = $1
+  AND ($2::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $2)
 `
+
+type EventGetParams struct {
+	ID        uuid.UUID
+	SenderKey *uuid.UUID
+}
 
 type EventGetRow struct {
 	ID                uuid.UUID
@@ -283,10 +303,12 @@ type EventGetRow struct {
 	Status            string
 	Survey            *uuid.UUID
 	UpdatedAt         time.Time
+	Warnings          []string
 }
 
-func (q *Queries) EventGet(ctx context.Context, id uuid.UUID) (EventGetRow, error) {
-	row := q.db.QueryRow(ctx, eventGet, id)
+// sender_key is the config whose events alone the caller sees; null for one who sees all.
+func (q *Queries) EventGet(ctx context.Context, arg EventGetParams) (EventGetRow, error) {
+	row := q.db.QueryRow(ctx, eventGet, arg.ID, arg.SenderKey)
 	var i EventGetRow
 	err := row.Scan(
 		&i.ID,
@@ -308,6 +330,7 @@ func (q *Queries) EventGet(ctx context.Context, id uuid.UUID) (EventGetRow, erro
 		&i.Status,
 		&i.Survey,
 		&i.UpdatedAt,
+		&i.Warnings,
 	)
 	return i, err
 }
@@ -402,14 +425,16 @@ const eventList = `-- name: EventList :many
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at
+    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.warnings
 FROM events e
 WHERE ($1::text IS NULL OR e.status = $1)
   AND ($2::text IS NULL OR e.source_system = $2)
   AND ($3::text IS NULL OR e.event_code = $3)
   AND ($4::text IS NULL OR e.encounter_id = $4)
+  AND ($5::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $5)
 ORDER BY /* ordering */ e.seq DESC
-LIMIT $6 OFFSET $5
+LIMIT $7 OFFSET $6
 `
 
 type EventListParams struct {
@@ -417,6 +442,7 @@ type EventListParams struct {
 	SourceSystem *string
 	EventCode    *string
 	EncounterID  *string
+	SenderKey    *uuid.UUID
 	PageOffset   int32
 	PageSize     int32
 }
@@ -441,6 +467,7 @@ type EventListRow struct {
 	Status            string
 	Survey            *uuid.UUID
 	UpdatedAt         time.Time
+	Warnings          []string
 }
 
 func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventListRow, error) {
@@ -449,6 +476,7 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 		arg.SourceSystem,
 		arg.EventCode,
 		arg.EncounterID,
+		arg.SenderKey,
 		arg.PageOffset,
 		arg.PageSize,
 	)
@@ -479,6 +507,7 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 			&i.Status,
 			&i.Survey,
 			&i.UpdatedAt,
+			&i.Warnings,
 		); err != nil {
 			return nil, err
 		}
@@ -546,7 +575,7 @@ func (q *Queries) EventQueueState(ctx context.Context, atMost int32) (EventQueue
 const eventReprocess = `-- name: EventReprocess :execrows
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
-    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL
+    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL, warnings = '{}'
 WHERE id = $1 AND status IN ('failed', 'ignored')
 `
 
@@ -562,7 +591,7 @@ func (q *Queries) EventReprocess(ctx context.Context, id uuid.UUID) (int64, erro
 
 const eventRequeue = `-- name: EventRequeue :execrows
 UPDATE events
-SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now()
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(), warnings = '{}'
 WHERE encounter_id = $1 AND status = 'ignored' AND reason = 'no_journey'
   AND (hospital_id IS NULL OR hospital_id = $2::uuid)
 `
@@ -592,7 +621,7 @@ WITH sent AS (
 )
 SELECT
     e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
-    true AS own, true AS same
+    true AS own, true AS same, true AS same_sender
 FROM sent s
 JOIN events e ON e.id = s.id
 UNION ALL
@@ -600,10 +629,11 @@ SELECT
     e.id, e.source_system, e.event_code, e.encounter_id, e.status, e.received_at, s.i::integer AS i,
     false AS own,
     (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
-     AND e.payload_json = s.payload::jsonb)::boolean AS same
+     AND e.payload_json = s.payload::jsonb)::boolean AS same,
+    (e.sender_kind = $9 AND e.sender_id = $10)::boolean AS same_sender
 FROM sent s
 JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
-    AND e.hospital_id IS NOT DISTINCT FROM $9::uuid
+    AND e.hospital_id IS NOT DISTINCT FROM $11::uuid
 WHERE e.id <> s.id
 `
 
@@ -616,6 +646,8 @@ type EventStoredParams struct {
 	PatientIdentifiers []string
 	Payloads           []string
 	SourceEventIds     []string
+	SenderKind         string
+	SenderID           uuid.UUID
 	Hospital           *uuid.UUID
 }
 
@@ -629,10 +661,11 @@ type EventStoredRow struct {
 	I            int32
 	Own          bool
 	Same         bool
+	SameSender   bool
 }
 
-// Returns the stored events with these ids (own) or source event ids, and whether their content is the
-// same. The UNION lets each part use its index.
+// Returns the stored events with these ids (own) or source event ids, whether their content is the same, and whether
+// this very sender sent them (same_sender). The UNION lets each part use its index.
 func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]EventStoredRow, error) {
 	rows, err := q.db.Query(ctx, eventStored,
 		arg.Positions,
@@ -643,6 +676,8 @@ func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]Eve
 		arg.PatientIdentifiers,
 		arg.Payloads,
 		arg.SourceEventIds,
+		arg.SenderKind,
+		arg.SenderID,
 		arg.Hospital,
 	)
 	if err != nil {
@@ -662,6 +697,7 @@ func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]Eve
 			&i.I,
 			&i.Own,
 			&i.Same,
+			&i.SameSender,
 		); err != nil {
 			return nil, err
 		}

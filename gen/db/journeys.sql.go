@@ -40,14 +40,16 @@ func (q *Queries) JourneyAddStages(ctx context.Context, arg JourneyAddStagesPara
 
 const journeyClaim = `-- name: JourneyClaim :many
 WITH owned AS MATERIALIZED (
-    SELECT o.id, o.status
+    SELECT o.id, o.status, o.started_at, o.started_at_stated
     FROM journey_instances o
     WHERE o.encounter_id = ANY ($1::text[])
     FOR NO KEY UPDATE SKIP LOCKED
 )
 SELECT
     j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
-    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned
+    h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned,
+    coalesce(owned.started_at, j.started_at)::timestamptz AS started_at,
+    coalesce(owned.started_at_stated, j.started_at_stated)::boolean AS started_at_stated
 FROM journey_instances j
 JOIN patients p ON p.id = j.patient_id
 JOIN hospitals h ON h.id = j.hospital_id
@@ -57,14 +59,16 @@ ORDER BY j.id
 `
 
 type JourneyClaimRow struct {
-	ID           uuid.UUID
-	Hospital     uuid.UUID
-	EncounterID  string
-	Status       string
-	Mrn          string
-	NationalID   string
-	HospitalName string
-	IsOwned      bool
+	ID              uuid.UUID
+	Hospital        uuid.UUID
+	EncounterID     string
+	Status          string
+	Mrn             string
+	NationalID      string
+	HospitalName    string
+	IsOwned         bool
+	StartedAt       time.Time
+	StartedAtStated bool
 }
 
 // Locks the journeys of these encounters, and so their stages, which are only changed under this
@@ -88,6 +92,8 @@ func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]Jour
 			&i.NationalID,
 			&i.HospitalName,
 			&i.IsOwned,
+			&i.StartedAt,
+			&i.StartedAtStated,
 		); err != nil {
 			return nil, err
 		}
@@ -246,10 +252,11 @@ func (q *Queries) JourneyHasOutcome(ctx context.Context, id uuid.UUID) (bool, er
 
 const journeyInsert = `-- name: JourneyInsert :exec
 INSERT INTO journey_instances (
-    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
+    started_at_stated, id
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
-    coalesce(nullif($8::timestamptz, '0001-01-01T00:00:00Z'), now()), $9
+    coalesce(nullif($8::timestamptz, '0001-01-01T00:00:00Z'), now()), $9, $10
 )
 `
 
@@ -262,6 +269,7 @@ type JourneyInsertParams struct {
 	Status          string
 	Metadata        json.RawMessage
 	StartedAt       time.Time
+	StartedAtStated bool
 	ID              uuid.UUID
 }
 
@@ -275,6 +283,7 @@ func (q *Queries) JourneyInsert(ctx context.Context, arg JourneyInsertParams) er
 		arg.Status,
 		arg.Metadata,
 		arg.StartedAt,
+		arg.StartedAtStated,
 		arg.ID,
 	)
 	return err
@@ -386,7 +395,8 @@ func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]Jou
 
 const journeyLock = `-- name: JourneyLock :one
 SELECT
-    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at, id
+    journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
+    started_at_stated, id
 FROM journey_instances j
 WHERE id = $1 AND ($2::uuid IS NULL OR j.hospital_id = $2)
 FOR UPDATE
@@ -406,6 +416,7 @@ type JourneyLockRow struct {
 	Status          string
 	Metadata        json.RawMessage
 	StartedAt       time.Time
+	StartedAtStated bool
 	ID              uuid.UUID
 }
 
@@ -422,6 +433,7 @@ func (q *Queries) JourneyLock(ctx context.Context, arg JourneyLockParams) (Journ
 		&i.Status,
 		&i.Metadata,
 		&i.StartedAt,
+		&i.StartedAtStated,
 		&i.ID,
 	)
 	return i, err
@@ -523,9 +535,9 @@ const journeyUpdate = `-- name: JourneyUpdate :exec
 UPDATE journey_instances
 SET journey_template_id = $1, patient_id = $2, encounter_id = $3,
     hospital_id = $4, department_id = $5, status = $6, metadata = $7,
-    started_at = $8,
+    started_at = $8, started_at_stated = $9,
     updated_at = now()
-WHERE id = $9
+WHERE id = $10
 `
 
 type JourneyUpdateParams struct {
@@ -537,6 +549,7 @@ type JourneyUpdateParams struct {
 	Status          string
 	Metadata        json.RawMessage
 	StartedAt       time.Time
+	StartedAtStated bool
 	ID              uuid.UUID
 }
 
@@ -550,6 +563,7 @@ func (q *Queries) JourneyUpdate(ctx context.Context, arg JourneyUpdateParams) er
 		arg.Status,
 		arg.Metadata,
 		arg.StartedAt,
+		arg.StartedAtStated,
 		arg.ID,
 	)
 	return err

@@ -67,6 +67,7 @@ type Event struct {
 	JourneyInstance   *uuid.UUID
 	StageInstance     *uuid.UUID
 	Survey            *uuid.UUID
+	Warnings          []string
 }
 
 type Hospital struct {
@@ -125,6 +126,7 @@ type JourneyInstance struct {
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 	Search          string
+	StartedAtStated bool
 }
 
 type JourneyTemplate struct {

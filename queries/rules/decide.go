@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -10,8 +9,19 @@ import (
 // Decide applies the rules to one event and changes the facts accordingly, for the next event to see. The first check
 // that does not hold is the outcome. Source: the reasons in the contract's Event, in the order in which it lists them.
 func (f *Facts) Decide(e *Event) Outcome {
-	var o Outcome
 	candidates := f.candidates(e)
+	var start *time.Time
+	if len(candidates) == 1 {
+		start = candidates[0].StatedStart
+	}
+	happenedAt, warning := HappenedAt(e.Timestamp, e.ReceivedAt, start)
+	o := f.decide(e, candidates, happenedAt)
+	o.Warning = warning
+	return o
+}
+
+func (f *Facts) decide(e *Event, candidates []*Journey, happenedAt time.Time) Outcome {
+	var o Outcome
 	switch len(candidates) {
 	case 0:
 		return o.end(EventIgnored, ReasonNoJourney, "No journey found for encounter %s.", e.EncounterID)
@@ -52,8 +62,7 @@ func (f *Facts) Decide(e *Event) Outcome {
 			missing(e.DepartmentCode, "department_code", "department", "code"))
 	}
 
-	at := HappenedAt(e.Timestamp, e.ReceivedAt)
-	open.Status, open.CompletedAt = StageCompleted, &at
+	open.Status, open.CompletedAt = StageCompleted, &happenedAt
 	o.Status, o.Physician, o.Department = EventProcessed, physician, department
 	o.JourneyCompletedAt, o.CompletesJourney = CompletedAt(o.Journey.Stages)
 	if o.CompletesJourney {
@@ -134,20 +143,4 @@ func (j *Journey) stageFor(eventCode string) (triggered bool, open *Stage) {
 		}
 	}
 	return triggered, nil
-}
-
-// rfc3339 is stricter than time.Parse, which takes "T9:00:00", decimal commas and offsets of days.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// HappenedAt is when the thing happened that an event reports: the time it states in RFC 3339, or when it was received
-// if it states none, a malformed one, or one later than that. It is in UTC and whole microseconds, as Postgres stores
-// it. Source: timestamp of payload_json in the contract's Event, which is silent on the malformed and the future.
-func HappenedAt(stated string, receivedAt time.Time) time.Time {
-	happened := receivedAt
-	if rfc3339.MatchString(stated) {
-		if at, err := time.Parse(time.RFC3339, stated); err == nil && !at.After(receivedAt) {
-			happened = at
-		}
-	}
-	return happened.UTC().Truncate(time.Microsecond)
 }

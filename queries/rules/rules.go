@@ -55,10 +55,10 @@ type Event struct {
 	Hospital          *uuid.UUID // the sender's; nil if the sender stands for all
 	ReceivedAt        time.Time
 
-	// The payload's top-level texts of these names, blank if missing or no text.
+	// The payload's top-level members of these names; the texts are blank if missing or no text.
 	PhysicianLicense string
 	DepartmentCode   string
-	Timestamp        string
+	Timestamp        Timestamp
 }
 
 // Journey is a journey of a patient.
@@ -67,9 +67,10 @@ type Journey struct {
 	Hospital     uuid.UUID
 	HospitalName string
 	Status       string
-	MRN          string  // the patient's
-	NationalID   string  // the patient's, may be blank
-	Stages       []Stage // all of them, by order, then code
+	MRN          string     // the patient's
+	NationalID   string     // the patient's, may be blank
+	StatedStart  *time.Time // started_at, nil unless a client stated it
+	Stages       []Stage    // all of them, by order, then code
 }
 
 // Stage is a stage of a journey. IsComplete, CompletedAt and CompletionPercentage look at Status, IsOptional and
@@ -106,6 +107,7 @@ type Outcome struct {
 	Message string   // one sentence for a person, blank if processed
 	Journey *Journey // nil if none or several were found
 	Stage   *Stage   // the one completed or, if something it requires is missing, left open; else nil
+	Warning Warning  // what of the event was not taken as it was sent
 
 	// What else a processed event does.
 	Physician          uuid.UUID // whom the event names, uuid.Nil if nobody known

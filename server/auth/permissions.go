@@ -53,7 +53,8 @@ var permissions = []Rule{
 	{Permission: "journeys.write", Roles: journeyEditors, Meaning: "create, change and delete journey and stage instances"},
 
 	{Permission: "events.send", Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
-	{Permission: "events.manage", Meaning: "list, show and reprocess events"},
+	{Permission: "events.read", APIKeys: true, Meaning: "list and show events; an API key those that it sent"},
+	{Permission: "events.manage", Meaning: "reprocess events"},
 	{Permission: "configs.manage", Meaning: "list, show, create, change and delete integration configs"},
 	{Permission: "audit.read", Roles: hospitalAdmins, Meaning: "list and show audit entries"},
 }

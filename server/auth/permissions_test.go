@@ -50,6 +50,7 @@ func TestMay(t *testing.T) {
 		"journeys.read":     users,
 		"journeys.write":    {"px", "admin", "coord", "manager"},
 		"events.send":       append(slices.Clone(members), "key", "keyall", "keyrole"),
+		"events.read":       {"px", "key", "keyall", "keyrole"},
 		"events.manage":     {"px"},
 		"configs.manage":    {"px"},
 		"audit.read":        {"px", "admin"},
@@ -96,7 +97,7 @@ func TestPermissionsTable(t *testing.T) {
 			}
 		}
 	}
-	if len(table) != 23 {
+	if len(table) != 24 {
 		t.Errorf("%d permissions", len(table))
 	}
 	for _, unknown := range []string{"", "public ", "users.delete"} {

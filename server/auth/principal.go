@@ -82,6 +82,16 @@ func (p Principal) Scope() *uuid.UUID {
 	return &scope
 }
 
+// SenderKey is the config whose events are the only ones that the principal sees: nil for users, who see the events
+// of every sender. An anonymous principal gets uuid.Nil, which sent nothing.
+func (p Principal) SenderKey() *uuid.UUID {
+	if p.Kind == KindUser {
+		return nil
+	}
+	config := p.ConfigID
+	return &config
+}
+
 // MayAssign reports whether the principal may give all of these roles to users
 // in its scope or revoke them. Ask it also before changing a user: a principal
 // may not change, deactivate, delete or set the password of a user holding a role

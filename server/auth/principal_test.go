@@ -79,3 +79,23 @@ func TestMayAssign(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is not told to be a user sees no events but those of a config.
+func TestSenderKey(t *testing.T) {
+	t.Parallel()
+	config := uuid.New()
+	for name, c := range map[string]struct {
+		principal Principal
+		want      *uuid.UUID
+	}{
+		"user":      {Principal{Kind: KindUser, UserID: uuid.New()}, nil},
+		"key":       {Principal{Kind: KindAPIKey, ConfigID: config}, &config},
+		"no config": {Principal{Kind: KindAPIKey}, &uuid.Nil},
+		"anonymous": {Principal{}, &uuid.Nil},
+	} {
+		got := c.principal.SenderKey()
+		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -203,6 +203,7 @@ func (d *Day) Model(plan Plan, receivedAt time.Time) (Model, []ReceivedEvent) {
 			EncounterID:       encounter.EncounterID,
 			PatientMRN:        encounter.MRN,
 			PatientNationalID: nationalIDs[encounter.MRN],
+			StatedStart:       encounter.StartedAt,
 			Stages:            template.Stages,
 		})
 	}

@@ -2,8 +2,6 @@ package hospitalday
 
 import (
 	"cmp"
-	"encoding/json"
-	"regexp"
 	"slices"
 	"time"
 )
@@ -55,9 +53,10 @@ type Journey struct {
 	EncounterID       string
 	PatientMRN        string
 	PatientNationalID string
-	Stages            []Stage  // copies of the template's active stages, in any order
-	Skipped           []string // codes of stages that were skipped before
-	Cancelled         bool     // cancelled before
+	StatedStart       time.Time // started_at, zero if the client left it to the server
+	Stages            []Stage   // copies of the template's active stages, in any order
+	Skipped           []string  // codes of stages that were skipped before
+	Cancelled         bool      // cancelled before
 }
 
 // ReceivedEvent is an accepted event that is no duplicate, with texts trimmed as by the API.
@@ -79,6 +78,7 @@ type Outcome struct {
 	Reason  string // blank if processed
 	Journey int    // index of the journey found, -1 if none or several were
 	Stage   string // code of the stage completed or, if something it requires is missing, of the stage left open
+	Warned  bool   // whether the payload states a timestamp that was not used
 }
 
 // JourneyState is the final state of a journey.
@@ -113,7 +113,7 @@ func (m Model) Run(events []ReceivedEvent) Result {
 		result.Journeys = append(result.Journeys, journey.initialState())
 	}
 	for _, event := range events {
-		result.Outcomes = append(result.Outcomes, m.process(event, result.Journeys))
+		result.Outcomes = append(result.Outcomes, m.warned(event, m.process(event, result.Journeys)))
 	}
 	for i := range result.Journeys {
 		state := &result.Journeys[i]
@@ -121,6 +121,17 @@ func (m Model) Run(events []ReceivedEvent) Result {
 		state.IsComplete = state.isComplete()
 	}
 	return result
+}
+
+// warned adds to the outcome whether the event's timestamp was used, which does not depend on what became of it.
+func (m Model) warned(event ReceivedEvent, outcome Outcome) Outcome {
+	var start time.Time
+	if outcome.Journey >= 0 {
+		start = m.Journeys[outcome.Journey].StatedStart
+	}
+	_, used := HappenedAt(event.PayloadJSON, event.ReceivedAt, start)
+	outcome.Warned = !used
+	return outcome
 }
 
 func (j Journey) initialState() JourneyState {
@@ -174,7 +185,7 @@ func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	}
 
 	stage.Status = StageCompleted
-	stage.CompletedAt = HappenedAt(event.PayloadJSON, event.ReceivedAt)
+	stage.CompletedAt, _ = HappenedAt(event.PayloadJSON, event.ReceivedAt, journey.StatedStart)
 	stage.Physician = physician
 	stage.Department = department
 	if stage.AutoSendSurvey && slices.Contains(m.ActiveSurveys, stage.SurveyTemplate) {
@@ -262,36 +273,6 @@ func known(value string, ofHospital []string) string {
 		return value
 	}
 	return ""
-}
-
-// rfc3339 is stricter than time.Parse, which accepts "T9:00:00", decimal commas and offsets above a
-// day.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// HappenedAt returns the time of an event: the payload's timestamp, which must be RFC 3339, or receivedAt if that is
-// missing, malformed or later. The result is in UTC and whole microseconds, as Postgres stores it.
-func HappenedAt(payload json.RawMessage, receivedAt time.Time) time.Time {
-	happened := receivedAt
-	text := textField(payload, "timestamp")
-	stamp, err := time.Parse(time.RFC3339, text)
-	if err == nil && rfc3339.MatchString(text) && !stamp.After(receivedAt) {
-		happened = stamp
-	}
-	return happened.UTC().Truncate(time.Microsecond)
-}
-
-// textField returns a string at the payload's top level by its exact key, blank if there is none or it is no string.
-// It decodes a map and not a struct, because encoding/json matches struct fields case-insensitively.
-func textField(payload json.RawMessage, key string) string {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(payload, &fields) != nil {
-		return ""
-	}
-	var text string
-	if json.Unmarshal(fields[key], &text) != nil {
-		return ""
-	}
-	return text
 }
 
 // Totals are counts of a result.

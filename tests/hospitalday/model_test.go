@@ -292,35 +292,3 @@ func TestCompletion(t *testing.T) {
 		})
 	}
 }
-
-func TestHappenedAt(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 1, 2, 11, 0, 0, 0, time.UTC)
-	for payload, want := range map[string]time.Time{
-		`{"timestamp": "2026-01-02T11:00:00Z"}`:                                      at,
-		`{"timestamp": "2026-01-02T14:00:00+03:00"}`:                                 at,
-		`{"timestamp": "2026-01-02T11:00:00.1234567Z"}`:                              at.Add(123456 * time.Microsecond),
-		`{"timestamp": "2026-01-02T12:00:00Z"}`:                                      received,
-		`{"timestamp": "2026-01-02T12:00:00.000001Z"}`:                               received,
-		`{"timestamp": "2999-01-01T00:00:00Z"}`:                                      received,
-		`{"timestamp": "2026-01-02T11:00:00"}`:                                       received,
-		`{"timestamp": "2026-01-02T9:00:00Z"}`:                                       received,
-		`{"timestamp": "2026-01-02T11:00:00,5Z"}`:                                    received,
-		`{"timestamp": "2026-01-02T11:00:00+24:00"}`:                                 received,
-		`{"timestamp": "2026-02-30T11:00:00Z"}`:                                      received,
-		`{"timestamp": "20260102110000"}`:                                            received,
-		`{"timestamp": 1767351600}`:                                                  received,
-		`{"timestamp": null}`:                                                        received,
-		`{"timestamp": ""}`:                                                          received,
-		`{"Timestamp": "2026-01-02T11:00:00Z"}`:                                      received,
-		`{"result": {"timestamp": "2026-01-02T11:00:00Z"}}`:                          received,
-		`{"timestamp": "2026-01-02T10:00:00Z", "timestamp": "2026-01-02T11:00:00Z"}`: at,
-		`{}`:   received,
-		`null`: received,
-		``:     received,
-	} {
-		if got := hospitalday.HappenedAt(json.RawMessage(payload), received); !got.Equal(want) {
-			t.Errorf("%s: got %v, want %v", payload, got, want)
-		}
-	}
-}

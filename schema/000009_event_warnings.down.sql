@@ -1,0 +1,3 @@
+DROP INDEX events_sender_key_idx;
+ALTER TABLE journey_instances DROP COLUMN started_at_stated;
+ALTER TABLE events DROP COLUMN warnings;
