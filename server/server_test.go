@@ -4,6 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,5 +107,25 @@ func TestTimeouts(t *testing.T) {
 	}
 	if h.MaxHeaderBytes != maxHeaderBytes || maxURLBytes >= maxHeaderBytes {
 		t.Errorf("headers up to %d bytes, URLs up to %d", h.MaxHeaderBytes, maxURLBytes)
+	}
+}
+
+// A noun that the query does not know would be answered with 404, or as a reference to nothing, wherever it is named;
+// and one without a scope would tell of other hospitals' rows.
+func TestReferenceMissingKnowsTheNouns(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../queries/references.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	for _, found := range regexp.MustCompile(`WHEN '(\w+)' THEN (.*)`).FindAllStringSubmatch(string(text), -1) {
+		known = append(known, found[1])
+		if found[1] != "role" && !strings.Contains(found[2], "sqlc.narg(scope)::uuid IS NULL OR x.") {
+			t.Errorf("%s has no scope in queries/references.sql", found[1])
+		}
+	}
+	if got, want := slices.Sorted(slices.Values(known)), slices.Sorted(slices.Values(nouns)); !slices.Equal(got, want) {
+		t.Errorf("queries/references.sql knows\n%v, and nouns in server.go are\n%v", got, want)
 	}
 }

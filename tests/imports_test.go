@@ -23,28 +23,34 @@ const module = "github.com/px360/px360"
 // allowedImports lists which areas an area may import. An area is a directory with its
 // subdirectories, except for those that are areas themselves.
 var allowedImports = map[string][]string{
-	".":                 {"server", "worker", "queries", "schema", "schema/localpg", "gen/client", "tests/hospitalday"},
-	"openapi":           {},
-	"gen/api":           {},
-	"gen/client":        {},
-	"gen/db":            {},
-	"schema":            {},
-	"schema/localpg":    {},
-	"queries":           {"gen/db"},
-	"queries/rules":     {},
-	"server":            {"openapi", "gen/api", "queries", "queries/rules", "gen/db", "schema", "server/auth"}, // schema: readiness checks its version
+	".":              {"server", "server/limits", "worker", "queries", "schema", "schema/localpg", "gen/client", "tests/hospitalday"},
+	"openapi":        {},
+	"gen/api":        {},
+	"gen/client":     {},
+	"gen/db":         {},
+	"schema":         {},
+	"schema/localpg": {},
+	"queries":        {"gen/db"},
+	"queries/rules":  {},
+	"server": {
+		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "server/auth", "server/contract", "server/limits", "server/problem",
+		"schema", // readiness checks its version
+	},
 	"server/auth":       {},
+	"server/contract":   {"server/auth", "server/problem"},
+	"server/limits":     {"gen/db", "queries", "server/problem"},
+	"server/problem":    {"queries"},
 	"worker":            {"queries", "queries/rules", "gen/db"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "worker", "tests/dbtest", "tests/fixtures", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "tests/dbtest", "tests/fixtures", "tests/hospitalday"},
 	"tests/bench":       nil, // modules of their own: one tests the program
 	"tests/partners/go": nil, // and one is a partner
 }
 
 // testHelpers are what the tests of every area may import in addition.
-var testHelpers = []string{"tests/dbtest", "tests/fixtures", "tests/hospitalday", "gen/client", "schema/localpg"}
+var testHelpers = []string{"openapi", "tests/dbtest", "tests/fixtures", "tests/hospitalday", "gen/client", "schema/localpg"}
 
 func TestAllowedImports(t *testing.T) {
 	t.Parallel()
@@ -130,7 +136,7 @@ func TestTopLevelFiles(t *testing.T) {
 	t.Parallel()
 	known := []string{
 		"main.go", "commands.go", "config.go", "openapi", "gen", "schema", "queries", "server", "worker", "tests",
-		"sqlc.yaml", "oapi-codegen.yaml", "Makefile", "go.mod", "go.sum", "README.md", "CHANGELOG.md", ".ci",
+		"sqlc.yaml", "oapi-codegen.yaml", "Makefile", "go.mod", "go.sum", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", ".ci",
 		"main_test.go", "commands_test.go", "config_test.go", ".git", ".gitignore",
 	}
 	entries, err := os.ReadDir("..")
