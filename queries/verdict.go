@@ -47,6 +47,14 @@ var ErrBusy = errors.New("no database connection became free in time")
 // ErrReferenced says that a row was not deleted because others refer to it.
 var ErrReferenced = errors.New("others refer to the row")
 
+// Committed marks an error of work that has committed a part before: whatever the error, it is Lost, as the caller must
+// not take it that nothing was done.
+func Committed(err error) error { return committed{err} }
+
+type committed struct{ error }
+
+func (c committed) Unwrap() error { return c.error }
+
 // NoRows tells whether a query for one row found none.
 func NoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
 
@@ -62,8 +70,11 @@ func Deleted(err error) error {
 
 // Judge returns the verdict on an error that a query, a transaction or the pool returned.
 func Judge(err error) Verdict {
+	var part committed
 	var pg *pgconn.PgError
 	switch {
+	case errors.As(err, &part):
+		return Lost
 	case errors.Is(err, ErrBusy):
 		return Busy
 	case errors.Is(err, ErrReferenced):

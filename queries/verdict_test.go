@@ -20,7 +20,7 @@ func TestJudge(t *testing.T) {
 		Busy:     {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04")},
 		TimedOut: {state("57014")},
 		Lost: {
-			state("08006"), state("08000"), state("57P01"), state("57P02"), state("57P03"), state("57P05"), state("40003"), state("08007"),
+			state("08006"), state("08000"), state("57P01"), state("57P02"), state("57P03"), state("57P05"), state("40003"), state("08007"), Committed(ErrBusy), Committed(state("55P03")),
 			context.DeadlineExceeded, context.Canceled, io.EOF, fmt.Errorf("read: %w", io.ErrUnexpectedEOF), net.ErrClosed,
 			&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, &pgconn.ConnectError{Config: &pgconn.Config{}},
 		},

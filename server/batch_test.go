@@ -9,6 +9,7 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/problem"
 )
@@ -61,5 +62,31 @@ func TestEventsOfNoHospital(t *testing.T) {
 		if err == nil && insert.Hospitals[0] != test.want {
 			t.Errorf("%s: the events are %v's, want %v", name, insert.Hospitals[0], test.want)
 		}
+	}
+}
+
+// partly stores the first event, and is busy when it is asked for the others.
+type partly struct{}
+
+func (partly) EventInsert(_ context.Context, events db.EventInsertParams) ([]db.EventInsertRow, error) {
+	return []db.EventInsertRow{{ID: events.Ids[0]}}, nil
+}
+
+func (partly) EventStored(context.Context, db.EventStoredParams) ([]db.EventStoredRow, error) {
+	return nil, queries.ErrBusy
+}
+
+// A request of which some events are committed must not be told that nothing was done.
+func TestStoreThatFailsAfterACommit(t *testing.T) {
+	t.Parallel()
+	ctx := request{principal: auth.Principal{Kind: auth.KindUser, Roles: []string{auth.RolePXAdmin}}}.in(context.Background())
+	event := api.EventCreate{SourceSystem: "his", EventCode: "E", EncounterID: "1"}
+	insert, err := insertion(ctx, []api.EventCreate{event, event})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = store(ctx, partly{}, insert)
+	if p := problem.Of(problem.Writing(err)); p.Status != 503 || p.Body.(problem.Detail).Code != problem.CodeOutcomeUnknown {
+		t.Errorf("%v is answered %d %v, want outcome_unknown", err, p.Status, p.Body)
 	}
 }

@@ -239,7 +239,11 @@ func store(ctx context.Context, q eventStore, insert db.EventInsertParams) ([]ou
 			Status: rules.EventPending, ReceivedAt: at, Warnings: receiptWarnings([]byte(insert.Payloads[i]), at),
 		}
 	}
-	return outcomes, findStored(ctx, q, insert, known, outcomes)
+	err = findStored(ctx, q, insert, known, outcomes)
+	if err != nil && len(rows) > 0 { // outside a transaction those are committed
+		err = queries.Committed(err)
+	}
+	return outcomes, err
 }
 
 // findStored looks up the events that were stored before, and whether they said the same.
