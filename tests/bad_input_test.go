@@ -79,7 +79,8 @@ func (b badBodies) runItems(t *testing.T, list string, strict *openapi3.SchemaRe
 		for _, w := range itemField.invalids() {
 			body := b.copy()
 			w.put(body[list].([]any)[0].(map[string]any), name)
-			representable := w.kind != "a number too large" // for a decoder of JSON with doubles
+			// Not for a decoder of JSON with doubles; and kin-openapi refuses null where there is no type, against OpenAPI 3.0.3.
+			representable := w.kind != "a number too large" && w.kind != "null"
 			if err := declared.VisitJSON(decode([]byte(jsonText(body)))); representable && err != nil {
 				t.Errorf("%s/%s/%s: the contract refuses the whole list: %v", list, name, w.kind, err)
 			}

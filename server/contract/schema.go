@@ -360,8 +360,8 @@ func (c *compiler) setStrictItems(n *node, name string, depth int) error {
 		switch {
 		case strict.members[member] == nil:
 			return fmt.Errorf("%s has no member %s", name, member)
-		case loose.members[member].kind != kindJSON || !loose.members[member].nullable:
-			return fmt.Errorf("the items must allow any value of %s, and null", member)
+		case loose.members[member].kind != kindJSON: // a schema without a type allows null, too (OpenAPI 3.0.3)
+			return fmt.Errorf("the items must allow any value of %s", member)
 		}
 	}
 	n.items, n.independent = strict, true
