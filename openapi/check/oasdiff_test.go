@@ -16,7 +16,7 @@ var edits = []struct {
 }{
 	{"remove an answer's required property", "      required: [access]\n      properties:\n        access:\n", "      properties:\n        token:\n", "`access`"},
 	{"remove an answer's optional property", "        refresh:\n          type: string\n          description: A new refresh", "        other:\n          type: string\n          description: A new refresh", "`refresh`"},
-	{"require a field of a request", "    HospitalCreate:\n", "    HospitalCreate:\n      required: [city]\n", "`city`"},
+	{"require a field of a request", "      required: [name, code]\n      properties: &hospitalFields\n", "      required: [name, code, city]\n      properties: &hospitalFields\n", "`city`"},
 	{"remove an operation", "  /api/auth/token/verify/:\n", "  /api/auth/token/check/:\n", "removed"},
 	{"rename an operation's function", "operationId: verifyToken", "operationId: checkToken", "verifyToken"},
 	{"rename a schema", "TokenVerifyRequest", "TokenCheckRequest", "TokenVerifyRequest"},
