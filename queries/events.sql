@@ -203,11 +203,12 @@ WHERE e.seq = f.seq AND e.status || '' = 'pending';
 
 -- name: EventTry :one
 -- Counts an attempt before it is made, so that a poison event which crashes the worker is counted too.
+-- Beyond max_tries the event is only given up, which is no attempt.
 -- It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 -- session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
 -- an earlier event is pending or the mutex is held.
 UPDATE events e
-SET attempts = e.attempts + 1, tries = e.tries + 1
+SET attempts = e.attempts + (e.tries < sqlc.arg(max_tries)::integer)::integer, tries = e.tries + 1
 WHERE e.seq = @seq AND e.processed_at IS NULL
   AND NOT EXISTS (
     SELECT FROM events b

@@ -94,7 +94,7 @@ func (w *Worker) attempt(running context.Context, conn *pgxpool.Conn, e *event) 
 			err = errors.Join(err, w.uncount(running, e.Seq))
 		}
 	}()
-	tries, err := db.New(conn).EventTry(ctx, e.Seq)
+	tries, err := db.New(conn).EventTry(ctx, db.EventTryParams{Seq: e.Seq, MaxTries: maxTries})
 	switch {
 	case queries.NoRows(err):
 		return attemptNotMade, nil

@@ -711,8 +711,8 @@ func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]Eve
 
 const eventTry = `-- name: EventTry :one
 UPDATE events e
-SET attempts = e.attempts + 1, tries = e.tries + 1
-WHERE e.seq = $1 AND e.processed_at IS NULL
+SET attempts = e.attempts + (e.tries < $1::integer)::integer, tries = e.tries + 1
+WHERE e.seq = $2 AND e.processed_at IS NULL
   AND NOT EXISTS (
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
@@ -720,12 +720,18 @@ WHERE e.seq = $1 AND e.processed_at IS NULL
 RETURNING e.tries
 `
 
+type EventTryParams struct {
+	MaxTries int32
+	Seq      int64
+}
+
 // Counts an attempt before it is made, so that a poison event which crashes the worker is counted too.
+// Beyond max_tries the event is only given up, which is no attempt.
 // It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 // session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
 // an earlier event is pending or the mutex is held.
-func (q *Queries) EventTry(ctx context.Context, seq int64) (int32, error) {
-	row := q.db.QueryRow(ctx, eventTry, seq)
+func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (int32, error) {
+	row := q.db.QueryRow(ctx, eventTry, arg.MaxTries, arg.Seq)
 	var tries int32
 	err := row.Scan(&tries)
 	return tries, err
