@@ -300,6 +300,8 @@ func (o eventOperations) ReprocessEvent(ctx context.Context, id uuid.UUID) (answ
 		answer = eventOf(row)
 		return auditEntry{"event", id, row.Hospital, []string{"status"}}, nil
 	})
-	o.notifier.notifyUnless(err)
+	if err == nil {
+		o.notifier.notify()
+	}
 	return answer, err
 }

@@ -52,11 +52,14 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 			checkUpdate: checkJourney,
 			checkDelete: keepSentJourney,
 			created:     startJourney,
-			updated:     requeueEvents,
+			updated:     requeueForEncounter,
+			committed:   n.notify, // events may have been put back into the queue
 		},
 	}
-	return notifyingJourneys{
-		n,
+	return struct {
+		list[api.ListJourneyInstancesParams, api.JourneyInstanceList]
+		*journeyRows
+	}{
 		newList[api.ListJourneyInstancesParams](e, (*db.Queries).JourneyList, (*db.Queries).JourneyCount,
 			func(row db.JourneyListRow) api.JourneyInstance { return api.JourneyInstance(row) },
 			func(p page[api.JourneyInstance]) api.JourneyInstanceList { return api.JourneyInstanceList(p) }, "Scope"),
@@ -132,42 +135,20 @@ func startJourney(ctx context.Context, q *db.Queries, w *write[db.JourneyInsertP
 	if err := q.JourneyAddStages(ctx, db.JourneyAddStagesParams{Journey: w.id, JourneyTemplate: w.row.JourneyTemplate}); err != nil {
 		return err
 	}
-	_, err := q.EventRequeue(ctx, db.EventRequeueParams{EncounterID: w.row.EncounterID, Hospital: w.row.Hospital})
-	return err
+	return requeueEvents(ctx, q, w.row)
 }
 
-// requeueEvents does so for a journey with a new encounter id.
-func requeueEvents(ctx context.Context, q *db.Queries, w *write[db.JourneyInsertParams]) error {
+// requeueForEncounter does so for a journey with a new encounter id.
+func requeueForEncounter(ctx context.Context, q *db.Queries, w *write[db.JourneyInsertParams]) error {
 	if w.old.EncounterID == w.row.EncounterID {
 		return nil
 	}
-	_, err := q.EventRequeue(ctx, db.EventRequeueParams{EncounterID: w.row.EncounterID, Hospital: w.row.Hospital})
+	return requeueEvents(ctx, q, w.row)
+}
+
+func requeueEvents(ctx context.Context, q *db.Queries, journey db.JourneyInsertParams) error {
+	_, err := q.EventRequeue(ctx, db.EventRequeueParams{EncounterID: journey.EncounterID, Hospital: journey.Hospital})
 	return err
-}
-
-// notifyingJourneys wakes a worker after a write that may have put events back into the queue.
-type notifyingJourneys struct {
-	notifier *notifier
-	list[api.ListJourneyInstancesParams, api.JourneyInstanceList]
-	*journeyRows
-}
-
-func (j notifyingJourneys) Create(ctx context.Context, body api.JourneyInstanceCreate) (api.JourneyInstanceDetail, error) {
-	answer, err := j.journeyRows.Create(ctx, body)
-	j.notifier.notifyUnless(err)
-	return answer, err
-}
-
-func (j notifyingJourneys) Replace(ctx context.Context, id uuid.UUID, body api.JourneyInstanceCreate) (api.JourneyInstanceDetail, error) {
-	answer, err := j.journeyRows.Replace(ctx, id, body)
-	j.notifier.notifyUnless(err)
-	return answer, err
-}
-
-func (j notifyingJourneys) Update(ctx context.Context, id uuid.UUID, body api.JourneyInstanceUpdate) (api.JourneyInstanceDetail, error) {
-	answer, err := j.journeyRows.Update(ctx, id, body)
-	j.notifier.notifyUnless(err)
-	return answer, err
 }
 
 // journeyOperations are those on journeys that are no plain reads or writes.

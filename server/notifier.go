@@ -30,13 +30,6 @@ func (n *notifier) notify() {
 	}
 }
 
-// notifyUnless is notify after a write that did not fail.
-func (n *notifier) notifyUnless(err error) {
-	if err == nil {
-		n.notify()
-	}
-}
-
 func (n *notifier) run(ctx context.Context) {
 	for {
 		select {

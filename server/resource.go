@@ -75,6 +75,8 @@ type hooks[Fields any] struct {
 	checkDelete              func(ctx context.Context, q *db.Queries, p auth.Principal, old Fields) error
 	// What follows from the row once it is written.
 	created, updated hook[Fields]
+	// What a create or an update sets off once it is committed, outside of the transaction.
+	committed func()
 }
 
 // A hook looks at a row on its way into the database.
@@ -118,7 +120,7 @@ func (r *resource[A, C, R, U, F]) Update(ctx context.Context, id uuid.UUID, body
 
 // createWith is Create with a hook of its own after the noun's check.
 func (r *resource[A, C, R, U, F]) createWith(ctx context.Context, body C, extra hook[F]) (answer A, err error) {
-	err = r.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
+	err = r.change(ctx, func(q *db.Queries) (auditEntry, error) {
 		if lock := r.hooks.lockForCreate; lock != nil {
 			if err := lock(ctx, q, r.fromCreate.convert(body)); err != nil {
 				return auditEntry{}, err
@@ -146,7 +148,7 @@ func (r *resource[A, C, R, U, F]) updateWith(ctx context.Context, id uuid.UUID, 
 func updateRow[Body, A, C, R, U, F any](
 	ctx context.Context, r *resource[A, C, R, U, F], from mapping[F, Body], id uuid.UUID, body Body, extra hook[F],
 ) (answer A, err error) {
-	err = r.engine.change(ctx, func(q *db.Queries) (auditEntry, error) {
+	err = r.change(ctx, func(q *db.Queries) (auditEntry, error) {
 		if lock := r.hooks.lockForUpdate; lock != nil {
 			if err := lock(ctx, q, id, from.convert(body)); err != nil {
 				return auditEntry{}, err
@@ -162,6 +164,15 @@ func updateRow[Body, A, C, R, U, F any](
 		return auditEntry{r.noun, id, r.hospital(w.row), w.changed}, err
 	})
 	return answer, err
+}
+
+// change is the engine's, and what the noun sets off by it.
+func (r *resource[A, C, R, U, F]) change(ctx context.Context, f func(*db.Queries) (auditEntry, error)) error {
+	err := r.engine.change(ctx, f)
+	if err == nil && r.hooks.committed != nil {
+		r.hooks.committed()
+	}
+	return err
 }
 
 // save checks what the body refers to, runs the steps that there are, and reads the row as the API answers it.

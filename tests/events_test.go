@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/px360/px360/worker"
 )
@@ -327,4 +329,35 @@ func TestListOfEvents(t *testing.T) {
 	}
 	c.expect(t, 400, "GET", eventPath+"?status=lost", c.px, nil)
 	c.expect(t, 403, "GET", eventPath, c.admin.access, nil)
+}
+
+// Whatever puts an event into the queue wakes the workers, in any process; otherwise it would wait for their polling.
+func TestWorkersAreNotified(t *testing.T) {
+	t.Parallel()
+	c := start(t).clinic()
+	template := c.Template(nil)
+	conn, err := pgx.Connect(t.Context(), c.dbURL)
+	must(t, err)
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	_, err = conn.Exec(t.Context(), "LISTEN px360_events")
+	must(t, err)
+	notifies := func(what string, write func()) {
+		t.Helper()
+		write()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			t.Fatalf("%s: no notification: %v", what, err)
+		}
+	}
+	var event, j uuid.UUID
+	body := fields{"source_system": "his", "event_code": "E9", "encounter_id": "1"}
+	notifies("an event", func() { event = c.create(c.px, eventPath, body) })
+	notifies("a bulk", func() { c.expect(t, 201, "POST", eventBulkPath, c.px, fields{"events": []fields{body}}) })
+	c.outcome(event)
+	notifies("reprocessing", func() { c.expect(t, 200, "POST", eventPath+event.String()+"/reprocess/", c.px, nil) })
+	notifies("a new journey", func() { j = c.postJourney(template, "2").id })
+	notifies("a journey's new encounter", func() {
+		c.expect(t, 200, "PATCH", journeyPath+j.String()+"/", c.px, fields{"encounter_id": "1"})
+	})
 }
