@@ -66,7 +66,7 @@ $(BIN)/schemathesis:
 
 .PHONY: contract
 contract: build $(BIN)/schemathesis ## Test a server against the contract with Schemathesis
-	tests/contract.sh $(BIN)/px360 $(BIN)/schemathesis
+	tests/with_server.sh $(BIN)/px360 tests/contract.sh $(BIN)/schemathesis
 
 .PHONY: bench
 bench: build ## Benchmark, each figure beside plain Postgres
