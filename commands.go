@@ -20,6 +20,7 @@ import (
 	"github.com/px360/px360/schema"
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/server/limits"
+	"github.com/px360/px360/tests/examples"
 	"github.com/px360/px360/tests/hospitalday/demo"
 )
 
@@ -303,6 +304,18 @@ func (p *program) userCommand() *cobra.Command {
 
 // withServer runs f with a server that does not listen, on the configured or the private database.
 func (p *program) withServer(ctx context.Context, f func(*server.Server) error) error {
+	return p.withDatabase(ctx, func(database *queries.DB) error {
+		p.config.SecretKey = secret(cmp.Or(string(p.config.SecretKey), newSecretKey())) // passwords do not depend on it
+		api, err := p.newServer(database, "http://localhost", limits.ModeOff)
+		if err != nil {
+			return err
+		}
+		return f(api)
+	})
+}
+
+// withDatabase runs f on the configured or the private database, which may be in use by `px360 up` or not running.
+func (p *program) withDatabase(ctx context.Context, f func(*queries.DB) error) error {
 	if p.config.DatabaseURL == "" {
 		if _, err := os.Stat(p.privatePostgresDir()); err != nil {
 			return errors.New("PX360_DATABASE_URL is not set, and there is no private Postgres of `px360 up` in " + p.config.DataDir)
@@ -319,12 +332,7 @@ func (p *program) withServer(ctx context.Context, f func(*server.Server) error) 
 		return err
 	}
 	defer p.close(database)
-	p.config.SecretKey = secret(cmp.Or(string(p.config.SecretKey), newSecretKey())) // passwords do not depend on it
-	api, err := p.newServer(database, "http://localhost", limits.ModeOff)
-	if err != nil {
-		return err
-	}
-	return f(api)
+	return f(database)
 }
 
 // readPassword prompts for a password, twice and without echo, or reads a line if stdin is no terminal.
@@ -383,16 +391,24 @@ func (p *program) ask(ctx context.Context, terminal *os.File, prompt string) (st
 
 func (p *program) demoCommand() *cobra.Command {
 	var options demo.Options
+	var seedExamples bool
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Play a hospital day against a running PX360",
 		Long: "Sets up a hospital, DEMO, with its departments, physicians, patients and templates, sends the 6,373\n" +
 			"events of one synthetic day through the public API, and shows what came out. Every second journey is\n" +
 			"created only after some of its events. The user must be a PX Admin. It can be run again: what is there\n" +
-			"is not doubled. Where rate limits are enforced it waits as the server asks, about twenty minutes.",
-		Example: "  px360 demo\n  PX360_ADMIN_PASSWORD=… px360 demo --url https://px360.example.org --username sara",
-		Args:    cobra.NoArgs,
+			"is not doubled. Where rate limits are enforced it waits as the server asks, about twenty minutes.\n\n" +
+			"With --examples it rather inserts the hospital that the examples of the documentation pages show, under the\n" +
+			"same ids, so that `Try it out` works there as it is. For that it needs the database, not the API, as\n" +
+			"`px360 user` does.",
+		Example: "  px360 demo\n  px360 demo --examples\n" +
+			"  PX360_ADMIN_PASSWORD=… px360 demo --url https://px360.example.org --username sara",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if seedExamples {
+				return p.seedExamples(c.Context())
+			}
 			if err := p.demoLogin(&options); err != nil {
 				return err
 			}
@@ -407,12 +423,26 @@ func (p *program) demoCommand() *cobra.Command {
 			return summary.Write(p.stdout)
 		},
 	}
+	command.Flags().BoolVar(&seedExamples, "examples", false, "insert the objects of the documentation's examples instead")
 	// The backquoted word of a flag's text is its placeholder in the help.
 	command.Flags().StringVar(&options.URL, "url", "", "the `URL` of PX360 (default http://"+defaultAddr+", or PX360_ADDR)")
 	command.Flags().StringVar(&options.Username, "username", "", "the `NAME` of a PX Admin (default PX360_ADMIN_USERNAME)")
 	command.Flags().StringVar(&options.Password, "password", "",
 		"the `PASSWORD` of the PX Admin; others on this host can see it here, so rather set PX360_ADMIN_PASSWORD\n(default that, or what px360 up keeps in the data directory)")
+	for _, flag := range []string{"url", "username", "password"} {
+		command.MarkFlagsMutuallyExclusive("examples", flag)
+	}
 	return command
+}
+
+func (p *program) seedExamples(ctx context.Context) error {
+	err := p.withDatabase(ctx, func(database *queries.DB) error { return examples.Seed(ctx, database.Pool) })
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.stdout, "the objects of the examples are there: see /api/docs/, and log in as a PX Admin, or as the\n"+
+		"Hospital Admin jdoe once `px360 user set-password jdoe` has set a password")
+	return err
 }
 
 // demoLogin fills in what the flags leave out. The password in the data directory is sent only to a

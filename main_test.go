@@ -346,6 +346,18 @@ func TestUpAtVersion7(t *testing.T) {
 }
 
 // up must not leave a password file that no user logs in with.
+// Twice, because what is there stays, and then jdoe of the examples logs in.
+func TestDemoExamples(t *testing.T) {
+	t.Parallel()
+	environ := []string{"PX360_DATABASE_URL=" + dbtest.New(t)}
+	for range 2 {
+		wantText(t, run(t, 0, environ, "", "demo", "--examples").stdout.String(), "the objects of the examples are there")
+	}
+	run(t, 0, environ, "correct-horse-battery\n", "user", "set-password", "jdoe")
+	up := start(t, append(environ, "PX360_DATA_DIR="+t.TempDir(), "PX360_ADDR=127.0.0.1:0"), "", "up")
+	connect(t, up.waitFor(up.stdout, `API +(http://127\.0\.0\.1:\d+)/api/`), "jdoe", "correct-horse-battery")
+}
+
 func TestUpWithAnotherAdmin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

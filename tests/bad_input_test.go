@@ -31,7 +31,7 @@ func TestBadBodies(t *testing.T) {
 			if o.request() == nil {
 				continue
 			}
-			b := badBodies{m: m, o: o, path: m.pathTo(o, ""), good: jsonText(m.body(o)), untouched: before, cases: &cases}
+			b := badBodies{m: m, o: o, path: o.pathTo(""), good: jsonText(m.body(o)), untouched: before, cases: &cases}
 			t.Run(id, func(t *testing.T) {
 				t.Parallel()
 				b.run(t)

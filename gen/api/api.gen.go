@@ -1442,6 +1442,9 @@ type HospitalUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
+// ID An id.
+type ID = openapi_types.UUID
+
 // IntegrationConfig Systems that send events, and their API keys.
 type IntegrationConfig struct {
 	// ID Identifies the config; made by the server.
@@ -3712,17 +3715,53 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
-// ID defines model for ID.
-type ID = openapi_types.UUID
+// DepartmentID An id.
+type DepartmentID = ID
+
+// EventID An id.
+type EventID = ID
+
+// HospitalID An id.
+type HospitalID = ID
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
+
+// IntegrationConfigID An id.
+type IntegrationConfigID = ID
+
+// JourneyInstanceID An id.
+type JourneyInstanceID = ID
+
+// JourneyTemplateID An id.
+type JourneyTemplateID = ID
 
 // Page defines model for Page.
 type Page = int32
 
 // PageSize defines model for PageSize.
 type PageSize = int
+
+// PatientID An id.
+type PatientID = ID
+
+// PhysicianID An id.
+type PhysicianID = ID
+
+// RoleID An id.
+type RoleID = ID
+
+// StageInstanceID An id.
+type StageInstanceID = ID
+
+// StageTemplateID An id.
+type StageTemplateID = ID
+
+// SurveyTemplateID An id.
+type SurveyTemplateID = ID
+
+// UserID An id.
+type UserID = ID
 
 // Conflict What went wrong.
 //
@@ -4304,7 +4343,7 @@ type ServerInterface interface {
 	ListRoles(ctx echo.Context, params ListRolesParams) error
 	// RetrieveRole Retrieve a role
 	// (GET /api/auth/roles/{id}/)
-	RetrieveRole(ctx echo.Context, id ID) error
+	RetrieveRole(ctx echo.Context, id RoleID) error
 	// CreateToken Get tokens
 	// (POST /api/auth/token/)
 	CreateToken(ctx echo.Context) error
@@ -4337,22 +4376,22 @@ type ServerInterface interface {
 	ReplaceProfile(ctx echo.Context) error
 	// DeleteUser Delete a user
 	// (DELETE /api/auth/users/{id}/)
-	DeleteUser(ctx echo.Context, id ID) error
+	DeleteUser(ctx echo.Context, id UserID) error
 	// RetrieveUser Retrieve a user
 	// (GET /api/auth/users/{id}/)
-	RetrieveUser(ctx echo.Context, id ID) error
+	RetrieveUser(ctx echo.Context, id UserID) error
 	// UpdateUser Update a user
 	// (PATCH /api/auth/users/{id}/)
-	UpdateUser(ctx echo.Context, id ID) error
+	UpdateUser(ctx echo.Context, id UserID) error
 	// ReplaceUser Replace a user
 	// (PUT /api/auth/users/{id}/)
-	ReplaceUser(ctx echo.Context, id ID) error
+	ReplaceUser(ctx echo.Context, id UserID) error
 	// AssignRole Assign a role
 	// (POST /api/auth/users/{id}/assign_role/)
-	AssignRole(ctx echo.Context, id ID) error
+	AssignRole(ctx echo.Context, id UserID) error
 	// RemoveRole Remove a role
 	// (POST /api/auth/users/{id}/remove_role/)
-	RemoveRole(ctx echo.Context, id ID) error
+	RemoveRole(ctx echo.Context, id UserID) error
 	// ListIntegrationConfigs List integration configs
 	// (GET /api/integrations/configs/)
 	ListIntegrationConfigs(ctx echo.Context, params ListIntegrationConfigsParams) error
@@ -4361,19 +4400,19 @@ type ServerInterface interface {
 	CreateIntegrationConfig(ctx echo.Context) error
 	// DeleteIntegrationConfig Delete an integration config
 	// (DELETE /api/integrations/configs/{id}/)
-	DeleteIntegrationConfig(ctx echo.Context, id ID) error
+	DeleteIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error
 	// RetrieveIntegrationConfig Retrieve an integration config
 	// (GET /api/integrations/configs/{id}/)
-	RetrieveIntegrationConfig(ctx echo.Context, id ID) error
+	RetrieveIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error
 	// UpdateIntegrationConfig Update an integration config
 	// (PATCH /api/integrations/configs/{id}/)
-	UpdateIntegrationConfig(ctx echo.Context, id ID) error
+	UpdateIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error
 	// ReplaceIntegrationConfig Replace an integration config
 	// (PUT /api/integrations/configs/{id}/)
-	ReplaceIntegrationConfig(ctx echo.Context, id ID) error
+	ReplaceIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error
 	// RotateIntegrationConfigKey Make a new API key
 	// (POST /api/integrations/configs/{id}/rotate_key/)
-	RotateIntegrationConfigKey(ctx echo.Context, id ID) error
+	RotateIntegrationConfigKey(ctx echo.Context, id IntegrationConfigID) error
 	// ListEvents List events
 	// (GET /api/integrations/events/)
 	ListEvents(ctx echo.Context, params ListEventsParams) error
@@ -4385,7 +4424,7 @@ type ServerInterface interface {
 	BulkCreateEvents(ctx echo.Context, params BulkCreateEventsParams) error
 	// RetrieveEvent Retrieve an event
 	// (GET /api/integrations/events/{id}/)
-	RetrieveEvent(ctx echo.Context, id ID) error
+	RetrieveEvent(ctx echo.Context, id EventID) error
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
 	ReprocessEvent(ctx echo.Context, id ID) error
@@ -4397,19 +4436,19 @@ type ServerInterface interface {
 	CreateJourneyInstance(ctx echo.Context) error
 	// DeleteJourneyInstance Delete a journey instance
 	// (DELETE /api/journeys/instances/{id}/)
-	DeleteJourneyInstance(ctx echo.Context, id ID) error
+	DeleteJourneyInstance(ctx echo.Context, id JourneyInstanceID) error
 	// RetrieveJourneyInstance Retrieve a journey instance
 	// (GET /api/journeys/instances/{id}/)
-	RetrieveJourneyInstance(ctx echo.Context, id ID) error
+	RetrieveJourneyInstance(ctx echo.Context, id JourneyInstanceID) error
 	// UpdateJourneyInstance Update a journey instance
 	// (PATCH /api/journeys/instances/{id}/)
-	UpdateJourneyInstance(ctx echo.Context, id ID) error
+	UpdateJourneyInstance(ctx echo.Context, id JourneyInstanceID) error
 	// ReplaceJourneyInstance Replace a journey instance
 	// (PUT /api/journeys/instances/{id}/)
-	ReplaceJourneyInstance(ctx echo.Context, id ID) error
+	ReplaceJourneyInstance(ctx echo.Context, id JourneyInstanceID) error
 	// RetrieveJourneyProgress How far a journey has come
 	// (GET /api/journeys/instances/{id}/progress/)
-	RetrieveJourneyProgress(ctx echo.Context, id ID) error
+	RetrieveJourneyProgress(ctx echo.Context, id JourneyInstanceID) error
 	// ListStageInstances List stage instances
 	// (GET /api/journeys/stage-instances/)
 	ListStageInstances(ctx echo.Context, params ListStageInstancesParams) error
@@ -4418,16 +4457,16 @@ type ServerInterface interface {
 	CreateStageInstance(ctx echo.Context) error
 	// DeleteStageInstance Delete a stage instance
 	// (DELETE /api/journeys/stage-instances/{id}/)
-	DeleteStageInstance(ctx echo.Context, id ID) error
+	DeleteStageInstance(ctx echo.Context, id StageInstanceID) error
 	// RetrieveStageInstance Retrieve a stage instance
 	// (GET /api/journeys/stage-instances/{id}/)
-	RetrieveStageInstance(ctx echo.Context, id ID) error
+	RetrieveStageInstance(ctx echo.Context, id StageInstanceID) error
 	// UpdateStageInstance Update a stage instance
 	// (PATCH /api/journeys/stage-instances/{id}/)
-	UpdateStageInstance(ctx echo.Context, id ID) error
+	UpdateStageInstance(ctx echo.Context, id StageInstanceID) error
 	// ReplaceStageInstance Replace a stage instance
 	// (PUT /api/journeys/stage-instances/{id}/)
-	ReplaceStageInstance(ctx echo.Context, id ID) error
+	ReplaceStageInstance(ctx echo.Context, id StageInstanceID) error
 	// ListStageTemplates List stage templates
 	// (GET /api/journeys/stage-templates/)
 	ListStageTemplates(ctx echo.Context, params ListStageTemplatesParams) error
@@ -4436,16 +4475,16 @@ type ServerInterface interface {
 	CreateStageTemplate(ctx echo.Context) error
 	// DeleteStageTemplate Delete a stage template
 	// (DELETE /api/journeys/stage-templates/{id}/)
-	DeleteStageTemplate(ctx echo.Context, id ID) error
+	DeleteStageTemplate(ctx echo.Context, id StageTemplateID) error
 	// RetrieveStageTemplate Retrieve a stage template
 	// (GET /api/journeys/stage-templates/{id}/)
-	RetrieveStageTemplate(ctx echo.Context, id ID) error
+	RetrieveStageTemplate(ctx echo.Context, id StageTemplateID) error
 	// UpdateStageTemplate Update a stage template
 	// (PATCH /api/journeys/stage-templates/{id}/)
-	UpdateStageTemplate(ctx echo.Context, id ID) error
+	UpdateStageTemplate(ctx echo.Context, id StageTemplateID) error
 	// ReplaceStageTemplate Replace a stage template
 	// (PUT /api/journeys/stage-templates/{id}/)
-	ReplaceStageTemplate(ctx echo.Context, id ID) error
+	ReplaceStageTemplate(ctx echo.Context, id StageTemplateID) error
 	// ListJourneyTemplates List journey templates
 	// (GET /api/journeys/templates/)
 	ListJourneyTemplates(ctx echo.Context, params ListJourneyTemplatesParams) error
@@ -4454,16 +4493,16 @@ type ServerInterface interface {
 	CreateJourneyTemplate(ctx echo.Context) error
 	// DeleteJourneyTemplate Delete a journey template
 	// (DELETE /api/journeys/templates/{id}/)
-	DeleteJourneyTemplate(ctx echo.Context, id ID) error
+	DeleteJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error
 	// RetrieveJourneyTemplate Retrieve a journey template
 	// (GET /api/journeys/templates/{id}/)
-	RetrieveJourneyTemplate(ctx echo.Context, id ID) error
+	RetrieveJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error
 	// UpdateJourneyTemplate Update a journey template
 	// (PATCH /api/journeys/templates/{id}/)
-	UpdateJourneyTemplate(ctx echo.Context, id ID) error
+	UpdateJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error
 	// ReplaceJourneyTemplate Replace a journey template
 	// (PUT /api/journeys/templates/{id}/)
-	ReplaceJourneyTemplate(ctx echo.Context, id ID) error
+	ReplaceJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error
 	// ListDepartments List departments
 	// (GET /api/organizations/departments/)
 	ListDepartments(ctx echo.Context, params ListDepartmentsParams) error
@@ -4472,16 +4511,16 @@ type ServerInterface interface {
 	CreateDepartment(ctx echo.Context) error
 	// DeleteDepartment Delete a department
 	// (DELETE /api/organizations/departments/{id}/)
-	DeleteDepartment(ctx echo.Context, id ID) error
+	DeleteDepartment(ctx echo.Context, id DepartmentID) error
 	// RetrieveDepartment Retrieve a department
 	// (GET /api/organizations/departments/{id}/)
-	RetrieveDepartment(ctx echo.Context, id ID) error
+	RetrieveDepartment(ctx echo.Context, id DepartmentID) error
 	// UpdateDepartment Update a department
 	// (PATCH /api/organizations/departments/{id}/)
-	UpdateDepartment(ctx echo.Context, id ID) error
+	UpdateDepartment(ctx echo.Context, id DepartmentID) error
 	// ReplaceDepartment Replace a department
 	// (PUT /api/organizations/departments/{id}/)
-	ReplaceDepartment(ctx echo.Context, id ID) error
+	ReplaceDepartment(ctx echo.Context, id DepartmentID) error
 	// ListHospitals List hospitals
 	// (GET /api/organizations/hospitals/)
 	ListHospitals(ctx echo.Context, params ListHospitalsParams) error
@@ -4490,16 +4529,16 @@ type ServerInterface interface {
 	CreateHospital(ctx echo.Context) error
 	// DeleteHospital Delete a hospital
 	// (DELETE /api/organizations/hospitals/{id}/)
-	DeleteHospital(ctx echo.Context, id ID) error
+	DeleteHospital(ctx echo.Context, id HospitalID) error
 	// RetrieveHospital Retrieve a hospital
 	// (GET /api/organizations/hospitals/{id}/)
-	RetrieveHospital(ctx echo.Context, id ID) error
+	RetrieveHospital(ctx echo.Context, id HospitalID) error
 	// UpdateHospital Update a hospital
 	// (PATCH /api/organizations/hospitals/{id}/)
-	UpdateHospital(ctx echo.Context, id ID) error
+	UpdateHospital(ctx echo.Context, id HospitalID) error
 	// ReplaceHospital Replace a hospital
 	// (PUT /api/organizations/hospitals/{id}/)
-	ReplaceHospital(ctx echo.Context, id ID) error
+	ReplaceHospital(ctx echo.Context, id HospitalID) error
 	// ListPatients List patients
 	// (GET /api/organizations/patients/)
 	ListPatients(ctx echo.Context, params ListPatientsParams) error
@@ -4508,16 +4547,16 @@ type ServerInterface interface {
 	CreatePatient(ctx echo.Context) error
 	// DeletePatient Delete a patient
 	// (DELETE /api/organizations/patients/{id}/)
-	DeletePatient(ctx echo.Context, id ID) error
+	DeletePatient(ctx echo.Context, id PatientID) error
 	// RetrievePatient Retrieve a patient
 	// (GET /api/organizations/patients/{id}/)
-	RetrievePatient(ctx echo.Context, id ID) error
+	RetrievePatient(ctx echo.Context, id PatientID) error
 	// UpdatePatient Update a patient
 	// (PATCH /api/organizations/patients/{id}/)
-	UpdatePatient(ctx echo.Context, id ID) error
+	UpdatePatient(ctx echo.Context, id PatientID) error
 	// ReplacePatient Replace a patient
 	// (PUT /api/organizations/patients/{id}/)
-	ReplacePatient(ctx echo.Context, id ID) error
+	ReplacePatient(ctx echo.Context, id PatientID) error
 	// ListPhysicians List physicians
 	// (GET /api/organizations/physicians/)
 	ListPhysicians(ctx echo.Context, params ListPhysiciansParams) error
@@ -4526,16 +4565,16 @@ type ServerInterface interface {
 	CreatePhysician(ctx echo.Context) error
 	// DeletePhysician Delete a physician
 	// (DELETE /api/organizations/physicians/{id}/)
-	DeletePhysician(ctx echo.Context, id ID) error
+	DeletePhysician(ctx echo.Context, id PhysicianID) error
 	// RetrievePhysician Retrieve a physician
 	// (GET /api/organizations/physicians/{id}/)
-	RetrievePhysician(ctx echo.Context, id ID) error
+	RetrievePhysician(ctx echo.Context, id PhysicianID) error
 	// UpdatePhysician Update a physician
 	// (PATCH /api/organizations/physicians/{id}/)
-	UpdatePhysician(ctx echo.Context, id ID) error
+	UpdatePhysician(ctx echo.Context, id PhysicianID) error
 	// ReplacePhysician Replace a physician
 	// (PUT /api/organizations/physicians/{id}/)
-	ReplacePhysician(ctx echo.Context, id ID) error
+	ReplacePhysician(ctx echo.Context, id PhysicianID) error
 	// ListSurveyTemplates List survey templates
 	// (GET /api/surveys/templates/)
 	ListSurveyTemplates(ctx echo.Context, params ListSurveyTemplatesParams) error
@@ -4544,16 +4583,16 @@ type ServerInterface interface {
 	CreateSurveyTemplate(ctx echo.Context) error
 	// DeleteSurveyTemplate Delete a survey template
 	// (DELETE /api/surveys/templates/{id}/)
-	DeleteSurveyTemplate(ctx echo.Context, id ID) error
+	DeleteSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error
 	// RetrieveSurveyTemplate Retrieve a survey template
 	// (GET /api/surveys/templates/{id}/)
-	RetrieveSurveyTemplate(ctx echo.Context, id ID) error
+	RetrieveSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error
 	// UpdateSurveyTemplate Update a survey template
 	// (PATCH /api/surveys/templates/{id}/)
-	UpdateSurveyTemplate(ctx echo.Context, id ID) error
+	UpdateSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error
 	// ReplaceSurveyTemplate Replace a survey template
 	// (PUT /api/surveys/templates/{id}/)
-	ReplaceSurveyTemplate(ctx echo.Context, id ID) error
+	ReplaceSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -4671,7 +4710,7 @@ func (w *ServerInterfaceWrapper) ListRoles(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveRole(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id RoleID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4835,7 +4874,7 @@ func (w *ServerInterfaceWrapper) ReplaceProfile(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteUser(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4851,7 +4890,7 @@ func (w *ServerInterfaceWrapper) DeleteUser(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveUser(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4867,7 +4906,7 @@ func (w *ServerInterfaceWrapper) RetrieveUser(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdateUser(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4883,7 +4922,7 @@ func (w *ServerInterfaceWrapper) UpdateUser(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceUser(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4899,7 +4938,7 @@ func (w *ServerInterfaceWrapper) ReplaceUser(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) AssignRole(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -4915,7 +4954,7 @@ func (w *ServerInterfaceWrapper) AssignRole(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RemoveRole(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id UserID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5000,7 +5039,7 @@ func (w *ServerInterfaceWrapper) CreateIntegrationConfig(ctx echo.Context) error
 func (w *ServerInterfaceWrapper) DeleteIntegrationConfig(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id IntegrationConfigID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5016,7 +5055,7 @@ func (w *ServerInterfaceWrapper) DeleteIntegrationConfig(ctx echo.Context) error
 func (w *ServerInterfaceWrapper) RetrieveIntegrationConfig(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id IntegrationConfigID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5032,7 +5071,7 @@ func (w *ServerInterfaceWrapper) RetrieveIntegrationConfig(ctx echo.Context) err
 func (w *ServerInterfaceWrapper) UpdateIntegrationConfig(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id IntegrationConfigID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5048,7 +5087,7 @@ func (w *ServerInterfaceWrapper) UpdateIntegrationConfig(ctx echo.Context) error
 func (w *ServerInterfaceWrapper) ReplaceIntegrationConfig(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id IntegrationConfigID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5064,7 +5103,7 @@ func (w *ServerInterfaceWrapper) ReplaceIntegrationConfig(ctx echo.Context) erro
 func (w *ServerInterfaceWrapper) RotateIntegrationConfigKey(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id IntegrationConfigID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5198,7 +5237,7 @@ func (w *ServerInterfaceWrapper) BulkCreateEvents(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveEvent(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id EventID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5313,7 +5352,7 @@ func (w *ServerInterfaceWrapper) CreateJourneyInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteJourneyInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5329,7 +5368,7 @@ func (w *ServerInterfaceWrapper) DeleteJourneyInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveJourneyInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5345,7 +5384,7 @@ func (w *ServerInterfaceWrapper) RetrieveJourneyInstance(ctx echo.Context) error
 func (w *ServerInterfaceWrapper) UpdateJourneyInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5361,7 +5400,7 @@ func (w *ServerInterfaceWrapper) UpdateJourneyInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceJourneyInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5377,7 +5416,7 @@ func (w *ServerInterfaceWrapper) ReplaceJourneyInstance(ctx echo.Context) error 
 func (w *ServerInterfaceWrapper) RetrieveJourneyProgress(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5455,7 +5494,7 @@ func (w *ServerInterfaceWrapper) CreateStageInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteStageInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5471,7 +5510,7 @@ func (w *ServerInterfaceWrapper) DeleteStageInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveStageInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5487,7 +5526,7 @@ func (w *ServerInterfaceWrapper) RetrieveStageInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdateStageInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5503,7 +5542,7 @@ func (w *ServerInterfaceWrapper) UpdateStageInstance(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceStageInstance(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageInstanceID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5595,7 +5634,7 @@ func (w *ServerInterfaceWrapper) CreateStageTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteStageTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5611,7 +5650,7 @@ func (w *ServerInterfaceWrapper) DeleteStageTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveStageTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5627,7 +5666,7 @@ func (w *ServerInterfaceWrapper) RetrieveStageTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdateStageTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5643,7 +5682,7 @@ func (w *ServerInterfaceWrapper) UpdateStageTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceStageTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id StageTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5735,7 +5774,7 @@ func (w *ServerInterfaceWrapper) CreateJourneyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteJourneyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5751,7 +5790,7 @@ func (w *ServerInterfaceWrapper) DeleteJourneyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveJourneyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5767,7 +5806,7 @@ func (w *ServerInterfaceWrapper) RetrieveJourneyTemplate(ctx echo.Context) error
 func (w *ServerInterfaceWrapper) UpdateJourneyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5783,7 +5822,7 @@ func (w *ServerInterfaceWrapper) UpdateJourneyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceJourneyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id JourneyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5868,7 +5907,7 @@ func (w *ServerInterfaceWrapper) CreateDepartment(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteDepartment(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id DepartmentID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5884,7 +5923,7 @@ func (w *ServerInterfaceWrapper) DeleteDepartment(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveDepartment(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id DepartmentID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5900,7 +5939,7 @@ func (w *ServerInterfaceWrapper) RetrieveDepartment(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdateDepartment(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id DepartmentID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5916,7 +5955,7 @@ func (w *ServerInterfaceWrapper) UpdateDepartment(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceDepartment(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id DepartmentID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -5994,7 +6033,7 @@ func (w *ServerInterfaceWrapper) CreateHospital(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteHospital(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id HospitalID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6010,7 +6049,7 @@ func (w *ServerInterfaceWrapper) DeleteHospital(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveHospital(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id HospitalID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6026,7 +6065,7 @@ func (w *ServerInterfaceWrapper) RetrieveHospital(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdateHospital(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id HospitalID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6042,7 +6081,7 @@ func (w *ServerInterfaceWrapper) UpdateHospital(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceHospital(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id HospitalID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6134,7 +6173,7 @@ func (w *ServerInterfaceWrapper) CreatePatient(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeletePatient(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PatientID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6150,7 +6189,7 @@ func (w *ServerInterfaceWrapper) DeletePatient(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrievePatient(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PatientID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6166,7 +6205,7 @@ func (w *ServerInterfaceWrapper) RetrievePatient(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdatePatient(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PatientID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6182,7 +6221,7 @@ func (w *ServerInterfaceWrapper) UpdatePatient(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplacePatient(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PatientID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6274,7 +6313,7 @@ func (w *ServerInterfaceWrapper) CreatePhysician(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeletePhysician(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PhysicianID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6290,7 +6329,7 @@ func (w *ServerInterfaceWrapper) DeletePhysician(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrievePhysician(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PhysicianID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6306,7 +6345,7 @@ func (w *ServerInterfaceWrapper) RetrievePhysician(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) UpdatePhysician(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PhysicianID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6322,7 +6361,7 @@ func (w *ServerInterfaceWrapper) UpdatePhysician(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplacePhysician(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id PhysicianID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6400,7 +6439,7 @@ func (w *ServerInterfaceWrapper) CreateSurveyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) DeleteSurveyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id SurveyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6416,7 +6455,7 @@ func (w *ServerInterfaceWrapper) DeleteSurveyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) RetrieveSurveyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id SurveyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6432,7 +6471,7 @@ func (w *ServerInterfaceWrapper) RetrieveSurveyTemplate(ctx echo.Context) error 
 func (w *ServerInterfaceWrapper) UpdateSurveyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id SurveyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6448,7 +6487,7 @@ func (w *ServerInterfaceWrapper) UpdateSurveyTemplate(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReplaceSurveyTemplate(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id SurveyTemplateID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6717,7 +6756,7 @@ type StrictServerInterface interface {
 	ListRoles(ctx context.Context, params ListRolesParams) (answer RoleList, err error)
 	// RetrieveRole Retrieve a role
 	// (GET /api/auth/roles/{id}/)
-	RetrieveRole(ctx context.Context, id ID) (answer Role, err error)
+	RetrieveRole(ctx context.Context, id RoleID) (answer Role, err error)
 	// CreateToken Get tokens
 	// (POST /api/auth/token/)
 	CreateToken(ctx context.Context, body CreateTokenJSONRequestBody) (answer TokenPair, err error)
@@ -6750,22 +6789,22 @@ type StrictServerInterface interface {
 	ReplaceProfile(ctx context.Context, body ReplaceProfileJSONRequestBody) (answer User, err error)
 	// DeleteUser Delete a user
 	// (DELETE /api/auth/users/{id}/)
-	DeleteUser(ctx context.Context, id ID) (err error)
+	DeleteUser(ctx context.Context, id UserID) (err error)
 	// RetrieveUser Retrieve a user
 	// (GET /api/auth/users/{id}/)
-	RetrieveUser(ctx context.Context, id ID) (answer User, err error)
+	RetrieveUser(ctx context.Context, id UserID) (answer User, err error)
 	// UpdateUser Update a user
 	// (PATCH /api/auth/users/{id}/)
-	UpdateUser(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error)
+	UpdateUser(ctx context.Context, id UserID, body UpdateUserJSONRequestBody) (answer User, err error)
 	// ReplaceUser Replace a user
 	// (PUT /api/auth/users/{id}/)
-	ReplaceUser(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error)
+	ReplaceUser(ctx context.Context, id UserID, body ReplaceUserJSONRequestBody) (answer User, err error)
 	// AssignRole Assign a role
 	// (POST /api/auth/users/{id}/assign_role/)
-	AssignRole(ctx context.Context, id ID, body AssignRoleJSONRequestBody) (answer User, err error)
+	AssignRole(ctx context.Context, id UserID, body AssignRoleJSONRequestBody) (answer User, err error)
 	// RemoveRole Remove a role
 	// (POST /api/auth/users/{id}/remove_role/)
-	RemoveRole(ctx context.Context, id ID, body RemoveRoleJSONRequestBody) (answer User, err error)
+	RemoveRole(ctx context.Context, id UserID, body RemoveRoleJSONRequestBody) (answer User, err error)
 	// ListIntegrationConfigs List integration configs
 	// (GET /api/integrations/configs/)
 	ListIntegrationConfigs(ctx context.Context, params ListIntegrationConfigsParams) (answer IntegrationConfigList, err error)
@@ -6774,19 +6813,19 @@ type StrictServerInterface interface {
 	CreateIntegrationConfig(ctx context.Context, body CreateIntegrationConfigJSONRequestBody) (answer IntegrationConfigCreated, err error)
 	// DeleteIntegrationConfig Delete an integration config
 	// (DELETE /api/integrations/configs/{id}/)
-	DeleteIntegrationConfig(ctx context.Context, id ID) (err error)
+	DeleteIntegrationConfig(ctx context.Context, id IntegrationConfigID) (err error)
 	// RetrieveIntegrationConfig Retrieve an integration config
 	// (GET /api/integrations/configs/{id}/)
-	RetrieveIntegrationConfig(ctx context.Context, id ID) (answer IntegrationConfig, err error)
+	RetrieveIntegrationConfig(ctx context.Context, id IntegrationConfigID) (answer IntegrationConfig, err error)
 	// UpdateIntegrationConfig Update an integration config
 	// (PATCH /api/integrations/configs/{id}/)
-	UpdateIntegrationConfig(ctx context.Context, id ID, body UpdateIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
+	UpdateIntegrationConfig(ctx context.Context, id IntegrationConfigID, body UpdateIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
 	// ReplaceIntegrationConfig Replace an integration config
 	// (PUT /api/integrations/configs/{id}/)
-	ReplaceIntegrationConfig(ctx context.Context, id ID, body ReplaceIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
+	ReplaceIntegrationConfig(ctx context.Context, id IntegrationConfigID, body ReplaceIntegrationConfigJSONRequestBody) (answer IntegrationConfig, err error)
 	// RotateIntegrationConfigKey Make a new API key
 	// (POST /api/integrations/configs/{id}/rotate_key/)
-	RotateIntegrationConfigKey(ctx context.Context, id ID) (answer RotatedKey, err error)
+	RotateIntegrationConfigKey(ctx context.Context, id IntegrationConfigID) (answer RotatedKey, err error)
 	// ListEvents List events
 	// (GET /api/integrations/events/)
 	ListEvents(ctx context.Context, params ListEventsParams) (answer EventList, err error)
@@ -6798,7 +6837,7 @@ type StrictServerInterface interface {
 	BulkCreateEvents(ctx context.Context, params BulkCreateEventsParams, body BulkCreateEventsJSONRequestBody) (status int, answer EventBulkResult, err error)
 	// RetrieveEvent Retrieve an event
 	// (GET /api/integrations/events/{id}/)
-	RetrieveEvent(ctx context.Context, id ID) (answer Event, err error)
+	RetrieveEvent(ctx context.Context, id EventID) (answer Event, err error)
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
 	ReprocessEvent(ctx context.Context, id ID) (answer Event, err error)
@@ -6810,19 +6849,19 @@ type StrictServerInterface interface {
 	CreateJourneyInstance(ctx context.Context, body CreateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// DeleteJourneyInstance Delete a journey instance
 	// (DELETE /api/journeys/instances/{id}/)
-	DeleteJourneyInstance(ctx context.Context, id ID) (err error)
+	DeleteJourneyInstance(ctx context.Context, id JourneyInstanceID) (err error)
 	// RetrieveJourneyInstance Retrieve a journey instance
 	// (GET /api/journeys/instances/{id}/)
-	RetrieveJourneyInstance(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error)
+	RetrieveJourneyInstance(ctx context.Context, id JourneyInstanceID) (answer JourneyInstanceDetail, err error)
 	// UpdateJourneyInstance Update a journey instance
 	// (PATCH /api/journeys/instances/{id}/)
-	UpdateJourneyInstance(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	UpdateJourneyInstance(ctx context.Context, id JourneyInstanceID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// ReplaceJourneyInstance Replace a journey instance
 	// (PUT /api/journeys/instances/{id}/)
-	ReplaceJourneyInstance(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	ReplaceJourneyInstance(ctx context.Context, id JourneyInstanceID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 	// RetrieveJourneyProgress How far a journey has come
 	// (GET /api/journeys/instances/{id}/progress/)
-	RetrieveJourneyProgress(ctx context.Context, id ID) (answer JourneyProgress, err error)
+	RetrieveJourneyProgress(ctx context.Context, id JourneyInstanceID) (answer JourneyProgress, err error)
 	// ListStageInstances List stage instances
 	// (GET /api/journeys/stage-instances/)
 	ListStageInstances(ctx context.Context, params ListStageInstancesParams) (answer StageInstanceList, err error)
@@ -6831,16 +6870,16 @@ type StrictServerInterface interface {
 	CreateStageInstance(ctx context.Context, body CreateStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// DeleteStageInstance Delete a stage instance
 	// (DELETE /api/journeys/stage-instances/{id}/)
-	DeleteStageInstance(ctx context.Context, id ID) (err error)
+	DeleteStageInstance(ctx context.Context, id StageInstanceID) (err error)
 	// RetrieveStageInstance Retrieve a stage instance
 	// (GET /api/journeys/stage-instances/{id}/)
-	RetrieveStageInstance(ctx context.Context, id ID) (answer StageInstance, err error)
+	RetrieveStageInstance(ctx context.Context, id StageInstanceID) (answer StageInstance, err error)
 	// UpdateStageInstance Update a stage instance
 	// (PATCH /api/journeys/stage-instances/{id}/)
-	UpdateStageInstance(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	UpdateStageInstance(ctx context.Context, id StageInstanceID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// ReplaceStageInstance Replace a stage instance
 	// (PUT /api/journeys/stage-instances/{id}/)
-	ReplaceStageInstance(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	ReplaceStageInstance(ctx context.Context, id StageInstanceID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
 	// ListStageTemplates List stage templates
 	// (GET /api/journeys/stage-templates/)
 	ListStageTemplates(ctx context.Context, params ListStageTemplatesParams) (answer StageTemplateList, err error)
@@ -6849,16 +6888,16 @@ type StrictServerInterface interface {
 	CreateStageTemplate(ctx context.Context, body CreateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// DeleteStageTemplate Delete a stage template
 	// (DELETE /api/journeys/stage-templates/{id}/)
-	DeleteStageTemplate(ctx context.Context, id ID) (err error)
+	DeleteStageTemplate(ctx context.Context, id StageTemplateID) (err error)
 	// RetrieveStageTemplate Retrieve a stage template
 	// (GET /api/journeys/stage-templates/{id}/)
-	RetrieveStageTemplate(ctx context.Context, id ID) (answer StageTemplate, err error)
+	RetrieveStageTemplate(ctx context.Context, id StageTemplateID) (answer StageTemplate, err error)
 	// UpdateStageTemplate Update a stage template
 	// (PATCH /api/journeys/stage-templates/{id}/)
-	UpdateStageTemplate(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	UpdateStageTemplate(ctx context.Context, id StageTemplateID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// ReplaceStageTemplate Replace a stage template
 	// (PUT /api/journeys/stage-templates/{id}/)
-	ReplaceStageTemplate(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	ReplaceStageTemplate(ctx context.Context, id StageTemplateID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 	// ListJourneyTemplates List journey templates
 	// (GET /api/journeys/templates/)
 	ListJourneyTemplates(ctx context.Context, params ListJourneyTemplatesParams) (answer JourneyTemplateList, err error)
@@ -6867,16 +6906,16 @@ type StrictServerInterface interface {
 	CreateJourneyTemplate(ctx context.Context, body CreateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// DeleteJourneyTemplate Delete a journey template
 	// (DELETE /api/journeys/templates/{id}/)
-	DeleteJourneyTemplate(ctx context.Context, id ID) (err error)
+	DeleteJourneyTemplate(ctx context.Context, id JourneyTemplateID) (err error)
 	// RetrieveJourneyTemplate Retrieve a journey template
 	// (GET /api/journeys/templates/{id}/)
-	RetrieveJourneyTemplate(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error)
+	RetrieveJourneyTemplate(ctx context.Context, id JourneyTemplateID) (answer JourneyTemplateDetail, err error)
 	// UpdateJourneyTemplate Update a journey template
 	// (PATCH /api/journeys/templates/{id}/)
-	UpdateJourneyTemplate(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// ReplaceJourneyTemplate Replace a journey template
 	// (PUT /api/journeys/templates/{id}/)
-	ReplaceJourneyTemplate(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 	// ListDepartments List departments
 	// (GET /api/organizations/departments/)
 	ListDepartments(ctx context.Context, params ListDepartmentsParams) (answer DepartmentList, err error)
@@ -6885,16 +6924,16 @@ type StrictServerInterface interface {
 	CreateDepartment(ctx context.Context, body CreateDepartmentJSONRequestBody) (answer Department, err error)
 	// DeleteDepartment Delete a department
 	// (DELETE /api/organizations/departments/{id}/)
-	DeleteDepartment(ctx context.Context, id ID) (err error)
+	DeleteDepartment(ctx context.Context, id DepartmentID) (err error)
 	// RetrieveDepartment Retrieve a department
 	// (GET /api/organizations/departments/{id}/)
-	RetrieveDepartment(ctx context.Context, id ID) (answer Department, err error)
+	RetrieveDepartment(ctx context.Context, id DepartmentID) (answer Department, err error)
 	// UpdateDepartment Update a department
 	// (PATCH /api/organizations/departments/{id}/)
-	UpdateDepartment(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
+	UpdateDepartment(ctx context.Context, id DepartmentID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
 	// ReplaceDepartment Replace a department
 	// (PUT /api/organizations/departments/{id}/)
-	ReplaceDepartment(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
+	ReplaceDepartment(ctx context.Context, id DepartmentID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
 	// ListHospitals List hospitals
 	// (GET /api/organizations/hospitals/)
 	ListHospitals(ctx context.Context, params ListHospitalsParams) (answer HospitalList, err error)
@@ -6903,16 +6942,16 @@ type StrictServerInterface interface {
 	CreateHospital(ctx context.Context, body CreateHospitalJSONRequestBody) (answer Hospital, err error)
 	// DeleteHospital Delete a hospital
 	// (DELETE /api/organizations/hospitals/{id}/)
-	DeleteHospital(ctx context.Context, id ID) (err error)
+	DeleteHospital(ctx context.Context, id HospitalID) (err error)
 	// RetrieveHospital Retrieve a hospital
 	// (GET /api/organizations/hospitals/{id}/)
-	RetrieveHospital(ctx context.Context, id ID) (answer Hospital, err error)
+	RetrieveHospital(ctx context.Context, id HospitalID) (answer Hospital, err error)
 	// UpdateHospital Update a hospital
 	// (PATCH /api/organizations/hospitals/{id}/)
-	UpdateHospital(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
+	UpdateHospital(ctx context.Context, id HospitalID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
 	// ReplaceHospital Replace a hospital
 	// (PUT /api/organizations/hospitals/{id}/)
-	ReplaceHospital(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
+	ReplaceHospital(ctx context.Context, id HospitalID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
 	// ListPatients List patients
 	// (GET /api/organizations/patients/)
 	ListPatients(ctx context.Context, params ListPatientsParams) (answer PatientList, err error)
@@ -6921,16 +6960,16 @@ type StrictServerInterface interface {
 	CreatePatient(ctx context.Context, body CreatePatientJSONRequestBody) (answer Patient, err error)
 	// DeletePatient Delete a patient
 	// (DELETE /api/organizations/patients/{id}/)
-	DeletePatient(ctx context.Context, id ID) (err error)
+	DeletePatient(ctx context.Context, id PatientID) (err error)
 	// RetrievePatient Retrieve a patient
 	// (GET /api/organizations/patients/{id}/)
-	RetrievePatient(ctx context.Context, id ID) (answer Patient, err error)
+	RetrievePatient(ctx context.Context, id PatientID) (answer Patient, err error)
 	// UpdatePatient Update a patient
 	// (PATCH /api/organizations/patients/{id}/)
-	UpdatePatient(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
+	UpdatePatient(ctx context.Context, id PatientID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
 	// ReplacePatient Replace a patient
 	// (PUT /api/organizations/patients/{id}/)
-	ReplacePatient(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
+	ReplacePatient(ctx context.Context, id PatientID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
 	// ListPhysicians List physicians
 	// (GET /api/organizations/physicians/)
 	ListPhysicians(ctx context.Context, params ListPhysiciansParams) (answer PhysicianList, err error)
@@ -6939,16 +6978,16 @@ type StrictServerInterface interface {
 	CreatePhysician(ctx context.Context, body CreatePhysicianJSONRequestBody) (answer Physician, err error)
 	// DeletePhysician Delete a physician
 	// (DELETE /api/organizations/physicians/{id}/)
-	DeletePhysician(ctx context.Context, id ID) (err error)
+	DeletePhysician(ctx context.Context, id PhysicianID) (err error)
 	// RetrievePhysician Retrieve a physician
 	// (GET /api/organizations/physicians/{id}/)
-	RetrievePhysician(ctx context.Context, id ID) (answer Physician, err error)
+	RetrievePhysician(ctx context.Context, id PhysicianID) (answer Physician, err error)
 	// UpdatePhysician Update a physician
 	// (PATCH /api/organizations/physicians/{id}/)
-	UpdatePhysician(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
+	UpdatePhysician(ctx context.Context, id PhysicianID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
 	// ReplacePhysician Replace a physician
 	// (PUT /api/organizations/physicians/{id}/)
-	ReplacePhysician(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
+	ReplacePhysician(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
 	// ListSurveyTemplates List survey templates
 	// (GET /api/surveys/templates/)
 	ListSurveyTemplates(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
@@ -6957,16 +6996,16 @@ type StrictServerInterface interface {
 	CreateSurveyTemplate(ctx context.Context, body CreateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 	// DeleteSurveyTemplate Delete a survey template
 	// (DELETE /api/surveys/templates/{id}/)
-	DeleteSurveyTemplate(ctx context.Context, id ID) (err error)
+	DeleteSurveyTemplate(ctx context.Context, id SurveyTemplateID) (err error)
 	// RetrieveSurveyTemplate Retrieve a survey template
 	// (GET /api/surveys/templates/{id}/)
-	RetrieveSurveyTemplate(ctx context.Context, id ID) (answer SurveyTemplate, err error)
+	RetrieveSurveyTemplate(ctx context.Context, id SurveyTemplateID) (answer SurveyTemplate, err error)
 	// UpdateSurveyTemplate Update a survey template
 	// (PATCH /api/surveys/templates/{id}/)
-	UpdateSurveyTemplate(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 	// ReplaceSurveyTemplate Replace a survey template
 	// (PUT /api/surveys/templates/{id}/)
-	ReplaceSurveyTemplate(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 }
 
 // AuditEntryResource answers the operations that declare x-px360-resource: audit_entry.
@@ -6977,119 +7016,119 @@ type AuditEntryResource interface {
 // RoleResource answers the operations that declare x-px360-resource: role.
 type RoleResource interface {
 	List(ctx context.Context, params ListRolesParams) (answer RoleList, err error)
-	Retrieve(ctx context.Context, id ID) (answer Role, err error)
+	Retrieve(ctx context.Context, id RoleID) (answer Role, err error)
 }
 
 // UserResource answers the operations that declare x-px360-resource: user.
 type UserResource interface {
 	List(ctx context.Context, params ListUsersParams) (answer UserList, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer User, err error)
-	Update(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error)
-	Replace(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error)
+	Delete(ctx context.Context, id UserID) (err error)
+	Retrieve(ctx context.Context, id UserID) (answer User, err error)
+	Update(ctx context.Context, id UserID, body UpdateUserJSONRequestBody) (answer User, err error)
+	Replace(ctx context.Context, id UserID, body ReplaceUserJSONRequestBody) (answer User, err error)
 }
 
 // ConfigResource answers the operations that declare x-px360-resource: config.
 type ConfigResource interface {
 	List(ctx context.Context, params ListIntegrationConfigsParams) (answer IntegrationConfigList, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer IntegrationConfig, err error)
+	Delete(ctx context.Context, id IntegrationConfigID) (err error)
+	Retrieve(ctx context.Context, id IntegrationConfigID) (answer IntegrationConfig, err error)
 }
 
 // EventResource answers the operations that declare x-px360-resource: event.
 type EventResource interface {
 	List(ctx context.Context, params ListEventsParams) (answer EventList, err error)
-	Retrieve(ctx context.Context, id ID) (answer Event, err error)
+	Retrieve(ctx context.Context, id EventID) (answer Event, err error)
 }
 
 // JourneyInstanceResource answers the operations that declare x-px360-resource: journey_instance.
 type JourneyInstanceResource interface {
 	List(ctx context.Context, params ListJourneyInstancesParams) (answer JourneyInstanceList, err error)
 	Create(ctx context.Context, body CreateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error)
-	Update(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
-	Replace(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	Delete(ctx context.Context, id JourneyInstanceID) (err error)
+	Retrieve(ctx context.Context, id JourneyInstanceID) (answer JourneyInstanceDetail, err error)
+	Update(ctx context.Context, id JourneyInstanceID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
+	Replace(ctx context.Context, id JourneyInstanceID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error)
 }
 
 // StageInstanceResource answers the operations that declare x-px360-resource: stage_instance.
 type StageInstanceResource interface {
 	List(ctx context.Context, params ListStageInstancesParams) (answer StageInstanceList, err error)
 	Create(ctx context.Context, body CreateStageInstanceJSONRequestBody) (answer StageInstance, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer StageInstance, err error)
-	Update(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
-	Replace(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	Delete(ctx context.Context, id StageInstanceID) (err error)
+	Retrieve(ctx context.Context, id StageInstanceID) (answer StageInstance, err error)
+	Update(ctx context.Context, id StageInstanceID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error)
+	Replace(ctx context.Context, id StageInstanceID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error)
 }
 
 // StageTemplateResource answers the operations that declare x-px360-resource: stage_template.
 type StageTemplateResource interface {
 	List(ctx context.Context, params ListStageTemplatesParams) (answer StageTemplateList, err error)
 	Create(ctx context.Context, body CreateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer StageTemplate, err error)
-	Update(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
-	Replace(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	Delete(ctx context.Context, id StageTemplateID) (err error)
+	Retrieve(ctx context.Context, id StageTemplateID) (answer StageTemplate, err error)
+	Update(ctx context.Context, id StageTemplateID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error)
+	Replace(ctx context.Context, id StageTemplateID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error)
 }
 
 // JourneyTemplateResource answers the operations that declare x-px360-resource: journey_template.
 type JourneyTemplateResource interface {
 	List(ctx context.Context, params ListJourneyTemplatesParams) (answer JourneyTemplateList, err error)
 	Create(ctx context.Context, body CreateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error)
-	Update(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
-	Replace(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	Delete(ctx context.Context, id JourneyTemplateID) (err error)
+	Retrieve(ctx context.Context, id JourneyTemplateID) (answer JourneyTemplateDetail, err error)
+	Update(ctx context.Context, id JourneyTemplateID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
+	Replace(ctx context.Context, id JourneyTemplateID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error)
 }
 
 // DepartmentResource answers the operations that declare x-px360-resource: department.
 type DepartmentResource interface {
 	List(ctx context.Context, params ListDepartmentsParams) (answer DepartmentList, err error)
 	Create(ctx context.Context, body CreateDepartmentJSONRequestBody) (answer Department, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer Department, err error)
-	Update(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
-	Replace(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
+	Delete(ctx context.Context, id DepartmentID) (err error)
+	Retrieve(ctx context.Context, id DepartmentID) (answer Department, err error)
+	Update(ctx context.Context, id DepartmentID, body UpdateDepartmentJSONRequestBody) (answer Department, err error)
+	Replace(ctx context.Context, id DepartmentID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error)
 }
 
 // HospitalResource answers the operations that declare x-px360-resource: hospital.
 type HospitalResource interface {
 	List(ctx context.Context, params ListHospitalsParams) (answer HospitalList, err error)
 	Create(ctx context.Context, body CreateHospitalJSONRequestBody) (answer Hospital, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer Hospital, err error)
-	Update(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
-	Replace(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
+	Delete(ctx context.Context, id HospitalID) (err error)
+	Retrieve(ctx context.Context, id HospitalID) (answer Hospital, err error)
+	Update(ctx context.Context, id HospitalID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error)
+	Replace(ctx context.Context, id HospitalID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
 }
 
 // PatientResource answers the operations that declare x-px360-resource: patient.
 type PatientResource interface {
 	List(ctx context.Context, params ListPatientsParams) (answer PatientList, err error)
 	Create(ctx context.Context, body CreatePatientJSONRequestBody) (answer Patient, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer Patient, err error)
-	Update(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
-	Replace(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
+	Delete(ctx context.Context, id PatientID) (err error)
+	Retrieve(ctx context.Context, id PatientID) (answer Patient, err error)
+	Update(ctx context.Context, id PatientID, body UpdatePatientJSONRequestBody) (answer Patient, err error)
+	Replace(ctx context.Context, id PatientID, body ReplacePatientJSONRequestBody) (answer Patient, err error)
 }
 
 // PhysicianResource answers the operations that declare x-px360-resource: physician.
 type PhysicianResource interface {
 	List(ctx context.Context, params ListPhysiciansParams) (answer PhysicianList, err error)
 	Create(ctx context.Context, body CreatePhysicianJSONRequestBody) (answer Physician, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer Physician, err error)
-	Update(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
-	Replace(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
+	Delete(ctx context.Context, id PhysicianID) (err error)
+	Retrieve(ctx context.Context, id PhysicianID) (answer Physician, err error)
+	Update(ctx context.Context, id PhysicianID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error)
+	Replace(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
 }
 
 // SurveyTemplateResource answers the operations that declare x-px360-resource: survey_template.
 type SurveyTemplateResource interface {
 	List(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
 	Create(ctx context.Context, body CreateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
-	Delete(ctx context.Context, id ID) (err error)
-	Retrieve(ctx context.Context, id ID) (answer SurveyTemplate, err error)
-	Update(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
-	Replace(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	Delete(ctx context.Context, id SurveyTemplateID) (err error)
+	Retrieve(ctx context.Context, id SurveyTemplateID) (answer SurveyTemplate, err error)
+	Update(ctx context.Context, id SurveyTemplateID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	Replace(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 }
 
 // Resources has the operations that declare x-px360-resource. Embedded in a server, it provides those methods of
@@ -7119,7 +7158,7 @@ func (r Resources) ListRoles(ctx context.Context, params ListRolesParams) (answe
 	return r.Role.List(ctx, params)
 }
 
-func (r Resources) RetrieveRole(ctx context.Context, id ID) (answer Role, err error) {
+func (r Resources) RetrieveRole(ctx context.Context, id RoleID) (answer Role, err error) {
 	return r.Role.Retrieve(ctx, id)
 }
 
@@ -7127,19 +7166,19 @@ func (r Resources) ListUsers(ctx context.Context, params ListUsersParams) (answe
 	return r.User.List(ctx, params)
 }
 
-func (r Resources) DeleteUser(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteUser(ctx context.Context, id UserID) (err error) {
 	return r.User.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveUser(ctx context.Context, id ID) (answer User, err error) {
+func (r Resources) RetrieveUser(ctx context.Context, id UserID) (answer User, err error) {
 	return r.User.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateUser(ctx context.Context, id ID, body UpdateUserJSONRequestBody) (answer User, err error) {
+func (r Resources) UpdateUser(ctx context.Context, id UserID, body UpdateUserJSONRequestBody) (answer User, err error) {
 	return r.User.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceUser(ctx context.Context, id ID, body ReplaceUserJSONRequestBody) (answer User, err error) {
+func (r Resources) ReplaceUser(ctx context.Context, id UserID, body ReplaceUserJSONRequestBody) (answer User, err error) {
 	return r.User.Replace(ctx, id, body)
 }
 
@@ -7147,11 +7186,11 @@ func (r Resources) ListIntegrationConfigs(ctx context.Context, params ListIntegr
 	return r.Config.List(ctx, params)
 }
 
-func (r Resources) DeleteIntegrationConfig(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteIntegrationConfig(ctx context.Context, id IntegrationConfigID) (err error) {
 	return r.Config.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveIntegrationConfig(ctx context.Context, id ID) (answer IntegrationConfig, err error) {
+func (r Resources) RetrieveIntegrationConfig(ctx context.Context, id IntegrationConfigID) (answer IntegrationConfig, err error) {
 	return r.Config.Retrieve(ctx, id)
 }
 
@@ -7159,7 +7198,7 @@ func (r Resources) ListEvents(ctx context.Context, params ListEventsParams) (ans
 	return r.Event.List(ctx, params)
 }
 
-func (r Resources) RetrieveEvent(ctx context.Context, id ID) (answer Event, err error) {
+func (r Resources) RetrieveEvent(ctx context.Context, id EventID) (answer Event, err error) {
 	return r.Event.Retrieve(ctx, id)
 }
 
@@ -7171,19 +7210,19 @@ func (r Resources) CreateJourneyInstance(ctx context.Context, body CreateJourney
 	return r.JourneyInstance.Create(ctx, body)
 }
 
-func (r Resources) DeleteJourneyInstance(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteJourneyInstance(ctx context.Context, id JourneyInstanceID) (err error) {
 	return r.JourneyInstance.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveJourneyInstance(ctx context.Context, id ID) (answer JourneyInstanceDetail, err error) {
+func (r Resources) RetrieveJourneyInstance(ctx context.Context, id JourneyInstanceID) (answer JourneyInstanceDetail, err error) {
 	return r.JourneyInstance.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateJourneyInstance(ctx context.Context, id ID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
+func (r Resources) UpdateJourneyInstance(ctx context.Context, id JourneyInstanceID, body UpdateJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
 	return r.JourneyInstance.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceJourneyInstance(ctx context.Context, id ID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
+func (r Resources) ReplaceJourneyInstance(ctx context.Context, id JourneyInstanceID, body ReplaceJourneyInstanceJSONRequestBody) (answer JourneyInstanceDetail, err error) {
 	return r.JourneyInstance.Replace(ctx, id, body)
 }
 
@@ -7195,19 +7234,19 @@ func (r Resources) CreateStageInstance(ctx context.Context, body CreateStageInst
 	return r.StageInstance.Create(ctx, body)
 }
 
-func (r Resources) DeleteStageInstance(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteStageInstance(ctx context.Context, id StageInstanceID) (err error) {
 	return r.StageInstance.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveStageInstance(ctx context.Context, id ID) (answer StageInstance, err error) {
+func (r Resources) RetrieveStageInstance(ctx context.Context, id StageInstanceID) (answer StageInstance, err error) {
 	return r.StageInstance.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateStageInstance(ctx context.Context, id ID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error) {
+func (r Resources) UpdateStageInstance(ctx context.Context, id StageInstanceID, body UpdateStageInstanceJSONRequestBody) (answer StageInstance, err error) {
 	return r.StageInstance.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceStageInstance(ctx context.Context, id ID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error) {
+func (r Resources) ReplaceStageInstance(ctx context.Context, id StageInstanceID, body ReplaceStageInstanceJSONRequestBody) (answer StageInstance, err error) {
 	return r.StageInstance.Replace(ctx, id, body)
 }
 
@@ -7219,19 +7258,19 @@ func (r Resources) CreateStageTemplate(ctx context.Context, body CreateStageTemp
 	return r.StageTemplate.Create(ctx, body)
 }
 
-func (r Resources) DeleteStageTemplate(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteStageTemplate(ctx context.Context, id StageTemplateID) (err error) {
 	return r.StageTemplate.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveStageTemplate(ctx context.Context, id ID) (answer StageTemplate, err error) {
+func (r Resources) RetrieveStageTemplate(ctx context.Context, id StageTemplateID) (answer StageTemplate, err error) {
 	return r.StageTemplate.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateStageTemplate(ctx context.Context, id ID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
+func (r Resources) UpdateStageTemplate(ctx context.Context, id StageTemplateID, body UpdateStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
 	return r.StageTemplate.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceStageTemplate(ctx context.Context, id ID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
+func (r Resources) ReplaceStageTemplate(ctx context.Context, id StageTemplateID, body ReplaceStageTemplateJSONRequestBody) (answer StageTemplate, err error) {
 	return r.StageTemplate.Replace(ctx, id, body)
 }
 
@@ -7243,19 +7282,19 @@ func (r Resources) CreateJourneyTemplate(ctx context.Context, body CreateJourney
 	return r.JourneyTemplate.Create(ctx, body)
 }
 
-func (r Resources) DeleteJourneyTemplate(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteJourneyTemplate(ctx context.Context, id JourneyTemplateID) (err error) {
 	return r.JourneyTemplate.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveJourneyTemplate(ctx context.Context, id ID) (answer JourneyTemplateDetail, err error) {
+func (r Resources) RetrieveJourneyTemplate(ctx context.Context, id JourneyTemplateID) (answer JourneyTemplateDetail, err error) {
 	return r.JourneyTemplate.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateJourneyTemplate(ctx context.Context, id ID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
+func (r Resources) UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID, body UpdateJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
 	return r.JourneyTemplate.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceJourneyTemplate(ctx context.Context, id ID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
+func (r Resources) ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateID, body ReplaceJourneyTemplateJSONRequestBody) (answer JourneyTemplateDetail, err error) {
 	return r.JourneyTemplate.Replace(ctx, id, body)
 }
 
@@ -7267,19 +7306,19 @@ func (r Resources) CreateDepartment(ctx context.Context, body CreateDepartmentJS
 	return r.Department.Create(ctx, body)
 }
 
-func (r Resources) DeleteDepartment(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteDepartment(ctx context.Context, id DepartmentID) (err error) {
 	return r.Department.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveDepartment(ctx context.Context, id ID) (answer Department, err error) {
+func (r Resources) RetrieveDepartment(ctx context.Context, id DepartmentID) (answer Department, err error) {
 	return r.Department.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateDepartment(ctx context.Context, id ID, body UpdateDepartmentJSONRequestBody) (answer Department, err error) {
+func (r Resources) UpdateDepartment(ctx context.Context, id DepartmentID, body UpdateDepartmentJSONRequestBody) (answer Department, err error) {
 	return r.Department.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceDepartment(ctx context.Context, id ID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error) {
+func (r Resources) ReplaceDepartment(ctx context.Context, id DepartmentID, body ReplaceDepartmentJSONRequestBody) (answer Department, err error) {
 	return r.Department.Replace(ctx, id, body)
 }
 
@@ -7291,19 +7330,19 @@ func (r Resources) CreateHospital(ctx context.Context, body CreateHospitalJSONRe
 	return r.Hospital.Create(ctx, body)
 }
 
-func (r Resources) DeleteHospital(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteHospital(ctx context.Context, id HospitalID) (err error) {
 	return r.Hospital.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveHospital(ctx context.Context, id ID) (answer Hospital, err error) {
+func (r Resources) RetrieveHospital(ctx context.Context, id HospitalID) (answer Hospital, err error) {
 	return r.Hospital.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateHospital(ctx context.Context, id ID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error) {
+func (r Resources) UpdateHospital(ctx context.Context, id HospitalID, body UpdateHospitalJSONRequestBody) (answer Hospital, err error) {
 	return r.Hospital.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceHospital(ctx context.Context, id ID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error) {
+func (r Resources) ReplaceHospital(ctx context.Context, id HospitalID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error) {
 	return r.Hospital.Replace(ctx, id, body)
 }
 
@@ -7315,19 +7354,19 @@ func (r Resources) CreatePatient(ctx context.Context, body CreatePatientJSONRequ
 	return r.Patient.Create(ctx, body)
 }
 
-func (r Resources) DeletePatient(ctx context.Context, id ID) (err error) {
+func (r Resources) DeletePatient(ctx context.Context, id PatientID) (err error) {
 	return r.Patient.Delete(ctx, id)
 }
 
-func (r Resources) RetrievePatient(ctx context.Context, id ID) (answer Patient, err error) {
+func (r Resources) RetrievePatient(ctx context.Context, id PatientID) (answer Patient, err error) {
 	return r.Patient.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdatePatient(ctx context.Context, id ID, body UpdatePatientJSONRequestBody) (answer Patient, err error) {
+func (r Resources) UpdatePatient(ctx context.Context, id PatientID, body UpdatePatientJSONRequestBody) (answer Patient, err error) {
 	return r.Patient.Update(ctx, id, body)
 }
 
-func (r Resources) ReplacePatient(ctx context.Context, id ID, body ReplacePatientJSONRequestBody) (answer Patient, err error) {
+func (r Resources) ReplacePatient(ctx context.Context, id PatientID, body ReplacePatientJSONRequestBody) (answer Patient, err error) {
 	return r.Patient.Replace(ctx, id, body)
 }
 
@@ -7339,19 +7378,19 @@ func (r Resources) CreatePhysician(ctx context.Context, body CreatePhysicianJSON
 	return r.Physician.Create(ctx, body)
 }
 
-func (r Resources) DeletePhysician(ctx context.Context, id ID) (err error) {
+func (r Resources) DeletePhysician(ctx context.Context, id PhysicianID) (err error) {
 	return r.Physician.Delete(ctx, id)
 }
 
-func (r Resources) RetrievePhysician(ctx context.Context, id ID) (answer Physician, err error) {
+func (r Resources) RetrievePhysician(ctx context.Context, id PhysicianID) (answer Physician, err error) {
 	return r.Physician.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdatePhysician(ctx context.Context, id ID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error) {
+func (r Resources) UpdatePhysician(ctx context.Context, id PhysicianID, body UpdatePhysicianJSONRequestBody) (answer Physician, err error) {
 	return r.Physician.Update(ctx, id, body)
 }
 
-func (r Resources) ReplacePhysician(ctx context.Context, id ID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error) {
+func (r Resources) ReplacePhysician(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error) {
 	return r.Physician.Replace(ctx, id, body)
 }
 
@@ -7363,19 +7402,19 @@ func (r Resources) CreateSurveyTemplate(ctx context.Context, body CreateSurveyTe
 	return r.SurveyTemplate.Create(ctx, body)
 }
 
-func (r Resources) DeleteSurveyTemplate(ctx context.Context, id ID) (err error) {
+func (r Resources) DeleteSurveyTemplate(ctx context.Context, id SurveyTemplateID) (err error) {
 	return r.SurveyTemplate.Delete(ctx, id)
 }
 
-func (r Resources) RetrieveSurveyTemplate(ctx context.Context, id ID) (answer SurveyTemplate, err error) {
+func (r Resources) RetrieveSurveyTemplate(ctx context.Context, id SurveyTemplateID) (answer SurveyTemplate, err error) {
 	return r.SurveyTemplate.Retrieve(ctx, id)
 }
 
-func (r Resources) UpdateSurveyTemplate(ctx context.Context, id ID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
+func (r Resources) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, body UpdateSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
 	return r.SurveyTemplate.Update(ctx, id, body)
 }
 
-func (r Resources) ReplaceSurveyTemplate(ctx context.Context, id ID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
+func (r Resources) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
 	return r.SurveyTemplate.Replace(ctx, id, body)
 }
 
@@ -7406,7 +7445,7 @@ func (sh *strictHandler) ListRoles(ctx echo.Context, params ListRolesParams) err
 }
 
 // RetrieveRole binds the request of the operation.
-func (sh *strictHandler) RetrieveRole(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveRole(ctx echo.Context, id RoleID) error {
 	answer, err := sh.ssi.RetrieveRole(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
@@ -7504,19 +7543,19 @@ func (sh *strictHandler) ReplaceProfile(ctx echo.Context) error {
 }
 
 // DeleteUser binds the request of the operation.
-func (sh *strictHandler) DeleteUser(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteUser(ctx echo.Context, id UserID) error {
 	err := sh.ssi.DeleteUser(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveUser binds the request of the operation.
-func (sh *strictHandler) RetrieveUser(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveUser(ctx echo.Context, id UserID) error {
 	answer, err := sh.ssi.RetrieveUser(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateUser binds the request of the operation.
-func (sh *strictHandler) UpdateUser(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateUser(ctx echo.Context, id UserID) error {
 	var body UpdateUserJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7526,7 +7565,7 @@ func (sh *strictHandler) UpdateUser(ctx echo.Context, id ID) error {
 }
 
 // ReplaceUser binds the request of the operation.
-func (sh *strictHandler) ReplaceUser(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceUser(ctx echo.Context, id UserID) error {
 	var body ReplaceUserJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7536,7 +7575,7 @@ func (sh *strictHandler) ReplaceUser(ctx echo.Context, id ID) error {
 }
 
 // AssignRole binds the request of the operation.
-func (sh *strictHandler) AssignRole(ctx echo.Context, id ID) error {
+func (sh *strictHandler) AssignRole(ctx echo.Context, id UserID) error {
 	var body AssignRoleJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7546,7 +7585,7 @@ func (sh *strictHandler) AssignRole(ctx echo.Context, id ID) error {
 }
 
 // RemoveRole binds the request of the operation.
-func (sh *strictHandler) RemoveRole(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RemoveRole(ctx echo.Context, id UserID) error {
 	var body RemoveRoleJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7572,19 +7611,19 @@ func (sh *strictHandler) CreateIntegrationConfig(ctx echo.Context) error {
 }
 
 // DeleteIntegrationConfig binds the request of the operation.
-func (sh *strictHandler) DeleteIntegrationConfig(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error {
 	err := sh.ssi.DeleteIntegrationConfig(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveIntegrationConfig binds the request of the operation.
-func (sh *strictHandler) RetrieveIntegrationConfig(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error {
 	answer, err := sh.ssi.RetrieveIntegrationConfig(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateIntegrationConfig binds the request of the operation.
-func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error {
 	var body UpdateIntegrationConfigJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7594,7 +7633,7 @@ func (sh *strictHandler) UpdateIntegrationConfig(ctx echo.Context, id ID) error 
 }
 
 // ReplaceIntegrationConfig binds the request of the operation.
-func (sh *strictHandler) ReplaceIntegrationConfig(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceIntegrationConfig(ctx echo.Context, id IntegrationConfigID) error {
 	var body ReplaceIntegrationConfigJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7604,7 +7643,7 @@ func (sh *strictHandler) ReplaceIntegrationConfig(ctx echo.Context, id ID) error
 }
 
 // RotateIntegrationConfigKey binds the request of the operation.
-func (sh *strictHandler) RotateIntegrationConfigKey(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RotateIntegrationConfigKey(ctx echo.Context, id IntegrationConfigID) error {
 	answer, err := sh.ssi.RotateIntegrationConfigKey(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
@@ -7636,7 +7675,7 @@ func (sh *strictHandler) BulkCreateEvents(ctx echo.Context, params BulkCreateEve
 }
 
 // RetrieveEvent binds the request of the operation.
-func (sh *strictHandler) RetrieveEvent(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveEvent(ctx echo.Context, id EventID) error {
 	answer, err := sh.ssi.RetrieveEvent(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
@@ -7664,19 +7703,19 @@ func (sh *strictHandler) CreateJourneyInstance(ctx echo.Context) error {
 }
 
 // DeleteJourneyInstance binds the request of the operation.
-func (sh *strictHandler) DeleteJourneyInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteJourneyInstance(ctx echo.Context, id JourneyInstanceID) error {
 	err := sh.ssi.DeleteJourneyInstance(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveJourneyInstance binds the request of the operation.
-func (sh *strictHandler) RetrieveJourneyInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveJourneyInstance(ctx echo.Context, id JourneyInstanceID) error {
 	answer, err := sh.ssi.RetrieveJourneyInstance(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateJourneyInstance binds the request of the operation.
-func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id JourneyInstanceID) error {
 	var body UpdateJourneyInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7686,7 +7725,7 @@ func (sh *strictHandler) UpdateJourneyInstance(ctx echo.Context, id ID) error {
 }
 
 // ReplaceJourneyInstance binds the request of the operation.
-func (sh *strictHandler) ReplaceJourneyInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceJourneyInstance(ctx echo.Context, id JourneyInstanceID) error {
 	var body ReplaceJourneyInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7696,7 +7735,7 @@ func (sh *strictHandler) ReplaceJourneyInstance(ctx echo.Context, id ID) error {
 }
 
 // RetrieveJourneyProgress binds the request of the operation.
-func (sh *strictHandler) RetrieveJourneyProgress(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveJourneyProgress(ctx echo.Context, id JourneyInstanceID) error {
 	answer, err := sh.ssi.RetrieveJourneyProgress(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
@@ -7718,19 +7757,19 @@ func (sh *strictHandler) CreateStageInstance(ctx echo.Context) error {
 }
 
 // DeleteStageInstance binds the request of the operation.
-func (sh *strictHandler) DeleteStageInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteStageInstance(ctx echo.Context, id StageInstanceID) error {
 	err := sh.ssi.DeleteStageInstance(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveStageInstance binds the request of the operation.
-func (sh *strictHandler) RetrieveStageInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveStageInstance(ctx echo.Context, id StageInstanceID) error {
 	answer, err := sh.ssi.RetrieveStageInstance(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateStageInstance binds the request of the operation.
-func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id StageInstanceID) error {
 	var body UpdateStageInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7740,7 +7779,7 @@ func (sh *strictHandler) UpdateStageInstance(ctx echo.Context, id ID) error {
 }
 
 // ReplaceStageInstance binds the request of the operation.
-func (sh *strictHandler) ReplaceStageInstance(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceStageInstance(ctx echo.Context, id StageInstanceID) error {
 	var body ReplaceStageInstanceJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7766,19 +7805,19 @@ func (sh *strictHandler) CreateStageTemplate(ctx echo.Context) error {
 }
 
 // DeleteStageTemplate binds the request of the operation.
-func (sh *strictHandler) DeleteStageTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteStageTemplate(ctx echo.Context, id StageTemplateID) error {
 	err := sh.ssi.DeleteStageTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveStageTemplate binds the request of the operation.
-func (sh *strictHandler) RetrieveStageTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveStageTemplate(ctx echo.Context, id StageTemplateID) error {
 	answer, err := sh.ssi.RetrieveStageTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateStageTemplate binds the request of the operation.
-func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id StageTemplateID) error {
 	var body UpdateStageTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7788,7 +7827,7 @@ func (sh *strictHandler) UpdateStageTemplate(ctx echo.Context, id ID) error {
 }
 
 // ReplaceStageTemplate binds the request of the operation.
-func (sh *strictHandler) ReplaceStageTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceStageTemplate(ctx echo.Context, id StageTemplateID) error {
 	var body ReplaceStageTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7814,19 +7853,19 @@ func (sh *strictHandler) CreateJourneyTemplate(ctx echo.Context) error {
 }
 
 // DeleteJourneyTemplate binds the request of the operation.
-func (sh *strictHandler) DeleteJourneyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error {
 	err := sh.ssi.DeleteJourneyTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveJourneyTemplate binds the request of the operation.
-func (sh *strictHandler) RetrieveJourneyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error {
 	answer, err := sh.ssi.RetrieveJourneyTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateJourneyTemplate binds the request of the operation.
-func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error {
 	var body UpdateJourneyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7836,7 +7875,7 @@ func (sh *strictHandler) UpdateJourneyTemplate(ctx echo.Context, id ID) error {
 }
 
 // ReplaceJourneyTemplate binds the request of the operation.
-func (sh *strictHandler) ReplaceJourneyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceJourneyTemplate(ctx echo.Context, id JourneyTemplateID) error {
 	var body ReplaceJourneyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7862,19 +7901,19 @@ func (sh *strictHandler) CreateDepartment(ctx echo.Context) error {
 }
 
 // DeleteDepartment binds the request of the operation.
-func (sh *strictHandler) DeleteDepartment(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteDepartment(ctx echo.Context, id DepartmentID) error {
 	err := sh.ssi.DeleteDepartment(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveDepartment binds the request of the operation.
-func (sh *strictHandler) RetrieveDepartment(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveDepartment(ctx echo.Context, id DepartmentID) error {
 	answer, err := sh.ssi.RetrieveDepartment(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateDepartment binds the request of the operation.
-func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id DepartmentID) error {
 	var body UpdateDepartmentJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7884,7 +7923,7 @@ func (sh *strictHandler) UpdateDepartment(ctx echo.Context, id ID) error {
 }
 
 // ReplaceDepartment binds the request of the operation.
-func (sh *strictHandler) ReplaceDepartment(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceDepartment(ctx echo.Context, id DepartmentID) error {
 	var body ReplaceDepartmentJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7910,19 +7949,19 @@ func (sh *strictHandler) CreateHospital(ctx echo.Context) error {
 }
 
 // DeleteHospital binds the request of the operation.
-func (sh *strictHandler) DeleteHospital(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteHospital(ctx echo.Context, id HospitalID) error {
 	err := sh.ssi.DeleteHospital(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveHospital binds the request of the operation.
-func (sh *strictHandler) RetrieveHospital(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveHospital(ctx echo.Context, id HospitalID) error {
 	answer, err := sh.ssi.RetrieveHospital(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateHospital binds the request of the operation.
-func (sh *strictHandler) UpdateHospital(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateHospital(ctx echo.Context, id HospitalID) error {
 	var body UpdateHospitalJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7932,7 +7971,7 @@ func (sh *strictHandler) UpdateHospital(ctx echo.Context, id ID) error {
 }
 
 // ReplaceHospital binds the request of the operation.
-func (sh *strictHandler) ReplaceHospital(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceHospital(ctx echo.Context, id HospitalID) error {
 	var body ReplaceHospitalJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7958,19 +7997,19 @@ func (sh *strictHandler) CreatePatient(ctx echo.Context) error {
 }
 
 // DeletePatient binds the request of the operation.
-func (sh *strictHandler) DeletePatient(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeletePatient(ctx echo.Context, id PatientID) error {
 	err := sh.ssi.DeletePatient(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrievePatient binds the request of the operation.
-func (sh *strictHandler) RetrievePatient(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrievePatient(ctx echo.Context, id PatientID) error {
 	answer, err := sh.ssi.RetrievePatient(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdatePatient binds the request of the operation.
-func (sh *strictHandler) UpdatePatient(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdatePatient(ctx echo.Context, id PatientID) error {
 	var body UpdatePatientJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -7980,7 +8019,7 @@ func (sh *strictHandler) UpdatePatient(ctx echo.Context, id ID) error {
 }
 
 // ReplacePatient binds the request of the operation.
-func (sh *strictHandler) ReplacePatient(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplacePatient(ctx echo.Context, id PatientID) error {
 	var body ReplacePatientJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -8006,19 +8045,19 @@ func (sh *strictHandler) CreatePhysician(ctx echo.Context) error {
 }
 
 // DeletePhysician binds the request of the operation.
-func (sh *strictHandler) DeletePhysician(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeletePhysician(ctx echo.Context, id PhysicianID) error {
 	err := sh.ssi.DeletePhysician(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrievePhysician binds the request of the operation.
-func (sh *strictHandler) RetrievePhysician(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrievePhysician(ctx echo.Context, id PhysicianID) error {
 	answer, err := sh.ssi.RetrievePhysician(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdatePhysician binds the request of the operation.
-func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id PhysicianID) error {
 	var body UpdatePhysicianJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -8028,7 +8067,7 @@ func (sh *strictHandler) UpdatePhysician(ctx echo.Context, id ID) error {
 }
 
 // ReplacePhysician binds the request of the operation.
-func (sh *strictHandler) ReplacePhysician(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplacePhysician(ctx echo.Context, id PhysicianID) error {
 	var body ReplacePhysicianJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -8054,19 +8093,19 @@ func (sh *strictHandler) CreateSurveyTemplate(ctx echo.Context) error {
 }
 
 // DeleteSurveyTemplate binds the request of the operation.
-func (sh *strictHandler) DeleteSurveyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) DeleteSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error {
 	err := sh.ssi.DeleteSurveyTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 204, nil, err)
 }
 
 // RetrieveSurveyTemplate binds the request of the operation.
-func (sh *strictHandler) RetrieveSurveyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) RetrieveSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error {
 	answer, err := sh.ssi.RetrieveSurveyTemplate(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 
 // UpdateSurveyTemplate binds the request of the operation.
-func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error {
 	var body UpdateSurveyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)
@@ -8076,7 +8115,7 @@ func (sh *strictHandler) UpdateSurveyTemplate(ctx echo.Context, id ID) error {
 }
 
 // ReplaceSurveyTemplate binds the request of the operation.
-func (sh *strictHandler) ReplaceSurveyTemplate(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReplaceSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error {
 	var body ReplaceSurveyTemplateJSONRequestBody
 	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
 		return fmt.Errorf("bind a body that was checked: %v", err)

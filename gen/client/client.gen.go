@@ -1030,6 +1030,9 @@ type HospitalUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
+// ID An id.
+type ID = openapi_types.UUID
+
 // IntegrationConfig Systems that send events, and their API keys.
 type IntegrationConfig struct {
 	// ID Identifies the config; made by the server.
@@ -3300,17 +3303,53 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
-// ID defines model for ID.
-type ID = openapi_types.UUID
+// DepartmentID An id.
+type DepartmentID = ID
+
+// EventID An id.
+type EventID = ID
+
+// HospitalID An id.
+type HospitalID = ID
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
+
+// IntegrationConfigID An id.
+type IntegrationConfigID = ID
+
+// JourneyInstanceID An id.
+type JourneyInstanceID = ID
+
+// JourneyTemplateID An id.
+type JourneyTemplateID = ID
 
 // Page defines model for Page.
 type Page = int32
 
 // PageSize defines model for PageSize.
 type PageSize = int
+
+// PatientID An id.
+type PatientID = ID
+
+// PhysicianID An id.
+type PhysicianID = ID
+
+// RoleID An id.
+type RoleID = ID
+
+// StageInstanceID An id.
+type StageInstanceID = ID
+
+// StageTemplateID An id.
+type StageTemplateID = ID
+
+// SurveyTemplateID An id.
+type SurveyTemplateID = ID
+
+// UserID An id.
+type UserID = ID
 
 // ListAuditEntriesParams says which rows to list, and in what order.
 type ListAuditEntriesParams struct {
@@ -3720,7 +3759,7 @@ func (c *Client) AllRoles(ctx context.Context, params *ListRolesParams, options 
 // RetrieveRole reads one role.
 //
 //	GET /api/auth/roles/{id}/
-func (c *Client) RetrieveRole(ctx context.Context, id ID, options ...CallOption) (*Role, error) {
+func (c *Client) RetrieveRole(ctx context.Context, id RoleID, options ...CallOption) (*Role, error) {
 	return send[Role](ctx, c, operation{method: "GET", path: pathOf("/api/auth/roles/%s/", id)}, options)
 }
 
@@ -3802,42 +3841,42 @@ func (c *Client) ReplaceProfile(ctx context.Context, body ProfileUpdate, options
 // DeleteUser deletes a user. What others refer to stays: 409.
 //
 //	DELETE /api/auth/users/{id}/
-func (c *Client) DeleteUser(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteUser(ctx context.Context, id UserID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/auth/users/%s/", id)}, options)
 }
 
 // RetrieveUser reads one user.
 //
 //	GET /api/auth/users/{id}/
-func (c *Client) RetrieveUser(ctx context.Context, id ID, options ...CallOption) (*User, error) {
+func (c *Client) RetrieveUser(ctx context.Context, id UserID, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "GET", path: pathOf("/api/auth/users/%s/", id)}, options)
 }
 
 // UpdateUser changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
 //
 //	PATCH /api/auth/users/{id}/
-func (c *Client) UpdateUser(ctx context.Context, id ID, body UserUpdate, options ...CallOption) (*User, error) {
+func (c *Client) UpdateUser(ctx context.Context, id UserID, body UserUpdate, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "PATCH", path: pathOf("/api/auth/users/%s/", id), body: body}, options)
 }
 
 // ReplaceUser writes a user anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
 //
 //	PUT /api/auth/users/{id}/
-func (c *Client) ReplaceUser(ctx context.Context, id ID, body UserReplace, options ...CallOption) (*User, error) {
+func (c *Client) ReplaceUser(ctx context.Context, id UserID, body UserReplace, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "PUT", path: pathOf("/api/auth/users/%s/", id), body: body}, options)
 }
 
 // AssignRole gives the user a role. A Hospital Admin assigns every role but PX Admin, within the own hospital.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
 //
 //	POST /api/auth/users/{id}/assign_role/
-func (c *Client) AssignRole(ctx context.Context, id ID, body RoleAssignment, options ...CallOption) (*User, error) {
+func (c *Client) AssignRole(ctx context.Context, id UserID, body RoleAssignment, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/assign_role/", id), body: body}, options)
 }
 
 // RemoveRole takes a role from the user. The last active PX Admin keeps theirs: 409.
 //
 //	POST /api/auth/users/{id}/remove_role/
-func (c *Client) RemoveRole(ctx context.Context, id ID, body RoleAssignment, options ...CallOption) (*User, error) {
+func (c *Client) RemoveRole(ctx context.Context, id UserID, body RoleAssignment, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/remove_role/", id), body: body}, options)
 }
 
@@ -3863,35 +3902,35 @@ func (c *Client) CreateIntegrationConfig(ctx context.Context, body IntegrationCo
 // DeleteIntegrationConfig deletes an integration config. What others refer to stays: 409.
 //
 //	DELETE /api/integrations/configs/{id}/
-func (c *Client) DeleteIntegrationConfig(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteIntegrationConfig(ctx context.Context, id IntegrationConfigID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/integrations/configs/%s/", id)}, options)
 }
 
 // RetrieveIntegrationConfig reads one integration config.
 //
 //	GET /api/integrations/configs/{id}/
-func (c *Client) RetrieveIntegrationConfig(ctx context.Context, id ID, options ...CallOption) (*IntegrationConfig, error) {
+func (c *Client) RetrieveIntegrationConfig(ctx context.Context, id IntegrationConfigID, options ...CallOption) (*IntegrationConfig, error) {
 	return send[IntegrationConfig](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/configs/%s/", id)}, options)
 }
 
 // UpdateIntegrationConfig changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has.
 //
 //	PATCH /api/integrations/configs/{id}/
-func (c *Client) UpdateIntegrationConfig(ctx context.Context, id ID, body IntegrationConfigUpdate, options ...CallOption) (*IntegrationConfig, error) {
+func (c *Client) UpdateIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigUpdate, options ...CallOption) (*IntegrationConfig, error) {
 	return send[IntegrationConfig](ctx, c, operation{method: "PATCH", path: pathOf("/api/integrations/configs/%s/", id), body: body}, options)
 }
 
 // ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has.
 //
 //	PUT /api/integrations/configs/{id}/
-func (c *Client) ReplaceIntegrationConfig(ctx context.Context, id ID, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfig, error) {
+func (c *Client) ReplaceIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfig, error) {
 	return send[IntegrationConfig](ctx, c, operation{method: "PUT", path: pathOf("/api/integrations/configs/%s/", id), body: body}, options)
 }
 
 // RotateIntegrationConfigKey replaces the config's API key by a new, strong one and shows it once. The old key stops working at once.
 //
 //	POST /api/integrations/configs/{id}/rotate_key/
-func (c *Client) RotateIntegrationConfigKey(ctx context.Context, id ID, options ...CallOption) (*RotatedKey, error) {
+func (c *Client) RotateIntegrationConfigKey(ctx context.Context, id IntegrationConfigID, options ...CallOption) (*RotatedKey, error) {
 	return send[RotatedKey](ctx, c, operation{method: "POST", path: pathOf("/api/integrations/configs/%s/rotate_key/", id)}, options)
 }
 
@@ -3924,7 +3963,7 @@ func bulkCreateEvents(body any) operation {
 // RetrieveEvent reads an event and what became of it. For an API key there are only the events that its own config sent: any other is 404.
 //
 //	GET /api/integrations/events/{id}/
-func (c *Client) RetrieveEvent(ctx context.Context, id ID, options ...CallOption) (*Event, error) {
+func (c *Client) RetrieveEvent(ctx context.Context, id EventID, options ...CallOption) (*Event, error) {
 	return send[Event](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/events/%s/", id)}, options)
 }
 
@@ -3957,35 +3996,35 @@ func (c *Client) CreateJourneyInstance(ctx context.Context, body JourneyInstance
 // DeleteJourneyInstance deletes a journey instance. What others refer to stays: 409.
 //
 //	DELETE /api/journeys/instances/{id}/
-func (c *Client) DeleteJourneyInstance(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteJourneyInstance(ctx context.Context, id JourneyInstanceID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/journeys/instances/%s/", id)}, options)
 }
 
 // RetrieveJourneyInstance reads one journey instance.
 //
 //	GET /api/journeys/instances/{id}/
-func (c *Client) RetrieveJourneyInstance(ctx context.Context, id ID, options ...CallOption) (*JourneyInstanceDetail, error) {
+func (c *Client) RetrieveJourneyInstance(ctx context.Context, id JourneyInstanceID, options ...CallOption) (*JourneyInstanceDetail, error) {
 	return send[JourneyInstanceDetail](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/instances/%s/", id)}, options)
 }
 
 // UpdateJourneyInstance changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
 //
 //	PATCH /api/journeys/instances/{id}/
-func (c *Client) UpdateJourneyInstance(ctx context.Context, id ID, body JourneyInstanceUpdate, options ...CallOption) (*JourneyInstanceDetail, error) {
+func (c *Client) UpdateJourneyInstance(ctx context.Context, id JourneyInstanceID, body JourneyInstanceUpdate, options ...CallOption) (*JourneyInstanceDetail, error) {
 	return send[JourneyInstanceDetail](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/instances/%s/", id), body: body}, options)
 }
 
 // ReplaceJourneyInstance writes a journey instance anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
 //
 //	PUT /api/journeys/instances/{id}/
-func (c *Client) ReplaceJourneyInstance(ctx context.Context, id ID, body JourneyInstanceCreate, options ...CallOption) (*JourneyInstanceDetail, error) {
+func (c *Client) ReplaceJourneyInstance(ctx context.Context, id JourneyInstanceID, body JourneyInstanceCreate, options ...CallOption) (*JourneyInstanceDetail, error) {
 	return send[JourneyInstanceDetail](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/instances/%s/", id), body: body}, options)
 }
 
 // RetrieveJourneyProgress tells the journey's stages, which of them are done, and when.
 //
 //	GET /api/journeys/instances/{id}/progress/
-func (c *Client) RetrieveJourneyProgress(ctx context.Context, id ID, options ...CallOption) (*JourneyProgress, error) {
+func (c *Client) RetrieveJourneyProgress(ctx context.Context, id JourneyInstanceID, options ...CallOption) (*JourneyProgress, error) {
 	return send[JourneyProgress](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/instances/%s/progress/", id)}, options)
 }
 
@@ -4011,28 +4050,28 @@ func (c *Client) CreateStageInstance(ctx context.Context, body StageInstanceCrea
 // DeleteStageInstance deletes a stage instance. What others refer to stays: 409.
 //
 //	DELETE /api/journeys/stage-instances/{id}/
-func (c *Client) DeleteStageInstance(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteStageInstance(ctx context.Context, id StageInstanceID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/journeys/stage-instances/%s/", id)}, options)
 }
 
 // RetrieveStageInstance reads one stage instance.
 //
 //	GET /api/journeys/stage-instances/{id}/
-func (c *Client) RetrieveStageInstance(ctx context.Context, id ID, options ...CallOption) (*StageInstance, error) {
+func (c *Client) RetrieveStageInstance(ctx context.Context, id StageInstanceID, options ...CallOption) (*StageInstance, error) {
 	return send[StageInstance](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/stage-instances/%s/", id)}, options)
 }
 
 // UpdateStageInstance changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
 //
 //	PATCH /api/journeys/stage-instances/{id}/
-func (c *Client) UpdateStageInstance(ctx context.Context, id ID, body StageInstanceUpdate, options ...CallOption) (*StageInstance, error) {
+func (c *Client) UpdateStageInstance(ctx context.Context, id StageInstanceID, body StageInstanceUpdate, options ...CallOption) (*StageInstance, error) {
 	return send[StageInstance](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/stage-instances/%s/", id), body: body}, options)
 }
 
 // ReplaceStageInstance writes a stage instance anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
 //
 //	PUT /api/journeys/stage-instances/{id}/
-func (c *Client) ReplaceStageInstance(ctx context.Context, id ID, body StageInstanceCreate, options ...CallOption) (*StageInstance, error) {
+func (c *Client) ReplaceStageInstance(ctx context.Context, id StageInstanceID, body StageInstanceCreate, options ...CallOption) (*StageInstance, error) {
 	return send[StageInstance](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-instances/%s/", id), body: body}, options)
 }
 
@@ -4058,28 +4097,28 @@ func (c *Client) CreateStageTemplate(ctx context.Context, body StageTemplateCrea
 // DeleteStageTemplate deletes a stage template. What others refer to stays: 409.
 //
 //	DELETE /api/journeys/stage-templates/{id}/
-func (c *Client) DeleteStageTemplate(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteStageTemplate(ctx context.Context, id StageTemplateID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/journeys/stage-templates/%s/", id)}, options)
 }
 
 // RetrieveStageTemplate reads one stage template.
 //
 //	GET /api/journeys/stage-templates/{id}/
-func (c *Client) RetrieveStageTemplate(ctx context.Context, id ID, options ...CallOption) (*StageTemplate, error) {
+func (c *Client) RetrieveStageTemplate(ctx context.Context, id StageTemplateID, options ...CallOption) (*StageTemplate, error) {
 	return send[StageTemplate](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/stage-templates/%s/", id)}, options)
 }
 
 // UpdateStageTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
 //
 //	PATCH /api/journeys/stage-templates/{id}/
-func (c *Client) UpdateStageTemplate(ctx context.Context, id ID, body StageTemplateUpdate, options ...CallOption) (*StageTemplate, error) {
+func (c *Client) UpdateStageTemplate(ctx context.Context, id StageTemplateID, body StageTemplateUpdate, options ...CallOption) (*StageTemplate, error) {
 	return send[StageTemplate](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/stage-templates/%s/", id), body: body}, options)
 }
 
 // ReplaceStageTemplate writes a stage template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
 //
 //	PUT /api/journeys/stage-templates/{id}/
-func (c *Client) ReplaceStageTemplate(ctx context.Context, id ID, body StageTemplateCreate, options ...CallOption) (*StageTemplate, error) {
+func (c *Client) ReplaceStageTemplate(ctx context.Context, id StageTemplateID, body StageTemplateCreate, options ...CallOption) (*StageTemplate, error) {
 	return send[StageTemplate](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-templates/%s/", id), body: body}, options)
 }
 
@@ -4105,28 +4144,28 @@ func (c *Client) CreateJourneyTemplate(ctx context.Context, body JourneyTemplate
 // DeleteJourneyTemplate deletes a journey template. What others refer to stays: 409.
 //
 //	DELETE /api/journeys/templates/{id}/
-func (c *Client) DeleteJourneyTemplate(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteJourneyTemplate(ctx context.Context, id JourneyTemplateID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/journeys/templates/%s/", id)}, options)
 }
 
 // RetrieveJourneyTemplate reads one journey template.
 //
 //	GET /api/journeys/templates/{id}/
-func (c *Client) RetrieveJourneyTemplate(ctx context.Context, id ID, options ...CallOption) (*JourneyTemplateDetail, error) {
+func (c *Client) RetrieveJourneyTemplate(ctx context.Context, id JourneyTemplateID, options ...CallOption) (*JourneyTemplateDetail, error) {
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/templates/%s/", id)}, options)
 }
 
 // UpdateJourneyTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/journeys/templates/{id}/
-func (c *Client) UpdateJourneyTemplate(ctx context.Context, id ID, body JourneyTemplateUpdate, options ...CallOption) (*JourneyTemplateDetail, error) {
+func (c *Client) UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateUpdate, options ...CallOption) (*JourneyTemplateDetail, error) {
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/templates/%s/", id), body: body}, options)
 }
 
 // ReplaceJourneyTemplate writes a journey template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/journeys/templates/{id}/
-func (c *Client) ReplaceJourneyTemplate(ctx context.Context, id ID, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {
+func (c *Client) ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/templates/%s/", id), body: body}, options)
 }
 
@@ -4152,28 +4191,28 @@ func (c *Client) CreateDepartment(ctx context.Context, body DepartmentCreate, op
 // DeleteDepartment deletes a department. What others refer to stays: 409.
 //
 //	DELETE /api/organizations/departments/{id}/
-func (c *Client) DeleteDepartment(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteDepartment(ctx context.Context, id DepartmentID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/organizations/departments/%s/", id)}, options)
 }
 
 // RetrieveDepartment reads one department.
 //
 //	GET /api/organizations/departments/{id}/
-func (c *Client) RetrieveDepartment(ctx context.Context, id ID, options ...CallOption) (*Department, error) {
+func (c *Client) RetrieveDepartment(ctx context.Context, id DepartmentID, options ...CallOption) (*Department, error) {
 	return send[Department](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/departments/%s/", id)}, options)
 }
 
 // UpdateDepartment changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/organizations/departments/{id}/
-func (c *Client) UpdateDepartment(ctx context.Context, id ID, body DepartmentUpdate, options ...CallOption) (*Department, error) {
+func (c *Client) UpdateDepartment(ctx context.Context, id DepartmentID, body DepartmentUpdate, options ...CallOption) (*Department, error) {
 	return send[Department](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/departments/%s/", id), body: body}, options)
 }
 
 // ReplaceDepartment writes a department anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
 //
 //	PUT /api/organizations/departments/{id}/
-func (c *Client) ReplaceDepartment(ctx context.Context, id ID, body DepartmentCreate, options ...CallOption) (*Department, error) {
+func (c *Client) ReplaceDepartment(ctx context.Context, id DepartmentID, body DepartmentCreate, options ...CallOption) (*Department, error) {
 	return send[Department](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/departments/%s/", id), body: body}, options)
 }
 
@@ -4199,28 +4238,28 @@ func (c *Client) CreateHospital(ctx context.Context, body HospitalCreate, option
 // DeleteHospital deletes a hospital. What others refer to stays: 409.
 //
 //	DELETE /api/organizations/hospitals/{id}/
-func (c *Client) DeleteHospital(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteHospital(ctx context.Context, id HospitalID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/organizations/hospitals/%s/", id)}, options)
 }
 
 // RetrieveHospital reads one hospital.
 //
 //	GET /api/organizations/hospitals/{id}/
-func (c *Client) RetrieveHospital(ctx context.Context, id ID, options ...CallOption) (*Hospital, error) {
+func (c *Client) RetrieveHospital(ctx context.Context, id HospitalID, options ...CallOption) (*Hospital, error) {
 	return send[Hospital](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/hospitals/%s/", id)}, options)
 }
 
 // UpdateHospital changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: a code that is taken.
 //
 //	PATCH /api/organizations/hospitals/{id}/
-func (c *Client) UpdateHospital(ctx context.Context, id ID, body HospitalUpdate, options ...CallOption) (*Hospital, error) {
+func (c *Client) UpdateHospital(ctx context.Context, id HospitalID, body HospitalUpdate, options ...CallOption) (*Hospital, error) {
 	return send[Hospital](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
 // ReplaceHospital writes a hospital anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: a code that is taken.
 //
 //	PUT /api/organizations/hospitals/{id}/
-func (c *Client) ReplaceHospital(ctx context.Context, id ID, body HospitalCreate, options ...CallOption) (*Hospital, error) {
+func (c *Client) ReplaceHospital(ctx context.Context, id HospitalID, body HospitalCreate, options ...CallOption) (*Hospital, error) {
 	return send[Hospital](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
@@ -4246,28 +4285,28 @@ func (c *Client) CreatePatient(ctx context.Context, body PatientCreate, options 
 // DeletePatient deletes a patient. What others refer to stays: 409.
 //
 //	DELETE /api/organizations/patients/{id}/
-func (c *Client) DeletePatient(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeletePatient(ctx context.Context, id PatientID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/organizations/patients/%s/", id)}, options)
 }
 
 // RetrievePatient reads one patient.
 //
 //	GET /api/organizations/patients/{id}/
-func (c *Client) RetrievePatient(ctx context.Context, id ID, options ...CallOption) (*Patient, error) {
+func (c *Client) RetrievePatient(ctx context.Context, id PatientID, options ...CallOption) (*Patient, error) {
 	return send[Patient](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/patients/%s/", id)}, options)
 }
 
 // UpdatePatient changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
 //
 //	PATCH /api/organizations/patients/{id}/
-func (c *Client) UpdatePatient(ctx context.Context, id ID, body PatientUpdate, options ...CallOption) (*Patient, error) {
+func (c *Client) UpdatePatient(ctx context.Context, id PatientID, body PatientUpdate, options ...CallOption) (*Patient, error) {
 	return send[Patient](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/patients/%s/", id), body: body}, options)
 }
 
 // ReplacePatient writes a patient anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
 //
 //	PUT /api/organizations/patients/{id}/
-func (c *Client) ReplacePatient(ctx context.Context, id ID, body PatientCreate, options ...CallOption) (*Patient, error) {
+func (c *Client) ReplacePatient(ctx context.Context, id PatientID, body PatientCreate, options ...CallOption) (*Patient, error) {
 	return send[Patient](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/patients/%s/", id), body: body}, options)
 }
 
@@ -4293,28 +4332,28 @@ func (c *Client) CreatePhysician(ctx context.Context, body PhysicianCreate, opti
 // DeletePhysician deletes a physician. What others refer to stays: 409.
 //
 //	DELETE /api/organizations/physicians/{id}/
-func (c *Client) DeletePhysician(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeletePhysician(ctx context.Context, id PhysicianID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/organizations/physicians/%s/", id)}, options)
 }
 
 // RetrievePhysician reads one physician.
 //
 //	GET /api/organizations/physicians/{id}/
-func (c *Client) RetrievePhysician(ctx context.Context, id ID, options ...CallOption) (*Physician, error) {
+func (c *Client) RetrievePhysician(ctx context.Context, id PhysicianID, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/physicians/%s/", id)}, options)
 }
 
 // UpdatePhysician changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/organizations/physicians/{id}/
-func (c *Client) UpdatePhysician(ctx context.Context, id ID, body PhysicianUpdate, options ...CallOption) (*Physician, error) {
+func (c *Client) UpdatePhysician(ctx context.Context, id PhysicianID, body PhysicianUpdate, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
 }
 
 // ReplacePhysician writes a physician anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/organizations/physicians/{id}/
-func (c *Client) ReplacePhysician(ctx context.Context, id ID, body PhysicianCreate, options ...CallOption) (*Physician, error) {
+func (c *Client) ReplacePhysician(ctx context.Context, id PhysicianID, body PhysicianCreate, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
 }
 
@@ -4340,27 +4379,27 @@ func (c *Client) CreateSurveyTemplate(ctx context.Context, body SurveyTemplateCr
 // DeleteSurveyTemplate deletes a survey template. What others refer to stays: 409.
 //
 //	DELETE /api/surveys/templates/{id}/
-func (c *Client) DeleteSurveyTemplate(ctx context.Context, id ID, options ...CallOption) error {
+func (c *Client) DeleteSurveyTemplate(ctx context.Context, id SurveyTemplateID, options ...CallOption) error {
 	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/surveys/templates/%s/", id)}, options)
 }
 
 // RetrieveSurveyTemplate reads one survey template.
 //
 //	GET /api/surveys/templates/{id}/
-func (c *Client) RetrieveSurveyTemplate(ctx context.Context, id ID, options ...CallOption) (*SurveyTemplate, error) {
+func (c *Client) RetrieveSurveyTemplate(ctx context.Context, id SurveyTemplateID, options ...CallOption) (*SurveyTemplate, error) {
 	return send[SurveyTemplate](ctx, c, operation{method: "GET", path: pathOf("/api/surveys/templates/%s/", id)}, options)
 }
 
 // UpdateSurveyTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/surveys/templates/{id}/
-func (c *Client) UpdateSurveyTemplate(ctx context.Context, id ID, body SurveyTemplateUpdate, options ...CallOption) (*SurveyTemplate, error) {
+func (c *Client) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateUpdate, options ...CallOption) (*SurveyTemplate, error) {
 	return send[SurveyTemplate](ctx, c, operation{method: "PATCH", path: pathOf("/api/surveys/templates/%s/", id), body: body}, options)
 }
 
 // ReplaceSurveyTemplate writes a survey template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/surveys/templates/{id}/
-func (c *Client) ReplaceSurveyTemplate(ctx context.Context, id ID, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
+func (c *Client) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
 	return send[SurveyTemplate](ctx, c, operation{method: "PUT", path: pathOf("/api/surveys/templates/%s/", id), body: body}, options)
 }
