@@ -48,6 +48,8 @@ func (o accountOperations) UpdateProfile(ctx context.Context, body api.ProfileUp
 	return answer, err
 }
 
+var errWrongOldPassword = problem.InvalidField("old_password", "Your old password was entered incorrectly. Please enter it again.")
+
 // ChangePassword gives the caller another password and revokes their tokens.
 func (o accountOperations) ChangePassword(ctx context.Context, body api.PasswordChange) (answer api.Message, err error) {
 	me, old, err := o.ownPassword(ctx)
@@ -63,7 +65,7 @@ func (o accountOperations) ChangePassword(ctx context.Context, body api.Password
 		return answer, err
 	}
 	if !ok {
-		return answer, problem.InvalidField("old_password", "Your old password was entered incorrectly. Please enter it again.")
+		return answer, errWrongOldPassword
 	}
 	hash, err := o.passwords.create(ctx, "new_password", body.NewPassword, body.NewPasswordConfirm, auth.Attributes{
 		Username: me.Username, FirstName: me.FirstName, LastName: me.LastName, Email: me.Email,
@@ -78,7 +80,7 @@ func (o accountOperations) ChangePassword(ctx context.Context, body api.Password
 		case err != nil:
 			return auditEntry{}, err
 		case now.Password != old:
-			return auditEntry{}, problem.Conflict("The password was changed at the same time.")
+			return auditEntry{}, errWrongOldPassword
 		}
 		return auditEntry{"user", me.ID, me.Hospital, []string{"password"}}, q.UserSetPassword(ctx, db.UserSetPasswordParams{ID: me.ID, Password: hash})
 	})

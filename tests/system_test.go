@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/queries"
@@ -64,7 +66,9 @@ func startServer(t testing.TB, change ...func(*server.Options)) *system {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s.url = "http://" + listener.Addr().String()
+	registry := prometheus.NewRegistry()
 	o := server.DefaultOptions()
+	o.Registerer = registry
 	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
 	for _, f := range change {
 		f(&o)
@@ -81,9 +85,23 @@ func startServer(t testing.TB, change ...func(*server.Options)) *system {
 			t.Errorf("serve: %v", err)
 		}
 		database.Close()
+		recordStatuses(t, registry)
 	})
 	s.admin = s.login(adminName, adminPassword)
 	return s
+}
+
+// recordStatuses writes the metrics of a server to the directory PX360_STATUSES, if it is set: `make statuses` compares with
+// the contract which statuses the tests have produced.
+func recordStatuses(t testing.TB, registry *prometheus.Registry) {
+	dir := os.Getenv("PX360_STATUSES")
+	if dir == "" {
+		return
+	}
+	file, err := os.CreateTemp(dir, "tests-*.prom")
+	must(t, err)
+	must(t, file.Close())
+	must(t, prometheus.WriteToTextfile(file.Name(), registry))
 }
 
 // work runs a worker until the test ends.

@@ -3810,7 +3810,7 @@ func (c *Client) CreateUser(ctx context.Context, body UserCreate, options ...Cal
 	return send[User](ctx, c, operation{method: "POST", path: "/api/auth/users/", body: body}, options)
 }
 
-// ChangePassword changes one's own password and ends every token issued before.Valid by schema, but refused by rule with 400: an old_password that is wrong; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs. With 409: a password that was changed at the same time.
+// ChangePassword changes one's own password and ends every token issued before.Valid by schema, but refused by rule with 400: an old_password that is wrong; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs.
 //
 //	POST /api/auth/users/change_password/
 func (c *Client) ChangePassword(ctx context.Context, body PasswordChange, options ...CallOption) (*Message, error) {
@@ -3899,7 +3899,7 @@ func (c *Client) CreateIntegrationConfig(ctx context.Context, body IntegrationCo
 	return send[IntegrationConfigCreated](ctx, c, operation{method: "POST", path: "/api/integrations/configs/", body: body}, options)
 }
 
-// DeleteIntegrationConfig deletes an integration config. What others refer to stays: 409.
+// DeleteIntegrationConfig deletes an integration config. The events that it sent stay.
 //
 //	DELETE /api/integrations/configs/{id}/
 func (c *Client) DeleteIntegrationConfig(ctx context.Context, id IntegrationConfigID, options ...CallOption) error {

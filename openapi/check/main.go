@@ -1,7 +1,7 @@
 // Command check judges openapi/openapi.yaml, from the root of the repository: `check valid` whether it
 // is a valid OpenAPI document whose examples match their schemas, `check compatible` whether its version
 // tells the truth about how it differs from the last released contract, `check mock` whether Prism can
-// stand in for the server.
+// stand in for the server, `check statuses DIR` whether tests have produced every status that it documents.
 package main
 
 import (
@@ -30,8 +30,8 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 1 {
-		return errors.New("usage: check valid|compatible|mock")
+	if len(args) == 0 || len(args) != 1 && args[0] != "statuses" {
+		return errors.New("usage: check valid|compatible|mock|statuses DIR")
 	}
 	var summary string
 	var err error
@@ -44,8 +44,13 @@ func run(args []string) error {
 		})
 	case "mock":
 		summary, err = mock(filepath.FromSlash(prismProgram), contractFile)
+	case "statuses":
+		if len(args) != 2 {
+			return errors.New("usage: check statuses DIR")
+		}
+		summary, err = statuses(args[1])
 	default:
-		err = fmt.Errorf("unknown check %q, want valid, compatible or mock", args[0])
+		err = fmt.Errorf("unknown check %q, want valid, compatible, mock or statuses", args[0])
 	}
 	if err == nil && summary != "" {
 		fmt.Println(summary)
