@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/openapi"
 )
 
@@ -96,13 +98,13 @@ type sample struct {
 func newSample(s *system) *sample {
 	s.t.Helper()
 	doc, operations := exampleOperations(s.t)
-	login := s.send(http.MethodPost, "/api/auth/token/", "", map[string]string{"username": adminName, "password": adminPassword}).json()
-	m := &sample{system: s, doc: doc, operations: operations, token: login["access"].(string), real: map[string]string{}, produced: map[string]bool{}}
+	login := try(s.client().CreateToken(context.Background(), client.TokenRequest{Username: adminName, Password: adminPassword})).ok(s.t)
+	m := &sample{system: s, doc: doc, operations: operations, token: login.Access, real: map[string]string{}, produced: map[string]bool{}}
 	for _, o := range operations { // replaces the tokens of the examples
 		if example, ok := o.request().(map[string]any); ok {
 			for _, member := range []string{"refresh", "token"} {
 				if shown, ok := example[member].(string); ok {
-					m.real[shown] = login["refresh"].(string)
+					m.real[shown] = login.Refresh
 				}
 			}
 		}
@@ -110,7 +112,7 @@ func newSample(s *system) *sample {
 	m.real["your_password"] = adminPassword
 	// Departments refer to a manager, and users to a department: the first manager is the PX Admin.
 	user := operations["retrieveUser"].object()
-	m.real[user] = s.send(http.MethodGet, "/api/auth/users/me/", m.token, nil).json()["id"].(string)
+	m.real[user] = try(s.admin.RetrieveMe(context.Background())).ok(s.t).ID.String()
 	m.create("createHospital")
 	m.create("createDepartment")
 	delete(m.real, user)
