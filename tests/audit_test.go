@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -8,80 +9,76 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/gen/db"
 )
 
-const auditPath = "/api/audit/"
-
-// entries lists audit entries by a query, newest first.
-func (c *clinic) entries(token, query string) []fields {
-	c.t.Helper()
-	var list []fields
-	for _, row := range c.expect(c.t, 200, "GET", auditPath+query, token, nil).json()["results"].([]any) {
-		list = append(list, row.(fields))
+// auditEntries lists all audit entries that the person can read, newest first.
+func auditEntries(t testing.TB, reader person, query client.ListAuditEntriesParams) []client.AuditEntry {
+	t.Helper()
+	var entries []client.AuditEntry
+	for entry, err := range reader.AllAuditEntries(context.Background(), &query) {
+		must(t, err)
+		entries = append(entries, entry)
 	}
-	return list
+	return entries
 }
 
 func TestEveryChangeLeavesOneEntry(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	department := c.post(organizations+"departments/", fields{"name": "Department LAB", "code": "LAB"})
-	path := organizations + "departments/" + department.String() + "/"
+	ctx := t.Context()
+	department := try(c.px.CreateDepartment(ctx, client.DepartmentCreate{Hospital: c.hospital, Name: "Department LAB", Code: "LAB"})).ok(t).ID
 	began := value[time.Time](c.system, "SELECT now()")
-	changed := c.expect(t, 200, "PATCH", path, c.admin.access, fields{"phone": "123", "location": "3rd floor", "name": "Department LAB"})
+	var changed client.Answer
+	_, err := c.admin.UpdateDepartment(ctx, department, client.DepartmentUpdate{
+		Phone: client.Ptr("123"), Location: client.Ptr("3rd floor"), Name: client.Ptr("Department LAB"),
+	}, client.WithAnswer(&changed))
+	must(t, err)
 	// These requests change nothing, so they leave no entry.
-	c.expect(t, 400, "PATCH", path, c.admin.access, fields{"name": ""})
-	c.expect(t, 400, "PATCH", path, c.admin.access, fields{"parent": uuid.New()})
-	c.expect(t, 403, "PATCH", path, c.person(c.hospital, "Nurse").access, fields{"name": "Mine"})
-	c.expect(t, 404, "PATCH", path, c.clinic().admin.access, fields{"name": "Mine"})
+	mine := client.DepartmentUpdate{Name: client.Ptr("Mine")}
+	try(c.admin.UpdateDepartment(ctx, department, client.DepartmentUpdate{Name: client.Ptr("")})).refused(t, 400)
+	try(c.admin.UpdateDepartment(ctx, department, client.DepartmentUpdate{Parent: client.Value(uuid.New())})).refused(t, 400)
+	try(c.person(c.hospital, "Nurse").UpdateDepartment(ctx, department, mine)).refused(t, 403)
+	try(c.clinic().admin.UpdateDepartment(ctx, department, mine)).refused(t, 404)
 	c.Physician("L-OF", func(p *db.PhysicianInsertParams) { p.Department = &department })
-	c.expect(t, 409, "DELETE", path, c.admin.access, nil)
-	c.expect(t, 200, "GET", path, c.admin.access, nil)
+	refused(t, c.admin.DeleteDepartment(ctx, department), 409)
+	try(c.admin.RetrieveDepartment(ctx, department)).ok(t)
 
-	list := c.entries(c.admin.access, "?object_type=department&object_id="+department.String())
+	list := auditEntries(t, c.admin, client.ListAuditEntriesParams{ObjectType: client.Ptr("department"), ObjectID: &department})
 	if len(list) != 2 {
-		t.Fatalf("%d entries, want 2: %v", len(list), list)
+		t.Fatalf("%d entries, want 2: %+v", len(list), list)
 	}
 	e := list[0]
-	if e["operation"] != "updateDepartment" || e["actor_kind"] != "user" || e["actor"] != c.admin.id.String() || e["actor_name"] != c.admin.username ||
-		e["hospital"] != c.hospital.String() || e["object_id"] != department.String() || e["client_ip"] != "127.0.0.1" ||
-		e["request_id"] != changed.header.Get("X-Request-ID") || at(t, e["at"]).Before(began) {
-		t.Errorf("the entry is %v", e)
+	if e.Operation != "updateDepartment" || e.ActorKind != "user" || !is(e.Actor, c.admin.id) || e.ActorName != c.admin.username ||
+		!is(e.Hospital, c.hospital) || e.ObjectID != department || e.ClientIP != "127.0.0.1" ||
+		e.RequestID != changed.Header.Get("X-Request-ID") || e.At.Before(began) {
+		t.Errorf("the entry is %s", jsonText(e))
 	}
-	if got := e["changed_fields"].([]any); fmt.Sprint(sorted(got)) != "[location phone]" {
+	if got := slices.Sorted(slices.Values(e.ChangedFields)); fmt.Sprint(got) != "[location phone]" {
 		t.Errorf("the changed fields are %v", got)
 	}
-	if e := list[1]; e["operation"] != "createDepartment" || fmt.Sprint(sorted(e["changed_fields"].([]any))) != "[code hospital name]" {
-		t.Errorf("the entry of the creation is %v", e)
+	if e := list[1]; e.Operation != "createDepartment" || fmt.Sprint(slices.Sorted(slices.Values(e.ChangedFields))) != "[code hospital name]" {
+		t.Errorf("the entry of the creation is %s", jsonText(e))
 	}
-}
-
-func sorted(values []any) []string {
-	var texts []string
-	for _, v := range values {
-		texts = append(texts, fmt.Sprint(v))
-	}
-	slices.Sort(texts)
-	return texts
 }
 
 func TestAuditHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital)
-	c.expect(t, 200, "POST", "/api/auth/users/change_password/", p.access,
-		fields{"old_password": password, "new_password": "Another-horse-361!", "new_password_confirm": "Another-horse-361!"})
-	c.expect(t, 200, "POST", userPath(p.id)+"assign_role/", c.admin.access, fields{"role_id": c.role("Nurse")})
-	list := c.entries(c.admin.access, "?object_id="+p.id.String())
-	if len(list) != 2 || fmt.Sprint(list[0]["changed_fields"], list[1]["changed_fields"]) != "[roles] [password]" {
-		t.Errorf("the entries are %v", list)
+	p, ctx := c.person(c.hospital), t.Context()
+	const next = "Another-horse-361!"
+	try(p.ChangePassword(ctx, client.PasswordChange{OldPassword: password, NewPassword: next, NewPasswordConfirm: next})).ok(t)
+	try(c.admin.AssignRole(ctx, p.id, c.roleCalled("Nurse"))).ok(t)
+	list := auditEntries(t, c.admin, client.ListAuditEntriesParams{ObjectID: &p.id})
+	if len(list) != 2 || fmt.Sprint(list[0].ChangedFields, list[1].ChangedFields) != "[roles] [password]" {
+		t.Errorf("the entries are %s", jsonText(list))
 	}
-	config := c.create(c.px, configPath, fields{"name": "His", "source_system": "his", "hospital": c.hospital})
-	c.expect(t, 200, "POST", configPath+config.String()+"/rotate_key/", c.px, nil)
-	list = c.entries(c.px, "?object_id="+config.String())
-	if len(list) != 2 || fmt.Sprint(list[0]["operation"], list[0]["changed_fields"]) != "rotateIntegrationConfigKey[api_key]" {
-		t.Errorf("the entries are %v", list)
+	config := try(c.px.CreateIntegrationConfig(ctx, client.IntegrationConfigCreate{Name: "His", SourceSystem: "his", Hospital: client.Value(c.hospital)})).ok(t)
+	try(c.px.RotateIntegrationConfigKey(ctx, config.ID)).ok(t)
+	list = auditEntries(t, c.px, client.ListAuditEntriesParams{ObjectID: &config.ID})
+	if len(list) != 2 || fmt.Sprint(list[0].Operation, list[0].ChangedFields) != "rotateIntegrationConfigKey[api_key]" {
+		t.Errorf("the entries are %s", jsonText(list))
 	}
 }
 
@@ -89,48 +86,55 @@ func TestAuditHasNoSecrets(t *testing.T) {
 func TestAuditIsScopedToTheHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	otherHospital := c.clinic()
-	otherHospital.post(organizations+"departments/", fields{"name": "Laboratory", "code": "LAB"})
-	c.hospital = c.create(c.px, organizations+"hospitals/", fields{"name": "Audited", "code": "AUDITED"})
+	ctx, otherHospital := t.Context(), c.clinic()
+	try(c.px.CreateDepartment(ctx, client.DepartmentCreate{Hospital: otherHospital.hospital, Name: "Laboratory", Code: "LAB"})).ok(t)
+	c.hospital = try(c.px.CreateHospital(ctx, client.HospitalCreate{Name: "Audited", Code: "AUDITED"})).ok(t).ID
 	c.admin = c.person(c.hospital, "Hospital Admin")
-	survey := c.post("/api/surveys/templates/", fields{"name": "Visit"})
-	template := c.post(templatePath, fields{"name": "Visit", "journey_type": "opd"})
-	c.post(stageTemplatePath, fields{
-		"journey_template": template, "name": "Seen", "code": "SEEN", "order": 1, "trigger_event_code": "SEEN", "survey_template": survey,
-	})
-	patient := c.create(c.px, organizations+"patients/", fields{"first_name": "Ahmad", "last_name": "Ali", "mrn": "MRN-1", "primary_hospital": c.hospital})
-	j := journey{clinic: c, id: c.post(journeyPath, fields{"journey_template": template, "patient": patient, "encounter_id": "1"})}
-	j.stage(t, 1, 200, fields{"status": "in_progress"})
-	c.post(organizations+"physicians/", fields{"first_name": "Sami", "last_name": "Harbi", "license_number": "L-1", "specialization": "Cardiology"})
-	c.expect(t, 200, "PATCH", organizations+"hospitals/"+c.hospital.String()+"/", c.admin.access, fields{"city": "Riyadh"})
-	c.expect(t, 204, "DELETE", j.path(), c.px, nil)
+	survey := try(c.px.CreateSurveyTemplate(ctx, client.SurveyTemplateCreate{Hospital: c.hospital, Name: "Visit"})).ok(t).ID
+	template := try(c.px.CreateJourneyTemplate(ctx, client.JourneyTemplateCreate{Hospital: c.hospital, Name: "Visit", JourneyType: client.JourneyTypeOPD})).ok(t).ID
+	try(c.px.CreateStageTemplate(ctx, client.StageTemplateCreate{
+		JourneyTemplate: template, Name: "Seen", Code: "SEEN", Order: 1, TriggerEventCode: "SEEN", SurveyTemplate: client.Value(survey),
+	})).ok(t)
+	patient := try(c.px.CreatePatient(ctx, client.PatientCreate{FirstName: "Ahmad", LastName: "Ali", MRN: "MRN-1", PrimaryHospital: client.Value(c.hospital)})).ok(t).ID
+	j := try(c.px.CreateJourneyInstance(ctx, client.JourneyInstanceCreate{Hospital: c.hospital, JourneyTemplate: template, Patient: patient, EncounterID: "1"})).ok(t)
+	try(c.px.UpdateStageInstance(ctx, j.StageInstances[0].ID, client.StageInstanceUpdate{Status: client.Ptr(client.StageStatusInProgress)})).ok(t)
+	try(c.px.CreatePhysician(ctx, client.PhysicianCreate{
+		Hospital: c.hospital, FirstName: "Sami", LastName: "Harbi", LicenseNumber: "L-1", Specialization: "Cardiology",
+	})).ok(t)
+	try(c.admin.UpdateHospital(ctx, c.hospital, client.HospitalUpdate{City: client.Ptr("Riyadh")})).ok(t)
+	must(t, c.px.DeleteJourneyInstance(ctx, j.ID))
 	want := []string{
 		"createHospital", "createJourneyInstance", "createJourneyTemplate", "createPatient", "createPhysician", "createStageTemplate",
 		"createSurveyTemplate", "deleteJourneyInstance", "updateHospital", "updateStageInstance",
 	}
+	type query = client.ListAuditEntriesParams
 	var got []string
-	for _, e := range c.entries(c.admin.access, "?page_size=100") {
-		got = append(got, e["operation"].(string))
-		if e["hospital"] != c.hospital.String() {
-			t.Errorf("an entry of another hospital: %v", e)
+	for _, e := range auditEntries(t, c.admin, query{}) {
+		got = append(got, e.Operation)
+		if !is(e.Hospital, c.hospital) {
+			t.Errorf("an entry of another hospital: %s", jsonText(e))
 		}
 	}
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("the Hospital Admin reads of\n%v, want\n%v", got, want)
 	}
-	all := c.expect(t, 200, "GET", auditPath, c.px, nil).json()["count"]
-	if stored := value[float64](c.system, "SELECT count(*) FROM audit_log"); all != stored || stored <= float64(len(want)) {
+	all := try(c.px.ListAuditEntries(ctx, nil)).ok(t).Count
+	if stored := value[int64](c.system, "SELECT count(*) FROM audit_log"); all != stored || stored <= int64(len(want)) {
 		t.Errorf("the PX Admin reads of %v changes of %v", all, stored)
 	}
-	for query, count := range map[string]int{
-		"?operation=updateHospital": 1, "?actor=" + c.admin.id.String(): 1, "?actor=" + otherHospital.admin.id.String(): 0,
-		"?object_type=patient": 1, "?since=2999-01-01T00:00:00Z": 0, "?until=2000-01-01T00:00:00Z": 0, "?since=2000-01-01T00:00:00Z": len(want),
+	year := func(year int) *time.Time { return client.Ptr(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)) }
+	for _, test := range []struct {
+		query query
+		count int
+	}{
+		{query{Operation: client.Ptr("updateHospital")}, 1}, {query{Actor: &c.admin.id}, 1}, {query{Actor: &otherHospital.admin.id}, 0},
+		{query{ObjectType: client.Ptr("patient")}, 1}, {query{Since: year(2999)}, 0}, {query{Until: year(2000)}, 0}, {query{Since: year(2000)}, len(want)},
 	} {
-		if got := len(c.entries(c.admin.access, query+"&page_size=100")); got != count {
-			t.Errorf("%s lists %d entries, want %d", query, got, count)
+		if got := len(auditEntries(t, c.admin, test.query)); got != test.count {
+			t.Errorf("%s lists %d entries, want %d", jsonText(test.query), got, test.count)
 		}
 	}
 	for _, role := range []string{"PX Coordinator", "Department Manager", "Viewer"} {
-		c.expect(t, 403, "GET", auditPath, c.person(c.hospital, role).access, nil)
+		try(c.person(c.hospital, role).ListAuditEntries(ctx, nil)).refused(t, 403)
 	}
 }

@@ -1,29 +1,40 @@
 package tests
 
 import (
+	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/server"
 )
 
 const configPath = "/api/integrations/configs/"
 
+// sendsWith sends an event by the API key.
+func (s *system) sendsWith(key string) reply[client.StoredEvent] {
+	s.t.Helper()
+	return try(s.client(client.WithAPIKey(key)).CreateEvent(context.Background(), eventOf("1")))
+}
+
 func TestAPIKeyIsShownOnce(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	made := c.expect(t, 201, "POST", configPath, c.px, fields{
-		"name": "His", "source_system": "his", "hospital": c.hospital, "api_url": "https://his.example.org/api", "config_json": fields{"version": 2},
-	})
-	key, _ := made.json()["api_key"].(string)
+	ctx := t.Context()
+	made := try(c.px.CreateIntegrationConfig(ctx, client.IntegrationConfigCreate{
+		Name: "His", SourceSystem: "his", Hospital: client.Value(c.hospital), APIURL: client.Ptr("https://his.example.org/api"),
+		ConfigJSON: json.RawMessage(`{"version": 2}`),
+	})).ok(t)
+	key := made.APIKey
 	if len(key) < 32 {
-		t.Fatalf("the key is %q: %s", key, made.body)
+		t.Fatalf("the key is %q", key)
 	}
-	path := configPath + made.json()["id"].(string) + "/"
+	path := configPath + made.ID.String() + "/"
 	for _, a := range []answer{
-		c.expect(t, 200, "GET", path, c.px, nil),
-		c.expect(t, 200, "GET", configPath, c.px, nil),
-		c.expect(t, 200, "PATCH", path, c.px, fields{"description": "main"}),
+		c.expect(t, 200, "GET", path, c.px.access, nil),
+		c.expect(t, 200, "GET", configPath, c.px.access, nil),
+		c.expect(t, 200, "PATCH", path, c.px.access, fields{"description": "main"}),
 	} {
 		if strings.Contains(a.body, key) || strings.Contains(a.body, "api_key") {
 			t.Errorf("the key is shown again: %s", a.body)
@@ -38,59 +49,56 @@ func TestAPIKeyIsShownOnce(t *testing.T) {
 	if strings.Contains(c.log.String(), key) {
 		t.Error("the log has the key")
 	}
-	send := func(want int, key string) {
+	expectInvalid := func(key string) {
 		t.Helper()
-		a := c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
-		if want == 401 && (a.json()["detail"] != "Invalid API key." || a.header.Get("WWW-Authenticate") == "") {
-			t.Errorf("an invalid key is answered with %s", a.body)
+		if e := c.sendsWith(key).refused(t, 401); e.Detail != "Invalid API key." || e.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("an invalid key is answered with %v", e)
 		}
 	}
-	send(201, key)
-	rotated := c.expect(t, 200, "POST", path+"rotate_key/", c.px, nil).json()["api_key"].(string)
-	send(401, key)
-	send(201, rotated)
-	c.expect(t, 200, "PATCH", path, c.px, fields{"is_active": false})
-	send(401, rotated)
-	c.expect(t, 200, "PATCH", path, c.px, fields{"is_active": true})
-	send(201, rotated)
-	c.expect(t, 204, "DELETE", path, c.px, nil)
-	send(401, rotated)
+	c.sendsWith(key).ok(t)
+	rotated := try(c.px.RotateIntegrationConfigKey(ctx, made.ID)).ok(t).APIKey
+	expectInvalid(key)
+	c.sendsWith(rotated).ok(t)
+	try(c.px.UpdateIntegrationConfig(ctx, made.ID, client.IntegrationConfigUpdate{IsActive: client.Ptr(false)})).ok(t)
+	expectInvalid(rotated)
+	try(c.px.UpdateIntegrationConfig(ctx, made.ID, client.IntegrationConfigUpdate{IsActive: client.Ptr(true)})).ok(t)
+	c.sendsWith(rotated).ok(t)
+	must(t, c.px.DeleteIntegrationConfig(ctx, made.ID))
+	expectInvalid(rotated)
 }
 
 func TestChosenAPIKey(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	const own, next = "a key that the hospital made itself", "another key that the hospital made"
-	body := fields{"name": "His", "source_system": "his", "api_key": own}
-	made := c.expect(t, 201, "POST", configPath, c.px, body)
-	if strings.Contains(made.body, own) {
-		t.Errorf("the hospital's own key is shown: %s", made.body)
+	ctx := t.Context()
+	own, next := "a key that the hospital made itself", "another key that the hospital made"
+	body := client.IntegrationConfigCreate{Name: "His", SourceSystem: "his", APIKey: &own}
+	made := try(c.px.CreateIntegrationConfig(ctx, body)).ok(t)
+	if made.APIKey != "" || strings.Contains(jsonText(made), own) {
+		t.Errorf("the hospital's own key is shown: %s", jsonText(made))
 	}
-	if made.json()["hospital"] != nil {
-		t.Errorf("a config for all hospitals belongs to %v", made.json()["hospital"])
+	if made.Hospital != nil {
+		t.Errorf("a config for all hospitals belongs to %v", made.Hospital)
 	}
 	// Several configs may have the same source system, but API keys are unique.
-	if a := c.expect(t, 400, "POST", configPath, c.px, body); a.json()["api_key"] == nil {
-		t.Errorf("a key twice: %s", a.body)
-	}
-	delete(body, "api_key")
-	c.expect(t, 201, "POST", configPath, c.px, body)
-	path := configPath + made.json()["id"].(string) + "/"
-	key := func(want int, key string) {
+	try(c.px.CreateIntegrationConfig(ctx, body)).refused(t, 400, "api_key")
+	body.APIKey = nil
+	try(c.px.CreateIntegrationConfig(ctx, body)).ok(t)
+	change := func(change client.IntegrationConfigUpdate) {
 		t.Helper()
-		c.expect(t, want, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", key)
+		try(c.px.UpdateIntegrationConfig(ctx, made.ID, change)).ok(t)
 	}
-	c.expect(t, 200, "PATCH", path, c.px, fields{"name": "Other"}) // does not change the key
-	key(201, own)
-	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": next})
-	key(401, own)
-	key(201, next)
-	c.expect(t, 200, "PUT", path, c.px, fields{"name": "Other", "source_system": "lab"})
-	key(400, next) // another config has it now
+	change(client.IntegrationConfigUpdate{Name: client.Ptr("Other")}) // does not change the key
+	c.sendsWith(own).ok(t)
+	change(client.IntegrationConfigUpdate{APIKey: &next})
+	c.sendsWith(own).refused(t, 401)
+	c.sendsWith(next).ok(t)
+	try(c.px.ReplaceIntegrationConfig(ctx, made.ID, client.IntegrationConfigCreate{Name: "Other", SourceSystem: "lab"})).ok(t)
+	c.sendsWith(next).refused(t, 400) // it is for another source system now
 	for _, bad := range []fields{
 		{"name": "His"}, {"source_system": "his"}, {"name": "His", "source_system": "h i s"}, {"name": "His", "source_system": "his", "api_url": "no url"},
 	} {
-		c.expect(t, 400, "POST", configPath, c.px, bad)
+		c.expect(t, 400, "POST", configPath, c.px.access, bad)
 	}
 }
 
@@ -98,47 +106,44 @@ func TestChosenAPIKey(t *testing.T) {
 func TestAPIKeyIsUniqueAcrossSecrets(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	const own = "a key that the hospital made itself"
-	first := c.create(c.px, configPath, fields{"name": "His", "source_system": "his", "api_key": own}).String() + "/"
+	ctx := t.Context()
+	own := "a key that the hospital made itself"
+	first := try(c.px.CreateIntegrationConfig(ctx, client.IntegrationConfigCreate{Name: "His", SourceSystem: "his", APIKey: &own})).ok(t).ID
 	s := c.secondServer(func(o *server.Options) {
 		o.SecretKey, o.SecretKeyPrevious = "the next signing key, of no use either", signingKey
 	})
-	second := s.create(c.px, configPath, fields{"name": "Lab", "source_system": "lab"}).String() + "/"
-	const wantBody = `{"api_key":["integration config with this api key already exists."]}`
-	for _, a := range []answer{
-		s.expect(t, 400, "POST", configPath, c.px, fields{"name": "Lab", "source_system": "lab", "api_key": own}),
-		s.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}),
-		c.expect(t, 400, "PATCH", configPath+second, c.px, fields{"api_key": own}), // hashed with the current secret
-	} {
-		if a.body != wantBody {
-			t.Errorf("a key twice: %s", a.body)
-		}
-	}
+	px := s.as(c.px.access)
+	second := try(px.CreateIntegrationConfig(ctx, client.IntegrationConfigCreate{Name: "Lab", SourceSystem: "lab"})).ok(t).ID
+	const message = "integration config with this api key already exists."
+	change := client.IntegrationConfigUpdate{APIKey: &own}
+	try(px.CreateIntegrationConfig(ctx, client.IntegrationConfigCreate{Name: "Lab", SourceSystem: "lab", APIKey: &own})).refusedField(t, "api_key", message)
+	try(px.UpdateIntegrationConfig(ctx, second, change)).refusedField(t, "api_key", message)
+	try(c.px.UpdateIntegrationConfig(ctx, second, change)).refusedField(t, "api_key", message) // hashed with the current secret
 	// The same config may be given its own key again, which rehashes it.
-	s.expect(t, 200, "PATCH", configPath+first, c.px, fields{"api_key": own})
-	s.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", own)
+	try(px.UpdateIntegrationConfig(ctx, first, change)).ok(t)
+	s.sendsWith(own).ok(t)
 }
 
 func TestAPIKeyMinimumLength(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	body := func(key any) fields { return fields{"name": "His", "source_system": "his", "api_key": key} }
-	path := configPath + c.create(c.px, configPath, body("a key to be replaced")).String() + "/"
+	create := func(key string) reply[client.IntegrationConfigCreated] {
+		return try(c.px.CreateIntegrationConfig(t.Context(), client.IntegrationConfigCreate{Name: "His", SourceSystem: "his", APIKey: &key}))
+	}
+	config := create("a key to be replaced").ok(t).ID
+	change := func(key string) reply[client.IntegrationConfig] {
+		return try(c.px.UpdateIntegrationConfig(t.Context(), config, client.IntegrationConfigUpdate{APIKey: &key}))
+	}
 	for _, short := range []string{"1", "fourteen chars", "  fourteen chars  ", strings.Repeat("ض", 14)} {
-		for _, a := range []answer{
-			c.expect(t, 400, "POST", configPath, c.px, body(short)), c.expect(t, 400, "PATCH", path, c.px, fields{"api_key": short}),
-		} {
-			if a.body != `{"api_key":["Ensure this field has at least 15 characters."]}` {
-				t.Errorf("the key %q: %s", short, a.body)
-			}
-		}
+		create(short).refusedField(t, "api_key", "Ensure this field has at least 15 characters.")
+		change(short).refusedField(t, "api_key", "Ensure this field has at least 15 characters.")
 	}
 	// A blank key counts as omitted.
-	if key, _ := c.expect(t, 201, "POST", configPath, c.px, body("")).json()["api_key"].(string); len(key) < 32 {
+	if key := create("").ok(t).APIKey; len(key) < 32 {
 		t.Errorf("the key is %q", key)
 	}
-	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": " "})
-	c.expect(t, 201, "POST", configPath, c.px, body(strings.Repeat("ض", 15)))
-	c.expect(t, 200, "PATCH", path, c.px, fields{"api_key": "fifteen letters"})
-	c.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), "X-API-Key", "fifteen letters")
+	change(" ").ok(t)
+	create(strings.Repeat("ض", 15)).ok(t)
+	change("fifteen letters").ok(t)
+	c.sendsWith("fifteen letters").ok(t)
 }

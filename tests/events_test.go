@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/worker"
 )
 
@@ -24,56 +26,60 @@ func TestOutcomes(t *testing.T) {
 	physician, department := c.Physician("L-1"), c.Department("LAB")
 	c.clinic().Physician("L-ABROAD")
 	template := c.Template(nil, needsPhysician, needsDepartment, nil)
-	cancelled := c.journey(template, "CANCELLED")
-	c.expect(t, 200, "PATCH", cancelled.path(), c.px, fields{"status": "cancelled"})
-	payload := func(key string, value any) fields { return fields{"payload_json": fields{key: value}} }
+	c.journey(template, "CANCELLED").setStatus(client.JourneyStatusCancelled).ok(t)
+	type event = client.EventCreate
+	other := client.Ptr("MRN-OTHER")
+	payload := func(key string, value any) client.JSON { return json.RawMessage(jsonText(fields{key: value})) }
 
 	for i, test := range []struct {
-		code           string
-		more           fields
-		status, reason string
+		event  event // without an encounter, it is of the ith journey; of its patient it has the MRN or the national id
+		status client.EventStatus
+		reason string
 	}{
-		{"E1", fields{"encounter_id": "NOWHERE"}, "ignored", "no_journey"},
-		{"E1", fields{"patient_identifier": "MRN-OTHER"}, "failed", "patient_mismatch"},
-		{"E1", fields{"encounter_id": "CANCELLED", "patient_identifier": "MRN-OTHER"}, "failed", "patient_mismatch"},
-		{"E1", fields{"encounter_id": "CANCELLED"}, "ignored", "journey_not_active"},
-		{"E9", nil, "ignored", "no_stage"},
-		{"E2", nil, "failed", "physician_missing"},
-		{"E2", payload("physician_license", "L-UNKNOWN"), "failed", "physician_missing"},
-		{"E2", payload("physician_license", "L-ABROAD"), "failed", "physician_missing"},
-		{"E2", payload("physician_license", 17), "failed", "physician_missing"},
-		{"E3", payload("department_code", "NONE"), "failed", "department_missing"},
-		{"E1", nil, "processed", ""},
-		{"E1", fields{"patient_identifier": ""}, "processed", ""},
-		{"E1", fields{"patient_identifier": "MRN"}, "processed", ""},
-		{"E1", fields{"patient_identifier": "ID"}, "processed", ""},
-		{"E2", payload("physician_license", "L-1"), "processed", ""},
-		{"E3", payload("department_code", "LAB"), "processed", ""},
+		{event{EventCode: "E1", EncounterID: "NOWHERE"}, "ignored", "no_journey"},
+		{event{EventCode: "E1", PatientIdentifier: other}, "failed", "patient_mismatch"},
+		{event{EventCode: "E1", EncounterID: "CANCELLED", PatientIdentifier: other}, "failed", "patient_mismatch"},
+		{event{EventCode: "E1", EncounterID: "CANCELLED"}, "ignored", "journey_not_active"},
+		{event{EventCode: "E9"}, "ignored", "no_stage"},
+		{event{EventCode: "E2"}, "failed", "physician_missing"},
+		{event{EventCode: "E2", PayloadJSON: payload("physician_license", "L-UNKNOWN")}, "failed", "physician_missing"},
+		{event{EventCode: "E2", PayloadJSON: payload("physician_license", "L-ABROAD")}, "failed", "physician_missing"},
+		{event{EventCode: "E2", PayloadJSON: payload("physician_license", 17)}, "failed", "physician_missing"},
+		{event{EventCode: "E3", PayloadJSON: payload("department_code", "NONE")}, "failed", "department_missing"},
+		{event{EventCode: "E1"}, "processed", ""},
+		{event{EventCode: "E1", PatientIdentifier: client.Ptr("")}, "processed", ""},
+		{event{EventCode: "E1", PatientIdentifier: client.Ptr("MRN")}, "processed", ""},
+		{event{EventCode: "E1", PatientIdentifier: client.Ptr("ID")}, "processed", ""},
+		{event{EventCode: "E2", PayloadJSON: payload("physician_license", "L-1")}, "processed", ""},
+		{event{EventCode: "E3", PayloadJSON: payload("department_code", "LAB")}, "processed", ""},
 	} {
-		j := c.journey(template, fmt.Sprintf("ENC-%d", i))
-		if who := test.more["patient_identifier"]; who == "MRN" || who == "ID" {
-			test.more["patient_identifier"] = map[string]string{"MRN": "MRN-" + j.encounter, "ID": "ID-MRN-" + j.encounter}[who.(string)]
+		j, what := c.journey(template, fmt.Sprintf("ENC-%d", i)), jsonText(test.event)
+		sent := test.event
+		sent.SourceSystem, sent.EncounterID = "his", cmp.Or(sent.EncounterID, j.encounter)
+		if is(sent.PatientIdentifier, "MRN") {
+			sent.PatientIdentifier = client.Ptr("MRN-" + j.encounter)
+		} else if is(sent.PatientIdentifier, "ID") {
+			sent.PatientIdentifier = client.Ptr("ID-MRN-" + j.encounter)
 		}
-		o := c.outcome(j.event(test.code, test.more))
-		what := fmt.Sprintf("%s %v", test.code, test.more)
-		if o["status"] != test.status || o["reason"] != test.reason || o["attempts"] != 1.0 || o["processed_at"] == nil {
-			t.Errorf("%s: %v (%v) after %v attempts, want %s (%s)", what, o["status"], o["reason"], o["attempts"], test.status, test.reason)
+		o := c.outcome(try(c.px.CreateEvent(t.Context(), sent)).ok(t).ID)
+		if o.Status != test.status || o.Reason != test.reason || o.Attempts != 1 || o.ProcessedAt == nil {
+			t.Errorf("%s: %v (%v) after %v attempts, want %s (%s)", what, o.Status, o.Reason, o.Attempts, test.status, test.reason)
 		}
-		if (o["error_message"] == "") != (test.status == "processed") {
-			t.Errorf("%s: the message is %q", what, o["error_message"])
+		if (o.ErrorMessage == "") != (test.status == client.EventStatusProcessed) {
+			t.Errorf("%s: the message is %q", what, o.ErrorMessage)
 		}
-		done := slices.DeleteFunc(j.stages(), func(stage fields) bool { return stage["status"] != "completed" })
-		if test.status != "processed" {
+		done := slices.DeleteFunc(j.stages(), func(stage client.StageInstance) bool { return stage.Status != client.StageStatusCompleted })
+		if test.status != client.EventStatusProcessed {
 			if len(done) > 0 {
-				t.Errorf("%s: %s, but completed %v", what, test.status, done)
+				t.Errorf("%s: %s, but completed %+v", what, test.status, done)
 			}
 			continue
 		}
-		if len(done) != 1 || o["stage_instance"] != done[0]["id"] || o["journey_instance"] != j.id.String() || done[0]["completed_by_event"] != o["id"] {
-			t.Errorf("%s: the event has %v, the stages %v", what, o, done)
+		if len(done) != 1 || !is(o.StageInstance, done[0].ID) || !is(o.JourneyInstance, j.id) || !is(done[0].CompletedByEvent, o.ID) {
+			t.Fatalf("%s: the event has %s, the stages %s", what, jsonText(o), jsonText(done))
 		}
-		if test.code == "E2" && done[0]["physician"] != physician.String() || test.code == "E3" && done[0]["department"] != department.String() {
-			t.Errorf("%s: the stage is %v", what, done[0])
+		if sent.EventCode == "E2" && !is(done[0].Physician, physician) || sent.EventCode == "E3" && !is(done[0].Department, department) {
+			t.Errorf("%s: the stage is %s", what, jsonText(done[0]))
 		}
 	}
 }
@@ -83,24 +89,24 @@ func TestStagesWithTheSameCode(t *testing.T) {
 	c := start(t).clinic()
 	vitals := triggeredBy("VITALS")
 	j := c.journey(c.Template(vitals, vitals, vitals), "1")
-	j.stage(t, 2, 200, fields{"status": "skipped"})
-	first, second, third := j.event("VITALS", nil), j.event("VITALS", nil), j.event("VITALS", nil)
+	j.setStage(2, client.StageStatusSkipped).ok(t)
+	first, second, third := j.event("VITALS"), j.event("VITALS"), j.event("VITALS")
 	stages := j.stages()
 	for i, event := range map[int]uuid.UUID{0: first, 2: second} {
-		if o := c.outcome(event); o["status"] != "processed" || o["stage_instance"] != stages[i]["id"] {
-			t.Errorf("stage %d: %v", i+1, o)
+		if o := c.outcome(event); o.Status != client.EventStatusProcessed || !is(o.StageInstance, stages[i].ID) {
+			t.Errorf("stage %d: %s", i+1, jsonText(o))
 		}
 	}
 	// The second event completed the journey, which is checked before the stage.
-	if o := c.outcome(third); o["reason"] != "journey_not_active" {
-		t.Errorf("a third event: %v", o)
+	if o := c.outcome(third); o.Reason != "journey_not_active" {
+		t.Errorf("a third event: %s", jsonText(o))
 	}
 	k := c.journey(c.Template(vitals, nil), "2")
-	if o := c.outcome(k.event("VITALS", nil)); o["status"] != "processed" {
-		t.Errorf("the first: %v", o)
+	if o := c.outcome(k.event("VITALS")); o.Status != client.EventStatusProcessed {
+		t.Errorf("the first: %s", jsonText(o))
 	}
-	if o := c.outcome(k.event("VITALS", nil)); o["status"] != "ignored" || o["reason"] != "stage_done" {
-		t.Errorf("once more: %v", o)
+	if o := c.outcome(k.event("VITALS")); o.Status != client.EventStatusIgnored || o.Reason != "stage_done" {
+		t.Errorf("once more: %s", jsonText(o))
 	}
 }
 
@@ -125,17 +131,17 @@ func TestStageCompletionTime(t *testing.T) {
 		{nil, ""},
 	} {
 		j := c.journey(template, unique("E"))
-		o := c.outcome(j.event("E1", fields{"payload_json": fields{"timestamp": test.stated}}))
-		want := test.want
-		if want == "" {
-			want = o["received_at"].(string)
+		o := c.outcome(j.event("E1", stating(test.stated)))
+		want := o.ReceivedAt
+		if test.want != "" {
+			want = at(t, test.want)
 		}
 		stage, now := j.stages()[0], j.now()
-		if stage["completed_at"] != want || now["status"] != "completed" || now["completed_at"] != want {
-			t.Errorf("stated %v: the stage at %v, the journey %v at %v, want %s", test.stated, stage["completed_at"], now["status"], now["completed_at"], want)
+		if !is(stage.CompletedAt, want) || now.Status != client.JourneyStatusCompleted || !is(now.CompletedAt, want) {
+			t.Errorf("stated %v: the stage at %v, the journey %v at %v, want %s", test.stated, stage.CompletedAt, now.Status, now.CompletedAt, want)
 		}
-		if warned := len(o["warnings"].([]any)) > 0; warned != (test.want == "" && test.stated != nil) {
-			t.Errorf("stated %v: warnings %v", test.stated, o["warnings"])
+		if warned := len(o.Warnings) > 0; warned != (test.want == "" && test.stated != nil) {
+			t.Errorf("stated %v: warnings %v", test.stated, o.Warnings)
 		}
 	}
 }
@@ -145,12 +151,11 @@ func TestJourneyCompletionTime(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	j := c.journey(c.Template(nil, nil, optional), "1")
-	stated := func(time string) fields { return fields{"payload_json": fields{"timestamp": time}} }
-	j.event("E3", stated("2025-12-14T09:00:00Z"))
-	j.event("E2", stated("2025-12-14T12:00:00Z"))
-	last := c.outcome(j.event("E1", stated("2025-12-14T11:00:00Z")))
-	if now := j.now(); last["status"] != "processed" || now["status"] != "completed" || now["completed_at"] != "2025-12-14T12:00:00Z" {
-		t.Errorf("the journey is %v at %v", now["status"], now["completed_at"])
+	j.event("E3", stating("2025-12-14T09:00:00Z"))
+	j.event("E2", stating("2025-12-14T12:00:00Z"))
+	last := c.outcome(j.event("E1", stating("2025-12-14T11:00:00Z")))
+	if now := j.now(); last.Status != client.EventStatusProcessed || now.Status != client.JourneyStatusCompleted || !is(now.CompletedAt, at(t, "2025-12-14T12:00:00Z")) {
+		t.Errorf("the journey is %v at %v", now.Status, now.CompletedAt)
 	}
 }
 
@@ -158,29 +163,29 @@ func TestSurveyIsScheduledOnce(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	survey, unused := c.Survey(), c.Survey()
-	c.expect(t, 200, "PATCH", "/api/surveys/templates/"+unused.String()+"/", c.px, fields{"is_active": false})
+	try(c.px.UpdateSurveyTemplate(t.Context(), unused, client.SurveyTemplateUpdate{IsActive: client.Ptr(false)})).ok(t)
 	j := c.journey(c.Template(
 		sendsSurvey(survey, 24),
 		func(s *stageTemplate) { s.SurveyTemplate = &survey },
 		sendsSurvey(unused, 0),
 		func(s *stageTemplate) { s.AutoSendSurvey = true },
 		nil), "1")
-	when := fields{"payload_json": fields{"timestamp": "2025-12-14T10:00:00Z"}}
+	when := stating("2025-12-14T10:00:00Z")
 	first, again := j.event("E1", when), j.event("E1", when)
 	o := c.outcome(first)
-	if o["survey"] == nil || c.outcome(again)["survey"] != nil {
-		t.Errorf("the events scheduled %v and %v", o["survey"], c.outcome(again)["survey"])
+	if o.Survey == nil || c.outcome(again).Survey != nil {
+		t.Errorf("the events scheduled %v and %v", o.Survey, c.outcome(again).Survey)
 	}
-	if stage := j.stages()[0]; stage["survey_scheduled_at"] != "2025-12-15T10:00:00Z" || stage["survey_sent"] != false {
-		t.Errorf("the stage has %v", stage)
+	if stage := j.stages()[0]; !is(stage.SurveyScheduledAt, at(t, "2025-12-15T10:00:00Z")) || stage.SurveySent {
+		t.Errorf("the stage has %s", jsonText(stage))
 	}
-	due := value[time.Time](c.system, "SELECT due_at FROM surveys WHERE id = $1", o["survey"])
+	due := value[time.Time](c.system, "SELECT due_at FROM surveys WHERE id = $1", o.Survey)
 	if !due.Equal(time.Date(2025, 12, 15, 10, 0, 0, 0, time.UTC)) {
 		t.Errorf("the survey is due at %v", due)
 	}
 	for _, code := range []string{"E2", "E3", "E4"} {
-		if o := c.outcome(j.event(code, nil)); o["status"] != "processed" || o["survey"] != nil {
-			t.Errorf("%s: %v", code, o)
+		if o := c.outcome(j.event(code)); o.Status != client.EventStatusProcessed || o.Survey != nil {
+			t.Errorf("%s: %s", code, jsonText(o))
 		}
 	}
 	if n := value[int](c.system, "SELECT count(*) FROM surveys"); n != 1 {
@@ -193,29 +198,29 @@ func TestEventsBeforeTheirJourney(t *testing.T) {
 	c := start(t).clinic()
 	otherHospital := c.clinic()
 	template := c.Template(nil, nil)
-	send := func(token, code string) uuid.UUID {
-		return c.create(token, eventPath, fields{"source_system": "his", "event_code": code, "encounter_id": "LATE"})
+	send := func(sender person, code string) uuid.UUID {
+		return try(sender.CreateEvent(t.Context(), eventOf("LATE", coded(code)))).ok(t).ID
 	}
-	first, second := send(c.admin.access, "E1"), send(c.px, "E2")
-	anonymous := send(otherHospital.admin.access, "E1")
+	first, second := send(c.admin, "E1"), send(c.px, "E2")
+	anonymous := send(otherHospital.admin, "E1")
 	for _, event := range []uuid.UUID{first, second, anonymous} {
-		if o := c.outcome(event); o["status"] != "ignored" || o["reason"] != "no_journey" {
-			t.Errorf("before the journey: %v", o)
+		if o := c.outcome(event); o.Status != client.EventStatusIgnored || o.Reason != "no_journey" {
+			t.Errorf("before the journey: %s", jsonText(o))
 		}
 	}
 	j := c.journey(template, "OTHER")
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"encounter_id": "LATE"})
+	j.change(client.JourneyInstanceUpdate{EncounterID: client.Ptr("LATE")}).ok(t)
 	for i, event := range []uuid.UUID{first, second} {
-		if o := c.outcome(event); o["status"] != "processed" || o["stage_instance"] != j.stages()[i]["id"] || o["attempts"] != 2.0 {
-			t.Errorf("after the journey got its encounter: %v", o)
+		if o := c.outcome(event); o.Status != client.EventStatusProcessed || !is(o.StageInstance, j.stages()[i].ID) || o.Attempts != 2 {
+			t.Errorf("after the journey got its encounter: %s", jsonText(o))
 		}
 	}
-	if o := c.outcome(anonymous); o["status"] != "ignored" {
-		t.Errorf("another hospital's event: %v", o)
+	if o := c.outcome(anonymous); o.Status != client.EventStatusIgnored {
+		t.Errorf("another hospital's event: %s", jsonText(o))
 	}
-	theirs := otherHospital.postJourney(otherHospital.Template(nil), "LATE")
-	if o := c.outcome(anonymous); o["status"] != "processed" || o["journey_instance"] != theirs.id.String() {
-		t.Errorf("after the other hospital's journey began: %v", o)
+	theirs := otherHospital.createJourney(otherHospital.Template(nil), "LATE")
+	if o := c.outcome(anonymous); o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, theirs.id) {
+		t.Errorf("after the other hospital's journey began: %s", jsonText(o))
 	}
 }
 
@@ -224,20 +229,20 @@ func TestAmbiguousJourney(t *testing.T) {
 	c := start(t).clinic()
 	otherHospital := c.clinic()
 	here, there := c.journey(c.Template(nil), "SAME"), otherHospital.journey(otherHospital.Template(nil), "SAME")
-	o := c.outcome(here.event("E1", nil))
-	if o["status"] != "failed" || o["reason"] != "ambiguous_journey" || o["hospital"] != nil {
-		t.Errorf("an event for either: %v", o)
+	o := c.outcome(here.event("E1"))
+	if o.Status != client.EventStatusFailed || o.Reason != "ambiguous_journey" || o.Hospital != nil {
+		t.Errorf("an event for either: %s", jsonText(o))
 	}
 	for _, hospital := range []uuid.UUID{c.hospital, otherHospital.hospital} {
 		name := value[string](c.system, "SELECT name FROM hospitals WHERE id = $1", hospital)
-		if message := fmt.Sprint(o["error_message"]); !strings.Contains(message, name) {
-			t.Errorf("the message does not name %s: %s", name, message)
+		if !strings.Contains(o.ErrorMessage, name) {
+			t.Errorf("the message does not name %s: %s", name, o.ErrorMessage)
 		}
 	}
-	body := fields{"source_system": "his", "event_code": "E1", "encounter_id": "SAME"}
-	o = c.outcome(c.create(otherHospital.person(otherHospital.hospital).access, eventPath, body))
-	if o["status"] != "processed" || o["journey_instance"] != there.id.String() || o["hospital"] != otherHospital.hospital.String() {
-		t.Errorf("an event of one hospital's user: %v", o)
+	theirs := otherHospital.person(otherHospital.hospital)
+	o = c.outcome(try(theirs.CreateEvent(t.Context(), eventOf("SAME"))).ok(t).ID)
+	if o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, there.id) || !is(o.Hospital, otherHospital.hospital) {
+		t.Errorf("an event of one hospital's user: %s", jsonText(o))
 	}
 }
 
@@ -252,28 +257,25 @@ func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {
 	for i := range encounters {
 		journeys = append(journeys, c.journey(template, fmt.Sprint("ENC-", i)))
 	}
-	var events []fields
+	var events []client.EventCreate
 	for i := range n * encounters {
-		events = append(events, fields{
-			"source_system": "his", "event_code": "NEXT", "encounter_id": fmt.Sprint("ENC-", i%encounters),
-			"payload_json": fields{"timestamp": fmt.Sprintf("2025-12-14T10:%02d:00Z", i/encounters)},
-		})
+		when := stating(fmt.Sprintf("2025-12-14T10:%02d:00Z", i/encounters))
+		events = append(events, eventOf(fmt.Sprint("ENC-", i%encounters), coded("NEXT"), when))
 	}
 	for half := range slices.Chunk(events, len(events)/2) {
-		a := c.expect(t, 201, "POST", eventBulkPath, c.px, fields{"events": half})
-		if a.json()["created"] != float64(len(half)) {
-			t.Fatalf("the bulk was answered with %s", a.body)
+		if report, err := c.px.SendEvents(t.Context(), half); err != nil || report.Created != len(half) {
+			t.Fatalf("the bulk was answered with %+v, %v", report, err)
 		}
 	}
 	c.waitForWorker()
 	for _, j := range journeys {
 		for i, stage := range j.stages() {
-			if want := fmt.Sprintf("2025-12-14T10:%02d:00Z", i); stage["completed_at"] != want {
-				t.Errorf("%s: stage %d was completed at %v, want %s", j.encounter, i+1, stage["completed_at"], want)
+			if want := at(t, fmt.Sprintf("2025-12-14T10:%02d:00Z", i)); !is(stage.CompletedAt, want) {
+				t.Errorf("%s: stage %d was completed at %v, want %s", j.encounter, i+1, stage.CompletedAt, want)
 			}
 		}
-		if now := j.now(); now["status"] != "completed" {
-			t.Errorf("%s is %v", j.encounter, now["status"])
+		if now := j.now(); now.Status != client.JourneyStatusCompleted {
+			t.Errorf("%s is %v", j.encounter, now.Status)
 		}
 	}
 }
@@ -283,52 +285,57 @@ func TestReprocessing(t *testing.T) {
 	s := startServer(t) // without a worker at first
 	c := s.clinic()
 	j := c.journey(c.Template(needsPhysician), "1")
-	event := j.event("E1", fields{"payload_json": fields{"physician_license": "L-1"}})
-	again := func(want int, token string) answer {
-		t.Helper()
-		return c.expect(t, want, "POST", eventPath+event.String()+"/reprocess/", token, nil)
-	}
-	again(409, c.px) // pending
+	event := j.event("E1", withPayload(fields{"physician_license": "L-1"}))
+	again := func(who person) reply[client.Event] { return try(who.ReprocessEvent(t.Context(), event)) }
+	again(c.px).refused(t, 409) // pending
 	s.work(worker.DefaultOptions())
-	if o := c.outcome(event); o["reason"] != "physician_missing" {
-		t.Errorf("without the physician: %v", o)
+	if o := c.outcome(event); o.Reason != "physician_missing" {
+		t.Errorf("without the physician: %s", jsonText(o))
 	}
-	again(403, c.admin.access)
+	again(c.admin).refused(t, 403)
 	c.Physician("L-1")
-	if a := again(200, c.px); a.json()["id"] != event.String() || a.json()["status"] == "failed" {
-		t.Errorf("reprocessing was answered with %s", a.body)
+	if e := again(c.px).ok(t); e.ID != event || e.Status == client.EventStatusFailed {
+		t.Errorf("reprocessing was answered with %s", jsonText(e))
 	}
-	if o := c.outcome(event); o["status"] != "processed" || o["reason"] != "" || o["error_message"] != "" || o["attempts"] != 2.0 {
-		t.Errorf("with the physician: %v", o)
+	if o := c.outcome(event); o.Status != client.EventStatusProcessed || o.Reason != "" || o.ErrorMessage != "" || o.Attempts != 2 {
+		t.Errorf("with the physician: %s", jsonText(o))
 	}
-	again(409, c.px) // processed
+	again(c.px).refused(t, 409) // processed
 	// An ignored event may be reprocessed too.
-	event = j.event("E9", nil)
+	event = j.event("E9")
 	c.outcome(event)
-	again(200, c.px)
-	if o := c.outcome(event); o["status"] != "ignored" || o["attempts"] != 2.0 {
-		t.Errorf("ignored again: %v", o)
+	again(c.px).ok(t)
+	if o := c.outcome(event); o.Status != client.EventStatusIgnored || o.Attempts != 2 {
+		t.Errorf("ignored again: %s", jsonText(o))
 	}
-	c.expect(t, 404, "POST", eventPath+uuid.NewString()+"/reprocess/", c.px, nil)
+	event = uuid.New()
+	again(c.px).refused(t, 404)
 }
 
 func TestListOfEvents(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	j := c.journey(c.Template(nil), "1")
-	j.event("E1", nil)
-	j.event("E9", fields{"source_system": "lab"})
+	j.event("E1")
+	j.event("E9", from("lab"))
 	c.waitForWorker()
-	for query, count := range map[string]float64{
-		"": 2, "?status=processed": 1, "?status=ignored": 1, "?status=failed": 0, "?status=processing": 0,
-		"?source_system=lab": 1, "?event_code=E1": 1, "?encounter_id=1": 2, "?encounter_id=2": 0,
+	type query = client.ListEventsParams
+	with := func(status client.EventStatus) query { return query{Status: &status} }
+	for _, test := range []struct {
+		query query
+		count int64
+	}{
+		{query{}, 2}, {with("processed"), 1}, {with("ignored"), 1}, {with("failed"), 0}, {with("processing"), 0},
+		{query{SourceSystem: client.Ptr("lab")}, 1}, {query{EventCode: client.Ptr("E1")}, 1},
+		{query{EncounterID: client.Ptr("1")}, 2}, {query{EncounterID: client.Ptr("2")}, 0},
 	} {
-		if list := c.expect(t, 200, "GET", eventPath+query, c.px, nil).json(); list["count"] != count {
-			t.Errorf("%s lists %v events, want %v", query, list["count"], count)
+		if list := try(c.px.ListEvents(t.Context(), &test.query)).ok(t); list.Count != test.count {
+			t.Errorf("%s lists %v events, want %v", jsonText(test.query), list.Count, test.count)
 		}
 	}
-	c.expect(t, 400, "GET", eventPath+"?status=lost", c.px, nil)
-	c.expect(t, 403, "GET", eventPath, c.admin.access, nil)
+	lost := with("lost")
+	try(c.px.ListEvents(t.Context(), &lost)).refused(t, 400, "status")
+	try(c.admin.ListEvents(t.Context(), nil)).refused(t, 403)
 }
 
 // Whatever puts an event into the queue wakes the workers, in any process; otherwise it would wait for their polling.
@@ -350,14 +357,16 @@ func TestWorkersAreNotified(t *testing.T) {
 			t.Fatalf("%s: no notification: %v", what, err)
 		}
 	}
-	var event, j uuid.UUID
-	body := fields{"source_system": "his", "event_code": "E9", "encounter_id": "1"}
-	notifies("an event", func() { event = c.create(c.px, eventPath, body) })
-	notifies("a bulk", func() { c.expect(t, 201, "POST", eventBulkPath, c.px, fields{"events": []fields{body}}) })
-	c.outcome(event)
-	notifies("reprocessing", func() { c.expect(t, 200, "POST", eventPath+event.String()+"/reprocess/", c.px, nil) })
-	notifies("a new journey", func() { j = c.postJourney(template, "2").id })
-	notifies("a journey's new encounter", func() {
-		c.expect(t, 200, "PATCH", journeyPath+j.String()+"/", c.px, fields{"encounter_id": "1"})
+	ctx := t.Context()
+	var event uuid.UUID
+	var j journey
+	notifies("an event", func() { event = try(c.px.CreateEvent(ctx, eventOf("1", coded("E9")))).ok(t).ID })
+	notifies("a bulk", func() {
+		bulk := client.EventBulkCreate{Events: []client.EventCreate{eventOf("1", coded("E9"))}}
+		try(c.px.BulkCreateEvents(ctx, bulk)).ok(t)
 	})
+	c.outcome(event)
+	notifies("reprocessing", func() { try(c.px.ReprocessEvent(ctx, event)).ok(t) })
+	notifies("a new journey", func() { j = c.createJourney(template, "2") })
+	notifies("a journey's new encounter", func() { j.change(client.JourneyInstanceUpdate{EncounterID: client.Ptr("1")}).ok(t) })
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/server"
 )
 
@@ -109,15 +110,13 @@ func TestErrorExamples(t *testing.T) {
 	const hospitals = "/api/organizations/hospitals/"
 	s := startServer(t, func(o *server.Options) { o.RateLimits = "report" }) // so that the headers of limits are sent
 	admin := s.token(adminName, adminPassword)
-	hospital := s.create(admin, hospitals, map[string]any{"name": "A", "code": unique("H")})
-	s.create(admin, "/api/organizations/departments/", map[string]any{"name": "A", "code": "D", "hospital": hospital})
-	s.create(admin, "/api/auth/users/", map[string]any{
-		"username": "nurse", "email": "nurse@hospital.sa", "password": "SecurePass123!", "password_confirm": "SecurePass123!", "hospital": hospital,
-	})
+	hospital := try(s.admin.CreateHospital(t.Context(), client.HospitalCreate{Name: "A", Code: unique("H")})).ok(t).ID
+	try(s.admin.CreateDepartment(t.Context(), client.DepartmentCreate{Name: "A", Code: "D", Hospital: hospital})).ok(t)
+	nurse := s.person(hospital)
 	produced := map[string]answer{
 		"BadRequest":           s.send("POST", hospitals, admin, map[string]any{"code": unique("H")}),
 		"Unauthorized":         s.send("GET", hospitals, "", nil),
-		"Forbidden":            s.send("POST", hospitals, s.token("nurse", "SecurePass123!"), map[string]any{}),
+		"Forbidden":            s.send("POST", hospitals, nurse.access, map[string]any{}),
 		"NotFound":             s.send("GET", hospitals+wireUnknownID+"/", admin, nil),
 		"NotAcceptable":        s.send("GET", hospitals, admin, nil, "Accept", "text/html"),
 		"Conflict":             s.send("DELETE", hospitals+hospital.String()+"/", admin, nil),

@@ -5,13 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/tests/examples"
 )
@@ -94,14 +94,14 @@ func newSample(s *system) *sample {
 	s.t.Helper()
 	must(s.t, examples.Seed(context.Background(), s.db))
 	doc, operations := exampleOperations(s.t)
-	login := s.send(http.MethodPost, "/api/auth/token/", "", map[string]string{"username": adminName, "password": adminPassword}).json()
-	m := &sample{system: s, doc: doc, operations: operations, token: login["access"].(string), produced: map[string]bool{}}
+	login := try(s.client().CreateToken(context.Background(), client.TokenRequest{Username: adminName, Password: adminPassword})).ok(s.t)
+	m := &sample{system: s, doc: doc, operations: operations, token: login.Access, produced: map[string]bool{}}
 	m.secrets = map[string]string{"your_password": adminPassword}
 	for _, o := range operations {
 		if example, ok := o.request().(map[string]any); ok {
 			for _, member := range []string{"refresh", "token"} {
 				if shown, ok := example[member].(string); ok {
-					m.secrets[shown] = login["refresh"].(string)
+					m.secrets[shown] = login.Refresh
 				}
 			}
 		}

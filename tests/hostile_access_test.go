@@ -110,7 +110,7 @@ func TestHostileKeys(t *testing.T) {
 		with("not ASCII", "ключ-é", attackedEvents, event("his"), 401, bodyBadKey),
 		with("not UTF-8", "\xff\xfe", attackedEvents, event("his"), 401, bodyBadKey),
 		with("SQL", "' OR 1=1 --", attackedEvents, event("his"), 401, bodyBadKey),
-		with("a token", h.px, attackedEvents, event("his"), 401, bodyBadKey),
+		with("a token", h.px.access, attackedEvents, event("his"), 401, bodyBadKey),
 		with("empty", "", attackedEvents, event("his"), 401, bodyNoCredentials),
 		with("as a bearer", "", attackedEvents, event("his"), 401, bodyTokenInvalid, "Authorization", "Bearer "+key),
 		with("beside a bad token", key, attackedEvents, event("his"), 401, bodyTokenInvalid, "Authorization", "Bearer x.y.z"),

@@ -159,7 +159,7 @@ func (h *hostile) largeBodies() []attack {
 		{name: "a long idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", strings.Repeat("k", 20_000)}, status: 400, want: fieldError("Idempotency-Key", "Ensure this field has no more than 200 characters.")},
 		{name: "an idempotency key of no UTF-8", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", "\xff"}, status: 400, want: fieldError("Idempotency-Key", "Not valid UTF-8.")},
 		{name: "an empty idempotency key", path: attackedEvents, body: eventWith("X", "{}"), header: []string{"Idempotency-Key", ""}, status: 400, want: fieldError("Idempotency-Key", msgBlank)},
-		{name: "two idempotency keys", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 0\r\n\r\n", status: 400, want: fieldError("Idempotency-Key", "Give this header only once.")},
+		{name: "two idempotency keys", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px.access + "\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 0\r\n\r\n", status: 400, want: fieldError("Idempotency-Key", "Give this header only once.")},
 	}
 }
 
@@ -190,7 +190,7 @@ func (h *hostile) otherMediaTypes(t *testing.T) []attack {
 	for _, encoding := range []string{"gzip", "deflate", "br", "zstd", "x-gzip", "identity, gzip", "chunked", "nonsense"} {
 		attacks = append(attacks, attack{name: "encoding " + encoding, path: attackedEvents, body: packed.String(), header: []string{"Content-Encoding", encoding}, status: 415, want: `{"detail":"Unsupported content encoding in request."}`})
 	}
-	post := "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\n"
+	post := "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px.access + "\r\n"
 	long := fmt.Sprintf("Content-Length: %d\r\n", len(good))
 	return append(attacks,
 		attack{name: "a gzip bomb without Content-Encoding", path: attackedEvents, body: packed.String(), status: 400, want: bodyParseError},

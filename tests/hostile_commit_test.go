@@ -207,7 +207,7 @@ func TestLostCommit(t *testing.T) {
 			times = 2
 		}
 		proxy.dropCommits(marker, times)
-		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/", c.px, test.body, test.header...)
+		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/", c.px.access, test.body, test.header...)
 		if n := proxy.dropCount(); n != times {
 			t.Fatalf("%s: the connection was dropped %d times, want %d", name, n, times)
 		}
@@ -222,7 +222,7 @@ func TestLostCommit(t *testing.T) {
 	t.Run("bulk", func(t *testing.T) {
 		same := unique("m")
 		proxy.dropCommits("lost-bulk", 1)
-		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/bulk_create/", c.px, fields{"events": []fields{
+		a := s.expect(t, http.StatusCreated, "POST", "/api/integrations/events/bulk_create/", c.px.access, fields{"events": []fields{
 			event("lost-bulk-1"), event("lost-bulk-2", "source_event_id", same), event("lost-bulk-2", "source_event_id", same),
 			event("lost-bulk-3", "source_event_id", same), event(""),
 		}})
@@ -235,9 +235,9 @@ func TestLostCommit(t *testing.T) {
 	// Repeated losses, and writes that cannot be looked up, are answered with 503.
 	t.Run("503", func(t *testing.T) {
 		proxy.dropCommits("lost-for-good", 3)
-		s.expectRetryLater(t, s.send("POST", "/api/integrations/events/", c.px, event("lost-for-good")))
+		s.expectRetryLater(t, s.send("POST", "/api/integrations/events/", c.px.access, event("lost-for-good")))
 		proxy.dropCommits("lost-department", 1)
-		s.expectRetryLater(t, s.send("POST", "/api/organizations/departments/", c.px, fields{"hospital": c.hospital, "name": "lost-department", "code": "LOST"}))
+		s.expectRetryLater(t, s.send("POST", "/api/organizations/departments/", c.px.access, fields{"hospital": c.hospital, "name": "lost-department", "code": "LOST"}))
 	})
 }
 
@@ -269,7 +269,7 @@ func TestLostCommitIsNotRepeated(t *testing.T) {
 	const path = "/api/surveys/templates/"
 
 	proxy.dropCommits("lost-by-hand", 1)
-	a := s.send("POST", path, c.px, fields{"hospital": c.hospital, "name": "lost-by-hand"})
+	a := s.send("POST", path, c.px.access, fields{"hospital": c.hospital, "name": "lost-by-hand"})
 	s.expectRetryLater(t, a)
 	if a.json()["code"] != client.CodeOutcomeUnknown || made("lost-by-hand") != 1 {
 		t.Errorf("made %d, answered %s", made("lost-by-hand"), a.body)
@@ -277,14 +277,14 @@ func TestLostCommitIsNotRepeated(t *testing.T) {
 	// Reads get a plain 503, without outcome_unknown.
 	for _, method := range []string{"GET", "HEAD"} {
 		proxy.dropCommits("lost-search", 1)
-		a := s.send(method, path+"?search=lost-search", c.px, nil)
+		a := s.send(method, path+"?search=lost-search", c.px.access, nil)
 		s.expectRetryLater(t, a)
 		if strings.Contains(a.body, "code") {
 			t.Errorf("%s: answered %s", method, a.body)
 		}
 	}
 
-	typed, err := client.New(s.url, client.WithToken(c.px))
+	typed, err := client.New(s.url, client.WithToken(c.px.access))
 	must(t, err)
 	proxy.dropCommits("lost-by-client", 1)
 	_, err = typed.CreateSurveyTemplate(t.Context(), client.SurveyTemplateCreate{Hospital: c.hospital, Name: "lost-by-client"})

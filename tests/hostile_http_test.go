@@ -25,7 +25,7 @@ func TestHostileHTTP(t *testing.T) {
 
 // head is a request without a body.
 func (h *hostile) head(line string, more ...string) string {
-	return line + "\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px + "\r\n" + strings.Join(append(more, ""), "\r\n") + "\r\n"
+	return line + "\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer " + h.px.access + "\r\n" + strings.Join(append(more, ""), "\r\n") + "\r\n"
 }
 
 func (h *hostile) oddMethods() []attack {
@@ -89,7 +89,7 @@ func (h *hostile) oddRequestLines() []attack {
 		{name: "two Hosts", raw: "GET " + attackedMe + " HTTP/1.1\r\nHost: HOST\r\nHost: evil.example\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "HTTP/0.9", raw: "GET " + attackedMe + "\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "HTTP/1.0", raw: "GET " + attackedMe + " HTTP/1.0\r\n\r\n", status: 401, want: bodyNoCredentials},
-		{name: "HTTP/1.0 with a token", raw: "GET " + attackedMe + " HTTP/1.0\r\nAuthorization: Bearer " + h.px + "\r\n\r\n", status: 200, want: `{"id":…`},
+		{name: "HTTP/1.0 with a token", raw: "GET " + attackedMe + " HTTP/1.0\r\nAuthorization: Bearer " + h.px.access + "\r\n\r\n", status: 200, want: `{"id":…`},
 		{name: "HTTP/9.9", raw: h.head("GET " + attackedMe + " HTTP/9.9"), status: 505, want: "505 HTTP Version Not Supported…"},
 		{name: "http/1.1", raw: h.head("GET " + attackedMe + " http/1.1"), status: 400, want: bodyMalformed},
 		{name: "another protocol", raw: h.head("GET " + attackedMe + " ICY/1.1"), status: 400, want: bodyMalformed},
@@ -114,14 +114,14 @@ func (h *hostile) oddHeaders() []attack {
 		{name: "a header of 40 KB", raw: h.head(me, "X-Long: "+strings.Repeat("a", 40<<10)), status: 431, want: tooLarge},
 		{name: "six thousand headers", raw: anonymous + manySmall.String() + "\r\n", status: 431, want: tooLarge},
 		{name: "a header of 16 KB", raw: h.head(me, "X-Long: "+strings.Repeat("a", 16<<10)), status: 200, want: `{"id":…`},
-		{name: "a folded token", raw: anonymous + "Authorization: Bearer\r\n " + h.px + "\r\n\r\n", status: 200, want: `{"id":…`},
+		{name: "a folded token", raw: anonymous + "Authorization: Bearer\r\n " + h.px.access + "\r\n\r\n", status: 200, want: `{"id":…`},
 		{name: "a folded first header", raw: me + "\r\n Host: HOST\r\n\r\n", status: 400, want: bodyMalformed},
-		{name: "a space before the colon", raw: anonymous + "Authorization : Bearer " + h.px + "\r\n\r\n", status: 400, want: bodyMalformed},
+		{name: "a space before the colon", raw: anonymous + "Authorization : Bearer " + h.px.access + "\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "a header without a colon", raw: anonymous + "Nonsense\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "a header without a name", raw: anonymous + ": x\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "a header name not in ASCII", raw: anonymous + "X-É: x\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "NUL in a header", raw: anonymous + "X-A: a\x00b\r\n\r\n", status: 400, want: bodyMalformed},
-		{name: "a carriage return in a header", raw: anonymous + "X-A: a\rAuthorization: Bearer " + h.px + "\r\n\r\n", status: 400, want: bodyMalformed},
+		{name: "a carriage return in a header", raw: anonymous + "X-A: a\rAuthorization: Bearer " + h.px.access + "\r\n\r\n", status: 400, want: bodyMalformed},
 		{name: "an underscore for a hyphen", raw: anonymous + "X_API_Key: x\r\n\r\n", status: 401, want: bodyNoCredentials},
 		{name: "X-Forwarded-For", raw: h.head(me, "X-Forwarded-For: 127.0.0.1, ::1, ' OR 1=1", "X-Real-IP: 127.0.0.1", "Forwarded: for=127.0.0.1"), status: 200, want: `{"id":…`},
 		{name: "X-Original-URL", raw: h.head("GET /nowhere HTTP/1.1", "X-Original-URL: "+attackedMe, "X-Rewrite-URL: "+attackedMe), status: 404, want: bodyNotFound},
@@ -165,7 +165,7 @@ func (h *hostile) oddLengths() []attack {
 		{name: "a chunk with an endless extension", raw: post("1;"+strings.Repeat("a", 8<<10)+"\r\n", chunked), status: 400, want: bodyUnreadable},
 		{name: "chunks over the limit", raw: post(strings.Repeat("10000\r\n"+strings.Repeat(" ", 1<<16)+"\r\n", 20)+"0\r\n\r\n", chunked), status: 413, want: bodyTooLarge},
 		{name: "one byte a chunk", raw: post(strings.Repeat("1\r\n \r\n", 10_000)+"0\r\n\r\n", chunked), status: 400, want: `{"encounter_id":…`},
-		{name: "a trailer with a token", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nTrailer: Authorization\r\n" + chunked + "\r\n\r\n0\r\nAuthorization: Bearer " + h.px + "\r\n\r\n", status: 401, want: bodyNoCredentials},
+		{name: "a trailer with a token", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nTrailer: Authorization\r\n" + chunked + "\r\n\r\n0\r\nAuthorization: Bearer " + h.px.access + "\r\n\r\n", status: 401, want: bodyNoCredentials},
 		{name: "a body with GET", raw: h.head("GET "+attackedMe+" HTTP/1.1", length) + good, status: 200, want: `{"id":…`},
 		{name: "Expect: 100-continue unauthenticated", raw: "POST " + attackedEvents + " HTTP/1.1\r\nHost: HOST\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n", status: 401, want: bodyNoCredentials},
 		{name: "Expect: too much", raw: h.head("POST "+attackedEvents+" HTTP/1.1", "Expect: nonsense", "Content-Length: 0"), status: 417, want: ""},
@@ -177,8 +177,8 @@ func (h *hostile) oddLengths() []attack {
 func (h *hostile) pipelined(t *testing.T) {
 	request := func(line, more string) string { return line + " HTTP/1.1\r\nHost: HOST\r\n" + more + "\r\n" }
 	bad := `{"x":`
-	got := h.sendRaw(t, request("GET "+attackedMe, "Authorization: Bearer "+h.px+"\r\n")+
-		request("POST "+attackedEvents, fmt.Sprintf("Authorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", h.px, len(bad)))+bad+
+	got := h.sendRaw(t, request("GET "+attackedMe, "Authorization: Bearer "+h.px.access+"\r\n")+
+		request("POST "+attackedEvents, fmt.Sprintf("Authorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", h.px.access, len(bad)))+bad+
 		request("GET "+attackedMe, "")+request("GET /nowhere", "Connection: close\r\n"), 5)
 	var statuses []int
 	for _, a := range got {
@@ -211,5 +211,5 @@ func (h *hostile) closedEarly(t *testing.T) {
 	if now := h.fingerprint(); now != h.before {
 		t.Error("the database changed")
 	}
-	h.expect(t, http.StatusOK, "GET", attackedMe, h.px, nil)
+	h.expect(t, http.StatusOK, "GET", attackedMe, h.px.access, nil)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/client"
 )
 
 // The hostile tests send requests of attackers. Each must get exactly the answer in its table. For all
@@ -49,7 +51,7 @@ func newHostile(t *testing.T) *hostile {
 	c := startServer(t).clinic()
 	h := &hostile{clinic: c, address: strings.TrimPrefix(c.url, "http://")}
 	h.secret(password, adminPassword, signingKey)
-	h.secret(strings.Split(c.px, ".")...)
+	h.secret(strings.Split(c.px.access, ".")...)
 	h.before = h.fingerprint()
 	t.Cleanup(func() {
 		h.checkLog(t)
@@ -106,7 +108,7 @@ func (h *hostile) request(t *testing.T, a attack) answer {
 	}
 	switch token {
 	case "":
-		token = h.px
+		token = h.px.access
 	case noToken:
 		token = ""
 	}
@@ -256,10 +258,10 @@ func unsupportedMedia(mediaType string) string {
 // apiKey creates a config of this hospital and returns its key.
 func (h *hostile) apiKey(source string, hospital uuid.UUID, active bool) string {
 	h.t.Helper()
-	a := h.expect(h.t, http.StatusCreated, "POST", "/api/integrations/configs/", h.px,
-		fields{"name": unique("Config"), "source_system": source, "hospital": hospital, "is_active": active})
-	key := a.json()["api_key"].(string)
-	h.secret(key)
+	made := try(h.px.CreateIntegrationConfig(context.Background(), client.IntegrationConfigCreate{
+		Name: unique("Config"), SourceSystem: source, Hospital: client.Value(hospital), IsActive: &active,
+	})).ok(h.t)
+	h.secret(made.APIKey)
 	h.snapshot()
-	return key
+	return made.APIKey
 }

@@ -267,7 +267,7 @@ func (h *hostile) badAuthorizations(p person) []attack {
 		by("X-User-Id", bodyNoCredentials, "X-User-Id", p.id.String()),
 		query,
 		request("twice", bodyTwoValues, strings.Repeat("Authorization: Bearer "+p.access+"\r\n", 2)),
-		request("two callers", bodyTwoValues, "Authorization: Bearer "+p.access+"\r\nAuthorization: Bearer "+h.px+"\r\n"),
+		request("two callers", bodyTwoValues, "Authorization: Bearer "+p.access+"\r\nAuthorization: Bearer "+h.px.access+"\r\n"),
 	}
 }
 

@@ -1,29 +1,28 @@
 package tests
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/client"
 )
 
-const (
-	templatePath      = "/api/journeys/templates/"
-	stageTemplatePath = "/api/journeys/stage-templates/"
-	journeyPath       = "/api/journeys/instances/"
-	stagePath         = "/api/journeys/stage-instances/"
-)
-
-// defaults lists the default templates of a type in the hospital.
-func (c *clinic) defaults(journeyType string) []string {
+// defaults lists the default templates for outpatients in the hospital.
+func (c *clinic) defaults() []uuid.UUID {
 	c.t.Helper()
-	list := c.expect(c.t, 200, "GET", templatePath+"?is_default=true&journey_type="+journeyType+"&hospital="+c.hospital.String(), c.px, nil).json()
-	var ids []string
-	for _, row := range list["results"].([]any) {
-		ids = append(ids, row.(fields)["id"].(string))
+	var ids []uuid.UUID
+	for template, err := range c.px.AllJourneyTemplates(context.Background(), &client.ListJourneyTemplatesParams{
+		IsDefault: client.Ptr(true), JourneyType: client.Ptr(client.JourneyTypeOPD), Hospital: &c.hospital,
+	}) {
+		must(c.t, err)
+		ids = append(ids, template.ID)
 	}
 	return ids
 }
@@ -31,113 +30,109 @@ func (c *clinic) defaults(journeyType string) []string {
 func TestDefaultTemplateIsUnique(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	make := func(more fields) uuid.UUID {
-		body := fields{"name": unique("T"), "journey_type": "opd", "is_default": true}
-		maps.Copy(body, more)
-		return c.post(templatePath, body)
+	ctx := t.Context()
+	make := func(c *clinic, kind client.JourneyType) uuid.UUID {
+		t.Helper()
+		return try(c.px.CreateJourneyTemplate(ctx, client.JourneyTemplateCreate{
+			Hospital: c.hospital, Name: unique("T"), JourneyType: kind, IsDefault: client.Ptr(true),
+		})).ok(t).ID
 	}
-	ems := make(fields{"journey_type": "ems"})
-	one, other := make(nil), make(nil)
+	ems := make(c, client.JourneyTypeEMS)
+	one, other := make(c, client.JourneyTypeOPD), make(c, client.JourneyTypeOPD)
 	otherHospital := c.clinic()
-	otherHospital.post(templatePath, fields{"name": "T", "journey_type": "opd", "is_default": true})
+	make(otherHospital, client.JourneyTypeOPD)
 	check := func(want ...uuid.UUID) {
 		t.Helper()
-		var ids []string
-		for _, id := range want {
-			ids = append(ids, id.String())
-		}
-		if got := c.defaults("opd"); !slices.Equal(got, ids) {
-			t.Errorf("the defaults are %v, want %v", got, ids)
+		if got := c.defaults(); !slices.Equal(got, want) {
+			t.Errorf("the defaults are %v, want %v", got, want)
 		}
 	}
 	check(other)
-	c.expect(t, 200, "PATCH", templatePath+one.String()+"/", c.px, fields{"is_default": true})
+	isDefault := client.JourneyTemplateUpdate{IsDefault: client.Ptr(true)}
+	try(c.px.UpdateJourneyTemplate(ctx, one, isDefault)).ok(t)
 	check(one)
-	c.expect(t, 200, "PATCH", templatePath+ems.String()+"/", c.px, fields{"journey_type": "opd"}) // it is a default of its new type
+	isOPD := client.JourneyTemplateUpdate{JourneyType: client.Ptr(client.JourneyTypeOPD)}
+	try(c.px.UpdateJourneyTemplate(ctx, ems, isOPD)).ok(t) // it is a default of its new type
 	check(ems)
-	c.expect(t, 200, "PATCH", templatePath+ems.String()+"/", c.px, fields{"is_default": false})
+	try(c.px.UpdateJourneyTemplate(ctx, ems, client.JourneyTemplateUpdate{IsDefault: client.Ptr(false)})).ok(t)
 	check()
-	if len(otherHospital.defaults("opd")) != 1 {
+	if len(otherHospital.defaults()) != 1 {
 		t.Error("another hospital lost its default")
 	}
 
-	statuses := c.sendWhileLocked("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital,
-		func() int {
-			return c.send("PATCH", templatePath+one.String()+"/", c.px, fields{"is_default": true}).status
-		},
-		func() int {
-			return c.send("PATCH", templatePath+other.String()+"/", c.px, fields{"is_default": true}).status
-		})
-	if got := c.defaults("opd"); !slices.Equal(statuses, []int{200, 200}) || len(got) != 1 {
-		t.Errorf("concurrent requests were answered with %v, and the defaults are %v", statuses, got)
+	set := func(template uuid.UUID) func() error {
+		return func() error { _, err := c.px.UpdateJourneyTemplate(ctx, template, isDefault); return err }
+	}
+	errs := c.sendWhileLocked("SELECT FROM hospitals WHERE id = $1 FOR UPDATE", c.hospital, set(one), set(other))
+	if got := c.defaults(); errors.Join(errs...) != nil || len(got) != 1 {
+		t.Errorf("concurrent requests were answered with %v, and the defaults are %v", errs, got)
 	}
 }
 
 func TestTemplateIsDeletedWithItsStages(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
+	ctx := t.Context()
 	template := c.Template(nil, nil)
 	stage := c.Stage(template, 3, func(s *stageTemplate) { s.Order, s.Code = 1, "A" }) // equal orders are sorted by code
-	detail := c.expect(t, 200, "GET", templatePath+template.String()+"/", c.px, nil).json()
-	var codes []any
-	for _, s := range detail["stages"].([]any) {
-		codes = append(codes, s.(fields)["code"])
+	detail := try(c.px.RetrieveJourneyTemplate(ctx, template)).ok(t)
+	var codes []string
+	for _, s := range detail.Stages {
+		codes = append(codes, s.Code)
 	}
-	if fmt.Sprint(codes, detail["stage_count"]) != "[A S1 S2] 3" {
-		t.Errorf("the stages are %v, counted %v", codes, detail["stage_count"])
+	if fmt.Sprint(codes, detail.StageCount) != "[A S1 S2] 3" {
+		t.Errorf("the stages are %v, counted %v", codes, detail.StageCount)
 	}
-	same := fields{"journey_template": template, "name": "Again", "code": "S1", "order": 9, "trigger_event_code": "E"}
-	if a := c.expect(t, 400, "POST", stageTemplatePath, c.px, same); a.body != `{"non_field_errors":["The fields journey_template, code must make a unique set."]}` {
-		t.Errorf("a code twice: %s", a.body)
+	same := client.StageTemplateCreate{JourneyTemplate: template, Name: "Again", Code: "S1", Order: 9, TriggerEventCode: "E"}
+	try(c.px.CreateStageTemplate(ctx, same)).refusedField(t, client.NonFieldErrors, "The fields journey_template, code must make a unique set.")
+	change := func(change client.StageTemplateUpdate) reply[client.StageTemplate] {
+		return try(c.px.UpdateStageTemplate(ctx, stage, change))
 	}
-	c.expect(t, 400, "PATCH", stageTemplatePath+stage.String()+"/", c.px, fields{"journey_template": c.Template()})
-	survey := c.clinic().Survey()
-	if a := c.expect(t, 400, "PATCH", stageTemplatePath+stage.String()+"/", c.px, fields{"survey_template": survey}); a.json()["survey_template"] == nil {
-		t.Errorf("a survey of another hospital: %s", a.body)
-	}
-	c.expect(t, 400, "PATCH", templatePath+template.String()+"/", c.px, fields{"hospital": c.clinic().hospital})
-	c.expect(t, 204, "DELETE", templatePath+template.String()+"/", c.px, nil)
-	c.expect(t, 404, "GET", stageTemplatePath+stage.String()+"/", c.px, nil)
+	change(client.StageTemplateUpdate{JourneyTemplate: client.Ptr(c.Template())}).refused(t, 400)
+	change(client.StageTemplateUpdate{SurveyTemplate: client.Value(c.clinic().Survey())}).refused(t, 400, "survey_template")
+	try(c.px.UpdateJourneyTemplate(ctx, template, client.JourneyTemplateUpdate{Hospital: client.Ptr(c.clinic().hospital)})).refused(t, 400)
+	must(t, c.px.DeleteJourneyTemplate(ctx, template))
+	try(c.px.RetrieveStageTemplate(ctx, stage)).refused(t, 404)
 }
 
 func TestJourneyCopiesItsTemplate(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	survey := c.Survey()
+	ctx := t.Context()
 	template := c.Template()
-	for i, stage := range []fields{
-		{"name": "Seen", "survey_template": survey, "auto_send_survey": true, "survey_delay_hours": 2},
-		{"name": "Paid", "is_active": false},
-		{"name": "Left", "is_optional": true},
+	for i, stage := range []client.StageTemplateCreate{
+		{Name: "Seen", SurveyTemplate: client.Value(c.Survey()), AutoSendSurvey: client.Ptr(true), SurveyDelayHours: client.Ptr(int32(2))},
+		{Name: "Paid", IsActive: client.Ptr(false)},
+		{Name: "Left", IsOptional: client.Ptr(true)},
 	} {
-		stage["journey_template"], stage["order"] = template, i+1
-		stage["code"], stage["trigger_event_code"] = fmt.Sprint("S", i+1), fmt.Sprint("E", i+1)
-		c.post(stageTemplatePath, stage)
+		stage.JourneyTemplate, stage.Order = template, int32(i+1)
+		stage.Code, stage.TriggerEventCode = fmt.Sprint("S", i+1), fmt.Sprint("E", i+1)
+		try(c.px.CreateStageTemplate(ctx, stage)).ok(t)
 	}
-	j := c.postJourney(template, "1")
-	seen := j.stages()[0]["stage_template"]
-	c.expect(t, 200, "PATCH", fmt.Sprintf("%s%v/", stageTemplatePath, seen), c.px, fields{
-		"name": "Other", "order": 9, "survey_delay_hours": 99, "trigger_event_code": "OTHER", "is_active": false, "is_optional": true,
-	})
+	j := c.createJourney(template, "1")
+	try(c.px.UpdateStageTemplate(ctx, j.stages()[0].StageTemplate, client.StageTemplateUpdate{
+		Name: client.Ptr("Other"), Order: client.Ptr(int32(9)), SurveyDelayHours: client.Ptr(int32(99)), TriggerEventCode: client.Ptr("OTHER"),
+		IsActive: client.Ptr(false), IsOptional: client.Ptr(true),
+	})).ok(t)
 	c.Stage(template, 4)
-	names := func(j journey) (names []any) {
+	names := func(j journey) (names []string) {
 		for _, s := range j.stages() {
-			names = append(names, s["stage_name"])
+			names = append(names, s.StageName)
 		}
 		return names
 	}
 	if got := fmt.Sprint(names(j)); got != "[Seen Left]" {
 		t.Errorf("the stages are %s, want those of the template as it was", got)
 	}
-	done := j.stage(t, 1, 200, fields{"status": "completed"}).json()
-	if late := at(t, done["survey_scheduled_at"]).Sub(at(t, done["completed_at"])); late != 2*time.Hour {
+	done := j.setStage(1, client.StageStatusCompleted).ok(t)
+	if late := done.SurveyScheduledAt.Sub(*done.CompletedAt); late != 2*time.Hour {
 		t.Errorf("the survey is due after %v, want 2h as when the journey began", late)
 	}
-	if status := j.now()["status"]; status != "completed" {
+	if status := j.now().Status; status != client.JourneyStatusCompleted {
 		t.Errorf("the journey is %v, though its one required stage is completed", status)
 	}
 	// The next journey copies the current template.
-	if got := fmt.Sprint(names(c.postJourney(template, "2"))); got != "[Left Stage 4]" {
+	if got := fmt.Sprint(names(c.createJourney(template, "2"))); got != "[Left Stage 4]" {
 		t.Errorf("the next journey's stages are %s", got)
 	}
 }
@@ -145,24 +140,16 @@ func TestJourneyCopiesItsTemplate(t *testing.T) {
 func TestImmutableFieldsOfAJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j := c.journey(c.Template(nil), "1")
-	change := func(want int, change fields) string {
-		t.Helper()
-		return c.expect(t, want, "PATCH", j.path(), c.px, change).body
-	}
-	for field, v := range map[string]any{"journey_template": c.Template(), "patient": c.Patient("M-2"), "hospital": c.clinic().hospital} {
-		if body := change(400, fields{field: v}); body != fmt.Sprintf(`{"%s":["This field cannot be changed."]}`, field) {
-			t.Errorf("another %s: %s", field, body)
-		}
-	}
-	change(200, fields{"journey_template": j.template, "patient": j.patient, "hospital": c.hospital}) // unchanged values
-	change(200, fields{"department": c.Department("LAB"), "metadata": fields{"ward": 7}})
-	change(400, fields{"department": c.clinic().Department("LAB")})
-	stage := j.stages()[0]
-	other := c.journey(j.template, "2")
-	path := fmt.Sprintf("%s%v/", stagePath, stage["id"])
-	c.expect(t, 400, "PATCH", path, c.px, fields{"journey_instance": other.id})
-	c.expect(t, 400, "PATCH", path, c.px, fields{"stage_template": c.Stage(j.template, 2)})
+	j, other := c.journey(c.Template(nil), "1"), c.clinic()
+	const message = "This field cannot be changed."
+	j.change(client.JourneyInstanceUpdate{JourneyTemplate: client.Ptr(c.Template())}).refusedField(t, "journey_template", message)
+	j.change(client.JourneyInstanceUpdate{Patient: client.Ptr(c.Patient("M-2"))}).refusedField(t, "patient", message)
+	j.change(client.JourneyInstanceUpdate{Hospital: &other.hospital}).refusedField(t, "hospital", message)
+	j.change(client.JourneyInstanceUpdate{JourneyTemplate: &j.template, Patient: &j.patient, Hospital: &c.hospital}).ok(t) // unchanged values
+	j.change(client.JourneyInstanceUpdate{Department: client.Value(c.Department("LAB")), Metadata: json.RawMessage(`{"ward": 7}`)}).ok(t)
+	j.change(client.JourneyInstanceUpdate{Department: client.Value(other.Department("LAB"))}).refused(t, 400)
+	j.changeStage(1, client.StageInstanceUpdate{JourneyInstance: client.Ptr(c.journey(j.template, "2").id)}).refused(t, 400)
+	j.changeStage(1, client.StageInstanceUpdate{StageTemplate: client.Ptr(c.Stage(j.template, 2))}).refused(t, 400)
 }
 
 func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
@@ -170,25 +157,22 @@ func TestEncounterIDIsUniqueInItsHospital(t *testing.T) {
 	c := startServer(t).clinic()
 	j, other := c.journey(c.Template(nil), "1"), c.clinic()
 	other.journey(other.Template(nil), "1")
-	body := fields{"journey_template": j.template, "patient": j.patient, "encounter_id": "1", "hospital": c.hospital}
-	message := `{"encounter_id":["journey instance with this encounter id already exists."]}`
-	if a := c.expect(t, 400, "POST", journeyPath, c.px, body); a.body != message {
-		t.Errorf("an encounter twice: %s", a.body)
-	}
+	body := client.JourneyInstanceCreate{JourneyTemplate: j.template, Patient: j.patient, EncounterID: "1", Hospital: c.hospital}
+	const message = "journey instance with this encounter id already exists."
+	try(c.px.CreateJourneyInstance(t.Context(), body)).refusedField(t, "encounter_id", message)
 	second := c.journey(j.template, "2")
-	if a := c.expect(t, 400, "PATCH", second.path(), c.px, fields{"encounter_id": "1"}); a.body != message {
-		t.Errorf("an encounter twice: %s", a.body)
+	move := func(encounter string) reply[client.JourneyInstanceDetail] {
+		return second.change(client.JourneyInstanceUpdate{EncounterID: &encounter})
 	}
-	c.expect(t, 200, "PATCH", second.path(), c.px, fields{"encounter_id": "3"})
-	c.expect(t, 200, "PATCH", second.path(), c.px, fields{"status": "cancelled"})
-	c.expect(t, 409, "PATCH", second.path(), c.px, fields{"encounter_id": "4"})
-	if now := second.now(); now["encounter_id"] != "3" {
-		t.Errorf("the encounter id of a cancelled journey became %v", now["encounter_id"])
+	move("1").refusedField(t, "encounter_id", message)
+	move("3").ok(t)
+	second.setStatus(client.JourneyStatusCancelled).ok(t)
+	move("4").refused(t, 409)
+	if now := second.now(); now.EncounterID != "3" {
+		t.Errorf("the encounter id of a cancelled journey became %v", now.EncounterID)
 	}
-	body["journey_template"], body["encounter_id"] = other.Template(), "9"
-	if a := c.expect(t, 400, "POST", journeyPath, c.px, body); a.json()["journey_template"] == nil {
-		t.Errorf("a template of another hospital: %s", a.body)
-	}
+	body.JourneyTemplate, body.EncounterID = other.Template(), "9"
+	try(c.px.CreateJourneyInstance(t.Context(), body)).refused(t, 400, "journey_template")
 }
 
 func TestJourneyStatusTransitions(t *testing.T) {
@@ -196,37 +180,42 @@ func TestJourneyStatusTransitions(t *testing.T) {
 	c := startServer(t).clinic()
 	j := c.journey(c.Template(nil, nil), "1")
 	for _, step := range []struct {
-		want   int
-		status string
-		then   string
+		status  client.JourneyStatus
+		refused int // the status of the answer, 0 if it is done
+		then    client.JourneyStatus
 	}{
-		{409, "completed", "active"},
-		{200, "cancelled", "cancelled"},
-		{409, "completed", "cancelled"},
-		{200, "cancelled", "cancelled"},
-		{200, "active", "active"},
-		{400, "paused", "active"},
+		{"completed", 409, "active"},
+		{"cancelled", 0, "cancelled"},
+		{"completed", 409, "cancelled"},
+		{"cancelled", 0, "cancelled"},
+		{"active", 0, "active"},
+		{"paused", 400, "active"},
 	} {
-		c.expect(t, step.want, "PATCH", j.path(), c.px, fields{"status": step.status})
-		if now := j.now(); now["status"] != step.then || now["completed_at"] != nil {
-			t.Errorf("after %s the journey is %v, want %s", step.status, now["status"], step.then)
+		if changed := j.setStatus(step.status); step.refused == 0 {
+			changed.ok(t)
+		} else {
+			changed.refused(t, step.refused)
+		}
+		if now := j.now(); now.Status != step.then || now.CompletedAt != nil {
+			t.Errorf("after %s the journey is %v, want %s", step.status, now.Status, step.then)
 		}
 	}
-	body := fields{"journey_template": j.template, "patient": j.patient, "encounter_id": "2", "hospital": c.hospital, "status": "completed"}
-	c.expect(t, 409, "POST", journeyPath, c.px, body)
+	try(c.px.CreateJourneyInstance(t.Context(), client.JourneyInstanceCreate{
+		JourneyTemplate: j.template, Patient: j.patient, EncounterID: "2", Hospital: c.hospital, Status: client.Ptr(client.JourneyStatusCompleted),
+	})).refused(t, 409)
 	// A cancelled journey cannot be changed.
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"status": "cancelled"})
-	j.stage(t, 1, 409, fields{"status": "completed"})
-	j.stage(t, 1, 409, fields{"status": "in_progress"})
-	j.stage(t, 1, 200, fields{"metadata": fields{"note": "called"}})
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"status": "active"})
-	j.stage(t, 1, 200, fields{"status": "completed"})
-	j.stage(t, 2, 200, fields{"status": "skipped"})
-	for _, status := range []string{"active", "cancelled"} {
-		c.expect(t, 409, "PATCH", j.path(), c.px, fields{"status": status})
+	j.setStatus(client.JourneyStatusCancelled).ok(t)
+	j.setStage(1, client.StageStatusCompleted).refused(t, 409)
+	j.setStage(1, client.StageStatusInProgress).refused(t, 409)
+	j.changeStage(1, client.StageInstanceUpdate{Metadata: json.RawMessage(`{"note": "called"}`)}).ok(t)
+	j.setStatus(client.JourneyStatusActive).ok(t)
+	j.setStage(1, client.StageStatusCompleted).ok(t)
+	j.setStage(2, client.StageStatusSkipped).ok(t)
+	for _, status := range []client.JourneyStatus{"active", "cancelled"} {
+		j.setStatus(status).refused(t, 409)
 	}
-	if now := j.now(); now["status"] != "completed" {
-		t.Errorf("the journey is %v, want completed", now["status"])
+	if now := j.now(); now.Status != client.JourneyStatusCompleted {
+		t.Errorf("the journey is %v, want completed", now.Status)
 	}
 }
 
@@ -236,32 +225,32 @@ func TestProgress(t *testing.T) {
 	type stages []func(*stageTemplate)
 	for name, test := range map[string]struct {
 		stages     stages
-		statuses   []string
-		percentage float64
+		statuses   []client.StageStatus
+		percentage int32
 		isComplete bool
 	}{
 		"no stages":              {nil, nil, 0, false},
-		"nothing done":           {stages{nil, nil}, []string{"", "in_progress"}, 0, false},
-		"one of three":           {stages{nil, nil, nil}, []string{"completed"}, 33, false},
-		"two of three":           {stages{nil, nil, nil}, []string{"completed", "completed"}, 66, false},
-		"skipped does not count": {stages{nil, nil, nil}, []string{"completed", "skipped"}, 50, false},
-		"all but the optional":   {stages{nil, optional, nil}, []string{"completed", "", "completed"}, 66, true},
-		"optional alone":         {stages{nil, optional}, []string{"", "completed"}, 50, false},
-		"skipped and completed":  {stages{nil, nil}, []string{"completed", "skipped"}, 100, true},
-		"all skipped":            {stages{nil, nil}, []string{"skipped", "skipped"}, 0, true},
+		"nothing done":           {stages{nil, nil}, []client.StageStatus{"", "in_progress"}, 0, false},
+		"one of three":           {stages{nil, nil, nil}, []client.StageStatus{"completed"}, 33, false},
+		"two of three":           {stages{nil, nil, nil}, []client.StageStatus{"completed", "completed"}, 66, false},
+		"skipped does not count": {stages{nil, nil, nil}, []client.StageStatus{"completed", "skipped"}, 50, false},
+		"all but the optional":   {stages{nil, optional, nil}, []client.StageStatus{"completed", "", "completed"}, 66, true},
+		"optional alone":         {stages{nil, optional}, []client.StageStatus{"", "completed"}, 50, false},
+		"skipped and completed":  {stages{nil, nil}, []client.StageStatus{"completed", "skipped"}, 100, true},
+		"all skipped":            {stages{nil, nil}, []client.StageStatus{"skipped", "skipped"}, 0, true},
 	} {
 		j := c.journey(c.Template(test.stages...), unique("E"))
 		for i, status := range test.statuses {
 			if status != "" {
-				j.stage(t, i+1, 200, fields{"status": status})
+				j.setStage(i+1, status).ok(t)
 			}
 		}
 		p := j.progress()
-		if p["completion_percentage"] != test.percentage || p["is_complete"] != test.isComplete || len(p["stages"].([]any)) != len(test.stages) {
-			t.Errorf("%s: %v %% and complete %v, want %v and %v", name, p["completion_percentage"], p["is_complete"], test.percentage, test.isComplete)
+		if p.CompletionPercentage != test.percentage || p.IsComplete != test.isComplete || len(p.Stages) != len(test.stages) {
+			t.Errorf("%s: %v %% and complete %v, want %v and %v", name, p.CompletionPercentage, p.IsComplete, test.percentage, test.isComplete)
 		}
-		if p["journey_id"] != j.id.String() || p["patient"] != "Ahmad Ali" || p["journey_type"] != "opd" || p["encounter_id"] != j.encounter {
-			t.Errorf("%s: progress of %v", name, p)
+		if p.JourneyID != j.id || p.Patient != "Ahmad Ali" || p.JourneyType != client.JourneyTypeOPD || p.EncounterID != j.encounter {
+			t.Errorf("%s: progress of %s", name, jsonText(p))
 		}
 	}
 }
@@ -269,25 +258,26 @@ func TestProgress(t *testing.T) {
 func TestDeletingAJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
+	ctx := t.Context()
 	template := c.Template(sendsSurvey(c.Survey(), 0), nil)
 	j := c.journey(template, "1")
-	j.stage(t, 1, 200, fields{"status": "completed"})
-	stage := j.stages()[0]
-	c.expect(t, 204, "DELETE", j.path(), c.px, nil)
-	c.expect(t, 404, "GET", fmt.Sprintf("%s%v/", stagePath, stage["id"]), c.px, nil)
+	stage := j.setStage(1, client.StageStatusCompleted).ok(t)
+	must(t, c.px.DeleteJourneyInstance(ctx, j.id))
+	try(c.px.RetrieveStageInstance(ctx, stage.ID)).refused(t, 404)
 	if left := value[int](c.system, "SELECT count(*) FROM surveys"); left != 0 {
 		t.Errorf("%d surveys are left after their journey was deleted", left)
 	}
 	// A sent survey is part of the record, so it cannot be deleted.
 	sent := c.journey(template, "2")
-	sent.stage(t, 1, 200, fields{"status": "completed"})
+	sent.setStage(1, client.StageStatusCompleted).ok(t)
 	c.exec("UPDATE surveys SET sent_at = now()")
-	if !sent.stages()[0]["survey_sent"].(bool) {
+	stages := sent.stages()
+	if !stages[0].SurveySent {
 		t.Error("the stage does not show that its survey was sent")
 	}
-	c.expect(t, 409, "DELETE", sent.path(), c.px, nil)
-	c.expect(t, 409, "DELETE", fmt.Sprintf("%s%v/", stagePath, sent.stages()[0]["id"]), c.px, nil)
-	c.expect(t, 204, "DELETE", fmt.Sprintf("%s%v/", stagePath, sent.stages()[1]["id"]), c.px, nil)
+	refused(t, c.px.DeleteJourneyInstance(ctx, sent.id), 409)
+	refused(t, c.px.DeleteStageInstance(ctx, stages[0].ID), 409)
+	must(t, c.px.DeleteStageInstance(ctx, stages[1].ID))
 	if left := value[int](c.system, "SELECT count(*) FROM surveys"); left != 1 || len(sent.stages()) != 1 {
 		t.Errorf("%d surveys and %d stages are left, want 1 and 1", left, len(sent.stages()))
 	}

@@ -73,6 +73,15 @@ func tryOrdering(t *testing.T, orders map[string][]fields, ordering string) {
 	}
 }
 
+func sorted(values []any) []string {
+	var texts []string
+	for _, v := range values {
+		texts = append(texts, fmt.Sprint(v))
+	}
+	slices.Sort(texts)
+	return texts
+}
+
 // checkDistinguishing fails if the rows do not test the ordering by a column: ordered by another column, or
 // by default, they are sorted by this one too.
 func checkDistinguishing(t *testing.T, orders map[string][]fields, column string) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/client"
 )
 
 // A listsWorld has rows that make each filter, search and ordering of each list matter. The rows of a kind
@@ -80,7 +82,7 @@ func (w *listsWorld) addHospitals() {
 		if i != 3 {
 			capacity = (i + 1) * 4 % 11 * 7 // with one and with two digits
 		}
-		id := w.create(w.px, "/api/organizations/hospitals/", fields{
+		id := w.create(w.px.access, "/api/organizations/hospitals/", fields{
 			"name": named("hosp", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i), "city": oneOf(i/2, "riyadh", "jeddah", ""),
 			"capacity": capacity, "status": status(i), "address": word("street", 1, i), "license_number": word("license", 1, i),
 		})
@@ -100,10 +102,10 @@ func (w *listsWorld) addDepartments() {
 		if parent, has := parents[i]; has {
 			body["parent"] = w.departments[parent]
 		}
-		w.departments = append(w.departments, w.create(w.px, "/api/organizations/departments/", body))
+		w.departments = append(w.departments, w.create(w.px.access, "/api/organizations/departments/", body))
 	}
 	for _, i := range []int{1, 3} { // audit entries of a second user
-		w.expect(w.t, 200, "PATCH", fmt.Sprintf("/api/organizations/departments/%s/", w.departments[i]), w.admin.access, fields{"phone": word("other", 1, i)})
+		try(w.admin.UpdateDepartment(w.t.Context(), w.departments[i], client.DepartmentUpdate{Phone: client.Ptr(word("other", 1, i))})).ok(w.t)
 	}
 }
 
@@ -111,7 +113,7 @@ func (w *listsWorld) addUsers() {
 	for i := range listsRows {
 		roles := oneOf(i, []string{"Nurse"}, []string{"Nurse", "Viewer"}, nil, []string{"Staff"})
 		p := w.person(w.hospitalOf(i), roles...)
-		w.expect(w.t, 200, "PATCH", userPath(p.id), w.px, fields{
+		w.expect(w.t, 200, "PATCH", userPath(p.id), w.px.access, fields{
 			"username": word("login", 4, i), "email": word("mail", 3, i) + "@example.org", "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
 			"employee_id": oneOf(i, word("EMP", 7, i), word("EMP", 7, i), ""), "is_active": status(i) == "active", "department": w.departmentOf(i), "phone": word("phone", 1, i),
 		})
@@ -134,7 +136,7 @@ func (w *listsWorld) addRoles() {
 
 func (w *listsWorld) addPhysicians() {
 	for i := range listsRows {
-		w.physicians = append(w.physicians, w.create(w.px, "/api/organizations/physicians/", fields{
+		w.physicians = append(w.physicians, w.create(w.px.access, "/api/organizations/physicians/", fields{
 			"hospital": w.hospitalOf(i), "department": w.departmentOf(i), "first_name": named("first", 2, i), "last_name": word("Last", 5, i),
 			"first_name_ar": word("awal", 1, i), "last_name_ar": word("akhir", 1, i), "license_number": word("LIC", 3, i),
 			"specialization": oneOf(i/2, "cardiology", "neurology", "urology"), "status": status(i), "phone": word("phone", 1, i),
@@ -156,22 +158,22 @@ func (w *listsWorld) addPatients() {
 		if i < listsRows { // a patient with a journey needs a hospital
 			body["primary_hospital"] = w.hospitalOf(i)
 		}
-		w.patients = append(w.patients, w.create(w.px, "/api/organizations/patients/", body))
+		w.patients = append(w.patients, w.create(w.px.access, "/api/organizations/patients/", body))
 	}
 }
 
 func (w *listsWorld) addTemplates() {
 	for i := range listsRows {
-		w.surveys = append(w.surveys, w.create(w.px, "/api/surveys/templates/", fields{
+		w.surveys = append(w.surveys, w.create(w.px.access, "/api/surveys/templates/", fields{
 			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": status(i) == "active",
 		}))
-		w.templates = append(w.templates, w.create(w.px, "/api/journeys/templates/", fields{
+		w.templates = append(w.templates, w.create(w.px.access, "/api/journeys/templates/", fields{
 			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 5,
 			"journey_type": oneOf(i, "ems", "opd", "inpatient", "inpatient", "ems", "opd", "opd", "ems"), "is_default": i%2 == 1 && i < 6, "description": word("about", 1, i),
 		}))
 	}
 	for i, template := range []int{0, 2, 0, 1, 0, 2, 1, 7} {
-		w.create(w.px, "/api/journeys/stage-templates/", fields{
+		w.create(w.px.access, "/api/journeys/stage-templates/", fields{
 			"journey_template": w.templates[template], "name": named("name", 2, i), "name_ar": word("isma", 5, i), "code": word("CODE", 3, i),
 			"order": (i + 1) * 4 % 11, "trigger_event_code": oneOf(i*i/2, "checkedin", "discharge", "triagedup"), "is_active": i != 1 && i != 7,
 			"is_optional": i == 2 || i == 6,
@@ -187,7 +189,7 @@ func (w *listsWorld) addJourneys() {
 			template = w.templates[2]
 		}
 		encounter, patient := word("ENC", 7, i), w.patients[min(i, 6)] // one patient has two journeys
-		id := w.create(w.px, "/api/journeys/instances/", fields{
+		id := w.create(w.px.access, "/api/journeys/instances/", fields{
 			"hospital": w.hospitalOf(i), "journey_template": template, "patient": patient, "encounter_id": encounter,
 			"department": w.departmentOf(i), "started_at": monthsLater(i * 5 % listsRows),
 		})
@@ -195,16 +197,16 @@ func (w *listsWorld) addJourneys() {
 	}
 	for _, i := range []int{3, 7, 0, 4} {
 		for n := range journeys[i].stages() {
-			if stage := journeys[i].stages()[n]; stage["status"] == "pending" && journeys[i].now()["status"] == "active" {
-				journeys[i].stage(w.t, n+1, 200, fields{"status": "completed"})
+			if now := journeys[i].now(); now.StageInstances[n].Status == client.StageStatusPending && now.Status == client.JourneyStatusActive {
+				journeys[i].setStage(n+1, client.StageStatusCompleted).ok(w.t)
 			}
 		}
 	}
-	journeys[1].stage(w.t, 1, 200, fields{"status": "skipped"})
-	journeys[2].stage(w.t, 1, 200, fields{"status": "in_progress"})
-	journeys[6].stage(w.t, 2, 200, fields{"status": "in_progress"})
-	w.expect(w.t, 200, "PATCH", journeys[1].path(), w.px, fields{"status": "cancelled"})
-	w.expect(w.t, 200, "PATCH", journeys[5].path(), w.px, fields{"status": "cancelled"})
+	journeys[1].setStage(1, client.StageStatusSkipped).ok(w.t)
+	journeys[2].setStage(1, client.StageStatusInProgress).ok(w.t)
+	journeys[6].setStage(2, client.StageStatusInProgress).ok(w.t)
+	journeys[1].setStatus(client.JourneyStatusCancelled).ok(w.t)
+	journeys[5].setStatus(client.JourneyStatusCancelled).ok(w.t)
 }
 
 func (w *listsWorld) addConfigs() {
@@ -216,16 +218,16 @@ func (w *listsWorld) addConfigs() {
 		if i != 4 {
 			body["hospital"] = w.hospitalOf(i)
 		}
-		w.create(w.px, "/api/integrations/configs/", body)
+		w.create(w.px.access, "/api/integrations/configs/", body)
 	}
 }
 
 // addEvents sends events and sets their outcomes, as there is no worker.
 func (w *listsWorld) addEvents() {
 	for i := range listsRows {
-		id := w.create(w.px, "/api/integrations/events/", fields{
-			"source_system": oneOf(i, "his", "lab", "ehr"), "event_code": oneOf(i*i/2, "checkedin", "discharge", "triagedup"), "encounter_id": word("ENC", 3, i/2),
-		})
+		id := try(w.px.CreateEvent(w.t.Context(), client.EventCreate{
+			SourceSystem: oneOf(i, "his", "lab", "ehr"), EventCode: oneOf(i*i/2, "checkedin", "discharge", "triagedup"), EncounterID: word("ENC", 3, i/2),
+		})).ok(w.t).ID
 		if status := oneOf(i*5/3, "pending", "processed", "failed", "ignored"); status != "pending" {
 			w.exec("UPDATE events SET status = $2, processed_at = $3 WHERE id = $1", id, status, monthsLater(i*5%listsRows))
 		}

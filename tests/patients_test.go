@@ -1,7 +1,10 @@
 package tests
 
 import (
+	"fmt"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/px360/px360/gen/client"
 )
@@ -9,15 +12,14 @@ import (
 func TestPatientIsFoundByArabicName(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	token := s.token(adminName, adminPassword)
-	hospital := s.create(token, "/api/organizations/hospitals/", map[string]any{"name": "مستشفى", "code": unique("H")})
-	s.create(token, "/api/organizations/patients/", map[string]any{
-		"mrn": "MRN-1", "first_name": "Ahmad", "last_name": "Ali", "first_name_ar": "أَحْمَد", "last_name_ar": "الهُدى", "primary_hospital": hospital,
-	})
+	ctx := t.Context()
+	hospital := try(s.admin.CreateHospital(ctx, client.HospitalCreate{Name: "مستشفى", Code: unique("H")})).ok(t).ID
+	try(s.admin.CreatePatient(ctx, client.PatientCreate{
+		MRN: "MRN-1", FirstName: "Ahmad", LastName: "Ali", FirstNameAr: client.Ptr("أَحْمَد"), LastNameAr: client.Ptr("الهُدى"),
+		PrimaryHospital: client.Value(hospital),
+	})).ok(t)
 	for query, count := range map[string]int64{"احمد": 1, "إحمد الهدي": 1, "أحـمد": 1, "AHMAD": 1, "mrn-1,ali": 1, "ahm%": 0, "a_mad": 0, "zaid": 0} {
-		list, err := s.admin.ListPatients(t.Context(), &client.ListPatientsParams{Search: &query})
-		must(t, err)
-		if list.Count != count {
+		if list := try(s.admin.ListPatients(ctx, &client.ListPatientsParams{Search: &query})).ok(t); list.Count != count {
 			t.Errorf("search %q: %d, want %d", query, list.Count, count)
 		}
 	}
@@ -27,17 +29,16 @@ func TestPatientIsFoundByArabicName(t *testing.T) {
 func TestNewPatientAndTheirHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	admin := c.person(c.hospital, "PX Admin")
 	for name, test := range map[string]struct {
-		token string
-		want  any
+		person
+		want *uuid.UUID
 	}{
-		"Hospital Admin": {c.admin.access, c.hospital.String()},
-		"PX Admin":       {admin.access, nil},
+		"Hospital Admin": {c.admin, &c.hospital},
+		"PX Admin":       {c.person(c.hospital, "PX Admin"), nil},
 	} {
-		body := fields{"mrn": unique("MRN"), "first_name": "Ahmad", "last_name": "Ali"}
-		if got := c.expect(t, 201, "POST", "/api/organizations/patients/", test.token, body).json()["primary_hospital"]; got != test.want {
-			t.Errorf("%s: the hospital is %v, want %v", name, got, test.want)
+		made := try(test.CreatePatient(t.Context(), client.PatientCreate{MRN: unique("MRN"), FirstName: "Ahmad", LastName: "Ali"})).ok(t)
+		if fmt.Sprint(made.PrimaryHospital) != fmt.Sprint(test.want) {
+			t.Errorf("%s: the hospital is %v, want %v", name, made.PrimaryHospital, test.want)
 		}
 	}
 }

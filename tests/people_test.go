@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server/auth"
 )
@@ -28,8 +29,9 @@ var issuer = sync.OnceValues(func() (*auth.Tokens, error) {
 	return auth.NewTokens(keys, auth.TokenConfig{AccessLifetime: auth.DefaultAccessLifetime, RefreshLifetime: auth.DefaultRefreshLifetime})
 })
 
-// A person is a user with tokens.
+// A person is a user with tokens, and a client that calls the API as the user.
 type person struct {
+	*client.Client
 	id              uuid.UUID
 	username        string
 	access, refresh string
@@ -67,6 +69,7 @@ func (s *system) tokensOf(p person, version int) person {
 	must(s.t, err)
 	p.access, p.refresh, err = tokens.Issue(p.id, version)
 	must(s.t, err)
+	p.Client = s.as(p.access)
 	return p
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server/limits"
 )
@@ -19,8 +20,8 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	limits := withLimits(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin))
-	_, key := s.plainKey(admin, "lab")
+	_, token := s.plainUser(s.plainHospital())
+	_, key := s.plainKey("lab")
 
 	a := s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
 	wantLeft(t, a, "events", 2, time.Hour)
@@ -41,7 +42,7 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), "events", 2, time.Hour)
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key), "events", 1, time.Hour)
 	// A caller without permission counts for no limit.
-	_, anonymous := s.plainUser(admin, nil)
+	_, anonymous := s.plainUser(nil)
 	s.expectTimes(http.StatusForbidden, 5, "POST", oneEventPath, anonymous, sourceEvent("his"))
 	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his"))
 	for _, s := range []*system{s, s.secondServer(limits)} {
@@ -73,7 +74,7 @@ func TestSenderLimitIsTenTimesTheSourceLimit(t *testing.T) {
 	limits := withLimits(limits.Limits{Events: perHour(2)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin))
+	_, token := s.plainUser(s.plainHospital())
 	for i := range 17 {
 		s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent(fmt.Sprint("source-", i)))
 		s.ageCalls(3 * time.Minute)
@@ -128,9 +129,8 @@ func TestLargeBodiesAreLimited(t *testing.T) {
 	t.Parallel()
 	limits := withLimits(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
-	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin))
-	_, anonymous := s.plainUser(admin, nil)
+	_, token := s.plainUser(s.plainHospital())
+	_, anonymous := s.plainUser(nil)
 	large := func(sources ...string) map[string]any {
 		body := sourceBulk(sources...)
 		body["padding"] = strings.Repeat("x", 20<<10)
@@ -205,8 +205,8 @@ func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{User: perHour(9), Auth: perHour(3), Events: perHour(3)}))
 	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin)) // the third login from this address
-	_, key := s.plainKey(admin, "lab")
+	_, token := s.plainUser(s.plainHospital()) // the third login from this address
+	_, key := s.plainKey("lab")
 	login := map[string]string{"username": adminName, "password": adminPassword}
 	for what, test := range map[string]struct {
 		admitted, status int
@@ -250,8 +250,8 @@ func TestCachedRefusalDoesNotAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{Events: perHour(1)}))
 	admin := s.token(adminName, adminPassword)
-	id, token := s.plainUser(admin, s.plainHospital(admin))
-	config, key := s.plainKey(admin, "lab")
+	id, token := s.plainUser(s.plainHospital())
+	config, key := s.plainKey("lab")
 	for _, body := range []map[string]any{sourceEvent("his"), sourceEvent("lab")} {
 		s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, body)
 	}
@@ -262,8 +262,8 @@ func TestCachedRefusalDoesNotAuthenticate(t *testing.T) {
 	// All calls of a key count for its source, so they are refused from the cache.
 	s.expectTimes(http.StatusTooManyRequests, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key)
 
-	s.expectTimes(http.StatusOK, 1, "PATCH", "/api/auth/users/"+id.String()+"/", admin, map[string]any{"is_active": false})
-	s.expectTimes(http.StatusOK, 1, "PATCH", "/api/integrations/configs/"+config+"/", admin, map[string]any{"is_active": false})
+	try(s.admin.UpdateUser(t.Context(), id, client.UserUpdate{IsActive: client.Ptr(false)})).ok(t)
+	try(s.admin.UpdateIntegrationConfig(t.Context(), config, client.IntegrationConfigUpdate{IsActive: client.Ptr(false)})).ok(t)
 	for _, call := range []struct {
 		path string
 		body any

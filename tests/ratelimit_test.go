@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
@@ -158,38 +159,35 @@ func (s *system) eventRows() (count int) {
 	return count
 }
 
-// plainUser creates a user without roles through the API and returns the id and a token.
-func (s *system) plainUser(admin string, hospital any) (uuid.UUID, string) {
+// plainUser creates a user without roles through the API, of a hospital or of none, and returns the id and a token.
+func (s *system) plainUser(hospital *uuid.UUID) (uuid.UUID, string) {
 	s.t.Helper()
-	name := unique("user")
-	id := s.create(admin, "/api/auth/users/", map[string]any{
-		"username": name, "email": name + "@example.com", "password": "Pass-of-a-user-1", "password_confirm": "Pass-of-a-user-1", "hospital": hospital,
-	})
-	return id, s.token(name, "Pass-of-a-user-1")
+	body := newUser(password)
+	if hospital != nil {
+		body.Hospital = client.Value(*hospital)
+	}
+	made := try(s.admin.CreateUser(context.Background(), body)).ok(s.t)
+	return made.ID, s.token(made.Username, password)
 }
 
-func (s *system) plainHospital(admin string) uuid.UUID {
+func (s *system) plainHospital() *uuid.UUID {
 	s.t.Helper()
-	return s.create(admin, "/api/organizations/hospitals/", map[string]any{"name": "Hospital", "code": unique("H")})
+	return &try(s.admin.CreateHospital(context.Background(), client.HospitalCreate{Name: "Hospital", Code: unique("H")})).ok(s.t).ID
 }
 
 // plainKey creates a config through the API and returns its id and key.
-func (s *system) plainKey(admin, source string) (string, string) {
+func (s *system) plainKey(source string) (uuid.UUID, string) {
 	s.t.Helper()
-	a := s.send("POST", "/api/integrations/configs/", admin, map[string]any{"name": "Config", "source_system": source})
-	if a.status != http.StatusCreated {
-		s.t.Fatalf("config: %d %s", a.status, a.body)
-	}
-	return a.json()["id"].(string), a.json()["api_key"].(string)
+	made := try(s.admin.CreateIntegrationConfig(context.Background(), client.IntegrationConfigCreate{Name: "Config", SourceSystem: source})).ok(s.t)
+	return made.ID, made.APIKey
 }
 
 // What a key reads counts under the limit of users, for its config alone, and takes nothing from what it sends.
 func TestReadingWithAKeyCountsPerConfig(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{User: perMinute(5), Events: perHour(10)}))
-	admin := s.token(adminName, adminPassword)
-	_, one := s.plainKey(admin, "his")
-	_, other := s.plainKey(admin, "his")
+	_, one := s.plainKey("his")
+	_, other := s.plainKey("his")
 	s.expectTimes(http.StatusOK, 4, "GET", oneEventPath, "", nil, "X-API-Key", one)
 	s.expectTimes(http.StatusNotFound, 1, "GET", oneEventPath+uuid.NewString()+"/", "", nil, "X-API-Key", one)
 	wantRefused(t, s.send("GET", oneEventPath, "", nil, "X-API-Key", one), time.Minute)
@@ -261,7 +259,7 @@ func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 	s := startServer(t, limits)
 	servers := []*system{s, s.secondServer(limits)}
 	token := s.token(adminName, adminPassword)
-	_, person := s.plainUser(token, s.plainHospital(token)) // costs two calls of the admin
+	_, person := s.plainUser(s.plainHospital()) // costs two calls of the admin
 	for _, test := range []struct {
 		want         int
 		method, path string
@@ -295,10 +293,9 @@ func TestParallelCallsToTwoServersShareALimitExactly(t *testing.T) {
 func TestLimitsArePerUser(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{User: perHour(4)}))
-	admin := s.token(adminName, adminPassword)
-	hospital := s.plainHospital(admin)
-	_, one := s.plainUser(admin, hospital)
-	_, two := s.plainUser(admin, hospital)
+	hospital := s.plainHospital()
+	_, one := s.plainUser(hospital)
+	_, two := s.plainUser(hospital)
 	s.expectTimes(http.StatusOK, 4, "GET", ownPath, one, nil)
 	s.expectTimes(http.StatusTooManyRequests, 1, "GET", ownPath, one, nil)
 	s.expectTimes(http.StatusOK, 4, "GET", ownPath, two, nil)
@@ -308,8 +305,7 @@ func TestRateLimitOrderOfChecks(t *testing.T) {
 	t.Parallel()
 	limits := withLimits(limits.Limits{User: perHour(5)})
 	s := startServer(t, limits)
-	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(admin, s.plainHospital(admin))
+	_, token := s.plainUser(s.plainHospital())
 
 	// Errors have the RateLimit headers too, and count.
 	const someone = "/api/organizations/hospitals/0193c5a0-7a00-7000-8000-000000000001/"

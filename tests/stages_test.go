@@ -2,19 +2,24 @@ package tests
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/client"
 )
 
 func TestStageTransitions(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	template := c.Template(nil, nil)
-	reach := map[string][]string{"pending": nil, "in_progress": {"in_progress"}, "completed": {"in_progress", "completed"}, "skipped": {"skipped"}}
-	allowed := map[string]bool{
+	reach := map[client.StageStatus][]client.StageStatus{
+		"pending": nil, "in_progress": {"in_progress"}, "completed": {"in_progress", "completed"}, "skipped": {"skipped"},
+	}
+	allowed := map[client.StageStatus]bool{
 		"pending in_progress": true, "pending completed": true, "pending skipped": true,
 		"in_progress completed": true, "in_progress skipped": true,
 		"pending pending": true, "in_progress in_progress": true, "completed completed": true, "skipped skipped": true,
@@ -23,22 +28,25 @@ func TestStageTransitions(t *testing.T) {
 		for to := range reach {
 			j := c.journey(template, unique("E"))
 			for _, status := range way {
-				j.stage(t, 1, 200, fields{"status": status})
+				j.setStage(1, status).ok(t)
 			}
-			before, want, then := j.stages()[0], 409, from
+			before, then := j.stages()[0], from
+			changed := j.changeStage(1, client.StageInstanceUpdate{Status: &to, Metadata: json.RawMessage(jsonText(fields{"to": to}))})
 			if allowed[from+" "+to] {
-				want, then = 200, to
+				then = to
+				changed.ok(t)
+			} else {
+				changed.refused(t, 409)
 			}
-			j.stage(t, 1, want, fields{"status": to, "metadata": fields{"to": to}})
 			after := j.stages()[0]
-			if after["status"] != then {
-				t.Errorf("from %s to %s: the stage is %v", from, to, after["status"])
+			if after.Status != then {
+				t.Errorf("from %s to %s: the stage is %v", from, to, after.Status)
 			}
-			if from == "completed" && after["completed_at"] != before["completed_at"] {
+			if from == client.StageStatusCompleted && !is(after.CompletedAt, *before.CompletedAt) {
 				t.Errorf("from completed to %s: the stage is completed at another time", to)
 			}
-			if want == 409 && fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Errorf("from %s to %s: refused, but %v became %v", from, to, before, after)
+			if changed.err != nil && jsonText(after) != jsonText(before) {
+				t.Errorf("from %s to %s: refused, but %s became %s", from, to, jsonText(before), jsonText(after))
 			}
 		}
 	}
@@ -50,31 +58,31 @@ func TestCompletingAStageByRequest(t *testing.T) {
 	j := c.journey(c.Template(sendsSurvey(c.Survey(), 48), nil, optional), "1")
 	physician := c.Physician("L-1")
 	began := value[time.Time](c.system, "SELECT now()")
-	done := j.stage(t, 1, 200, fields{"status": "completed", "physician": physician}).json()
-	when := at(t, done["completed_at"])
+	done := j.changeStage(1, client.StageInstanceUpdate{Status: client.Ptr(client.StageStatusCompleted), Physician: client.Value(physician)}).ok(t)
+	when := *done.CompletedAt
 	if when.Before(began) || when.After(value[time.Time](c.system, "SELECT now()")) {
 		t.Errorf("the stage is completed at %v, want now", when)
 	}
-	if done["physician"] != physician.String() || done["completed_by_event"] != nil || done["survey_sent"] != false {
-		t.Errorf("the stage is %v", done)
+	if !is(done.Physician, physician) || done.CompletedByEvent != nil || done.SurveySent {
+		t.Errorf("the stage is %s", jsonText(done))
 	}
-	if due := at(t, done["survey_scheduled_at"]); !due.Equal(when.Add(48 * time.Hour)) {
-		t.Errorf("the survey is due at %v, want 48h after %v", due, when)
+	if !is(done.SurveyScheduledAt, when.Add(48*time.Hour)) {
+		t.Errorf("the survey is due at %v, want 48h after %v", done.SurveyScheduledAt, when)
 	}
-	j.stage(t, 1, 200, fields{"status": "completed"}) // a repetition changes nothing
+	j.setStage(1, client.StageStatusCompleted).ok(t) // a repetition changes nothing
 	if n := value[int](c.system, "SELECT count(*) FROM surveys"); n != 1 {
 		t.Errorf("%d surveys are scheduled, want 1", n)
 	}
-	if now := j.now(); now["status"] != "active" {
-		t.Errorf("the journey is %v before its last required stage", now["status"])
+	if now := j.now(); now.Status != client.JourneyStatusActive {
+		t.Errorf("the journey is %v before its last required stage", now.Status)
 	}
-	j.stage(t, 3, 200, fields{"status": "completed"})
-	last := j.stage(t, 2, 200, fields{"status": "completed"}).json()
-	if now := j.now(); now["status"] != "completed" || now["completed_at"] != last["completed_at"] {
-		t.Errorf("the journey is %v at %v, want completed at its last stage's %v", now["status"], now["completed_at"], last["completed_at"])
+	j.setStage(3, client.StageStatusCompleted).ok(t)
+	last := j.setStage(2, client.StageStatusCompleted).ok(t)
+	if now := j.now(); now.Status != client.JourneyStatusCompleted || !is(now.CompletedAt, *last.CompletedAt) {
+		t.Errorf("the journey is %v at %v, want completed at its last stage's %v", now.Status, now.CompletedAt, last.CompletedAt)
 	}
-	if p := j.progress(); p["status"] != "completed" || p["completed_at"] != last["completed_at"] || p["completion_percentage"] != 100.0 {
-		t.Errorf("the progress is %v", p)
+	if p := j.progress(); p.Status != client.JourneyStatusCompleted || !is(p.CompletedAt, *last.CompletedAt) || p.CompletionPercentage != 100 {
+		t.Errorf("the progress is %s", jsonText(p))
 	}
 }
 
@@ -84,13 +92,13 @@ func TestSkippedStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	j := c.journey(c.Template(nil, sendsSurvey(c.Survey(), 0)), "1")
-	first := j.stage(t, 1, 200, fields{"status": "completed"}).json()
-	skipped := j.stage(t, 2, 200, fields{"status": "skipped"}).json()
-	if now := j.now(); now["status"] != "completed" || now["completed_at"] != first["completed_at"] {
-		t.Errorf("the journey is %v at %v, want completed at %v", now["status"], now["completed_at"], first["completed_at"])
+	first := j.setStage(1, client.StageStatusCompleted).ok(t)
+	skipped := j.setStage(2, client.StageStatusSkipped).ok(t)
+	if now := j.now(); now.Status != client.JourneyStatusCompleted || !is(now.CompletedAt, *first.CompletedAt) {
+		t.Errorf("the journey is %v at %v, want completed at %v", now.Status, now.CompletedAt, first.CompletedAt)
 	}
-	if skipped["completed_at"] != nil || skipped["survey_scheduled_at"] != nil {
-		t.Errorf("the skipped stage is %v", skipped)
+	if skipped.CompletedAt != nil || skipped.SurveyScheduledAt != nil {
+		t.Errorf("the skipped stage is %s", jsonText(skipped))
 	}
 }
 
@@ -99,36 +107,29 @@ func TestStageIsAddedToAJourney(t *testing.T) {
 	c := startServer(t).clinic()
 	template := c.Template(nil)
 	j := c.journey(template, "1")
-	add := func(want int, stage uuid.UUID, more fields) fields {
-		t.Helper()
-		body := fields{"journey_instance": j.id, "stage_template": stage}
-		for field, v := range more {
-			body[field] = v
-		}
-		return c.expect(t, want, "POST", stagePath, c.px, body).json()
+	add := func(stage uuid.UUID, status client.StageStatus) reply[client.StageInstance] {
+		return try(c.px.CreateStageInstance(t.Context(), client.StageInstanceCreate{JourneyInstance: j.id, StageTemplate: stage, Status: &status}))
 	}
 	second := c.Stage(template, 2)
-	if made := add(201, second, nil); made["status"] != "pending" || made["stage_name"] != "Stage 2" {
-		t.Errorf("added %v", made)
+	made := try(c.px.CreateStageInstance(t.Context(), client.StageInstanceCreate{JourneyInstance: j.id, StageTemplate: second})).ok(t)
+	if made.Status != client.StageStatusPending || made.StageName != "Stage 2" {
+		t.Errorf("added %s", jsonText(made))
 	}
-	if refused := add(400, second, nil); refused["non_field_errors"] == nil {
-		t.Errorf("the same stage again: %v", refused)
-	}
-	if refused := add(400, c.Stage(c.Template(), 1), nil); refused["stage_template"] == nil {
-		t.Errorf("a stage of another template: %v", refused)
-	}
+	add(second, "pending").refused(t, 400, client.NonFieldErrors)
+	add(c.Stage(c.Template(), 1), "pending").refused(t, 400, "stage_template")
 	third := c.Stage(template, 3, sendsSurvey(c.Survey(), 0))
-	if made := add(201, third, fields{"status": "completed"}); made["status"] != "completed" || made["completed_at"] == nil || made["survey_scheduled_at"] == nil {
-		t.Errorf("added as completed: %v", made)
+	if made := add(third, "completed").ok(t); made.Status != client.StageStatusCompleted || made.CompletedAt == nil || made.SurveyScheduledAt == nil {
+		t.Errorf("added as completed: %s", jsonText(made))
 	}
-	if made := add(201, c.Stage(template, 4), fields{"status": "skipped"}); made["status"] != "skipped" || made["completed_at"] != nil {
-		t.Errorf("added as skipped: %v", made)
+	if made := add(c.Stage(template, 4), "skipped").ok(t); made.Status != client.StageStatusSkipped || made.CompletedAt != nil {
+		t.Errorf("added as skipped: %s", jsonText(made))
 	}
-	other := c.clinic()
-	add(400, c.Stage(template, 5), fields{"physician": other.Physician("L-1")})
-	j.stage(t, 1, 200, fields{"status": "completed"})
-	j.stage(t, 2, 200, fields{"status": "completed"})
-	add(409, c.Stage(template, 6), nil) // the journey is over
+	try(c.px.CreateStageInstance(t.Context(), client.StageInstanceCreate{
+		JourneyInstance: j.id, StageTemplate: c.Stage(template, 5), Physician: client.Value(c.clinic().Physician("L-1")),
+	})).refused(t, 400, "physician")
+	j.setStage(1, client.StageStatusCompleted).ok(t)
+	j.setStage(2, client.StageStatusCompleted).ok(t)
+	add(c.Stage(template, 6), "pending").refused(t, 409) // the journey is over
 	if got := len(j.stages()); got != 4 {
 		t.Errorf("the journey has %d stages, want 4", got)
 	}
@@ -139,16 +140,15 @@ func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	j := c.journey(c.Template(nil, nil, nil, optional), "1")
-	j.stage(t, 1, 200, fields{"status": "completed"})
-	at := j.stages()[0]["completed_at"]
-	for n, want := range []string{"active", "completed"} {
-		c.expect(t, 204, "DELETE", fmt.Sprintf("%s%v/", stagePath, j.stages()[1]["id"]), c.px, nil)
-		if now := j.now(); now["status"] != want {
-			t.Errorf("after %d deletions the journey is %v, want %s", n+1, now["status"], want)
+	done := j.setStage(1, client.StageStatusCompleted).ok(t)
+	for n, want := range []client.JourneyStatus{"active", "completed"} {
+		must(t, c.px.DeleteStageInstance(t.Context(), j.stages()[1].ID))
+		if now := j.now(); now.Status != want {
+			t.Errorf("after %d deletions the journey is %v, want %s", n+1, now.Status, want)
 		}
 	}
-	if now := j.now(); now["completed_at"] != at {
-		t.Errorf("the journey is completed at %v, its last stage was at %v", now["completed_at"], at)
+	if now := j.now(); !is(now.CompletedAt, *done.CompletedAt) {
+		t.Errorf("the journey is completed at %v, its last stage was at %v", now.CompletedAt, done.CompletedAt)
 	}
 }
 
@@ -157,29 +157,31 @@ func TestDeletingTheLastOpenStageCompletesTheJourney(t *testing.T) {
 func TestStageOfAnotherHospitalIsNotLocked(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	j, other := c.journey(c.Template(nil), "1"), c.clinic()
-	stage := fmt.Sprintf("%s%v/", stagePath, j.stages()[0]["id"])
-	tx, err := c.db.Begin(t.Context())
+	j, other := c.journey(c.Template(nil), "1"), c.clinic().admin
+	stage := j.stages()[0].ID
+	ctx := t.Context()
+	tx, err := c.db.Begin(ctx)
 	must(t, err)
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	_, err = tx.Exec(t.Context(), "SELECT FROM journey_instances WHERE id = $1 FOR UPDATE", j.id)
+	_, err = tx.Exec(ctx, "SELECT FROM journey_instances WHERE id = $1 FOR UPDATE", j.id)
 	must(t, err)
 	// Waiting for the lock would end in a 503.
-	c.expect(t, 404, "PATCH", stage, other.admin.access, fields{"status": "completed"})
-	c.expect(t, 404, "PUT", stage, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
-	c.expect(t, 404, "DELETE", stage, other.admin.access, nil)
-	c.expect(t, 400, "POST", stagePath, other.admin.access, fields{"journey_instance": j.id, "stage_template": uuid.New()})
+	body := client.StageInstanceCreate{JourneyInstance: j.id, StageTemplate: uuid.New()}
+	try(other.UpdateStageInstance(ctx, stage, client.StageInstanceUpdate{Status: client.Ptr(client.StageStatusCompleted)})).refused(t, 404)
+	try(other.ReplaceStageInstance(ctx, stage, body)).refused(t, 404)
+	refused(t, other.DeleteStageInstance(ctx, stage), 404)
+	try(other.CreateStageInstance(ctx, body)).refused(t, 400)
 }
 
 func TestStageTemplateOfAConcurrentlyDeletedTemplate(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	template, a := c.Template(), answer{}
-	c.sendBeforeCommit("DELETE FROM journey_templates WHERE id = $1", template, func() int {
-		a = c.send("POST", "/api/journeys/stage-templates/", c.px, fields{"journey_template": template, "name": "S", "code": "S", "order": 1, "trigger_event_code": "E"})
-		return a.status
+	template := c.Template()
+	errs := c.sendBeforeCommit("DELETE FROM journey_templates WHERE id = $1", template, func() error {
+		_, err := c.px.CreateStageTemplate(t.Context(), client.StageTemplateCreate{
+			JourneyTemplate: template, Name: "S", Code: "S", Order: 1, TriggerEventCode: "E",
+		})
+		return err
 	})
-	if want := fmt.Sprintf(`{"journey_template":["Invalid pk \"%s\" - object does not exist."]}`, template); a.status != 400 || a.body != want {
-		t.Errorf("answered %d %s, want %s", a.status, a.body, want)
-	}
+	refusedField(t, errs[0], "journey_template", fmt.Sprintf(`Invalid pk "%s" - object does not exist.`, template))
 }

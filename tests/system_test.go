@@ -6,12 +6,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,26 +125,79 @@ func (s *system) work(o worker.Options) {
 	})
 }
 
+// client is a client that makes each request once. Without WithToken or WithAPIKey it sends no credentials.
+func (s *system) client(options ...client.Option) *client.Client {
+	s.t.Helper()
+	c, err := client.New(s.url, append(options, client.WithMaxWait(0))...)
+	must(s.t, err)
+	return c
+}
+
+// as is a client with an access token.
+func (s *system) as(token string) *client.Client { return s.client(client.WithToken(token)) }
+
 // login is a client of the named user, who logs in this once.
 func (s *system) login(username, password string) *client.Client {
 	s.t.Helper()
-	anonymous, err := client.New(s.url)
-	must(s.t, err)
-	tokens, err := anonymous.CreateToken(context.Background(), client.TokenRequest{Username: username, Password: password})
-	must(s.t, err)
-	c, err := client.New(s.url, client.WithToken(tokens.Access))
-	must(s.t, err)
-	return c
+	return s.as(s.token(username, password))
 }
 
 // token logs the user in and returns an access token.
 func (s *system) token(username, password string) string {
 	s.t.Helper()
-	answer := s.send("POST", "/api/auth/token/", "", map[string]string{"username": username, "password": password})
-	if answer.status != http.StatusOK {
-		s.t.Fatalf("login of %s: %d %s", username, answer.status, answer.body)
+	return try(s.client().CreateToken(context.Background(), client.TokenRequest{Username: username, Password: password})).ok(s.t).Access
+}
+
+// A reply is what a call of the client returned, checked in the expression that makes the call:
+//
+//	patient := try(px.RetrievePatient(ctx, id)).ok(t)
+//	try(px.CreatePatient(ctx, body)).refused(t, 400, "mrn")
+type reply[T any] struct {
+	value *T
+	err   error
+}
+
+func try[T any](value *T, err error) reply[T] { return reply[T]{value, err} }
+
+// ok returns the value of a call that succeeded.
+func (r reply[T]) ok(t testing.TB) *T {
+	t.Helper()
+	must(t, r.err)
+	return r.value
+}
+
+// refused and refusedField are the functions of that name.
+
+func (r reply[T]) refused(t testing.TB, status int, fields ...string) *client.Error {
+	t.Helper()
+	return refused(t, r.err, status, fields...)
+}
+
+func (r reply[T]) refusedField(t testing.TB, field, message string) {
+	t.Helper()
+	refusedField(t, r.err, field, message)
+}
+
+// refused expects a call to have failed with this status and, where fields are given, messages about these alone.
+func refused(t testing.TB, err error, status int, fields ...string) *client.Error {
+	t.Helper()
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		t.Errorf("the call failed with %v, want status %d", err, status)
+		return &client.Error{}
 	}
-	return answer.json()["access"].(string)
+	if got := slices.Sorted(maps.Keys(e.Fields)); e.Status != status || len(fields) > 0 && !slices.Equal(got, slices.Sorted(slices.Values(fields))) {
+		t.Errorf("%v, want status %d about %v", e, status, fields)
+	}
+	return e
+}
+
+// refusedField expects a call to have failed with a 400 whose one message is this, about this field.
+func refusedField(t testing.TB, err error, field, message string) {
+	t.Helper()
+	if e := refused(t, err, http.StatusBadRequest, field); !slices.Equal(e.Fields[field], []string{message}) {
+		t.Errorf("%v, want the message %q about %s", e, message, field)
+	}
 }
 
 // An answer is the response to a request.

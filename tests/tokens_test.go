@@ -11,42 +11,65 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/server"
 )
 
 const tokenPath = "/api/auth/token/"
 
+// refresh, verify and logOut call the token operations, as nobody.
+
+func (s *system) refresh(refresh string) reply[client.AccessToken] {
+	s.t.Helper()
+	return try(s.client().RefreshToken(context.Background(), client.TokenRefreshRequest{Refresh: refresh}))
+}
+
+func (s *system) verify(token string) error {
+	s.t.Helper()
+	return s.client().VerifyToken(context.Background(), client.TokenVerifyRequest{Token: token})
+}
+
+func (s *system) logOut(refresh string) error {
+	s.t.Helper()
+	return s.client().BlacklistToken(context.Background(), client.TokenRefreshRequest{Refresh: refresh})
+}
+
+// whoami tells whose a token is.
+func (s *system) whoami(token string) reply[client.User] {
+	s.t.Helper()
+	return try(s.as(token).RetrieveMe(context.Background()))
+}
+
 func TestTokenLifecycle(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital, "Nurse")
-	if last := c.expect(t, 200, "GET", userPath(p.id), c.px, nil).json()["last_login"]; last != nil {
+	p, ctx := c.person(c.hospital, "Nurse"), t.Context()
+	if last := try(c.px.RetrieveUser(ctx, p.id)).ok(t).LastLogin; last != nil {
 		t.Errorf("before the first login the last one was at %v", last)
 	}
-	pair := c.expect(t, 200, "POST", tokenPath, "", fields{"username": p.username, "password": password}).json()
-	access, refresh := pair["access"].(string), pair["refresh"].(string)
-	if me := c.expect(t, 200, "GET", "/api/auth/users/me/", access, nil).json(); me["id"] != p.id.String() || me["last_login"] == nil {
-		t.Errorf("the token is that of %v", me)
+	pair := try(c.client().CreateToken(ctx, client.TokenRequest{Username: p.username, Password: password})).ok(t)
+	if me := c.whoami(pair.Access).ok(t); me.ID != p.id || me.LastLogin == nil {
+		t.Errorf("the token is that of %s", jsonText(me))
 	}
-	renewed := c.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": refresh}).json()["access"].(string)
-	c.expect(t, 200, "GET", "/api/auth/users/me/", renewed, nil)
-	for _, token := range []string{access, refresh, renewed} {
+	renewed := c.refresh(pair.Refresh).ok(t).Access
+	c.whoami(renewed).ok(t)
+	for _, token := range []string{pair.Access, pair.Refresh, renewed} {
 		if a := c.expect(t, 200, "POST", tokenPath+"verify/", "", fields{"token": token}); a.body != "{}" {
 			t.Errorf("a valid token is answered with %s", a.body)
 		}
 	}
-	if a := c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": refresh}); a.body != "{}" {
+	if a := c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": pair.Refresh}); a.body != "{}" {
 		t.Errorf("the logout is answered with %s", a.body)
 	}
 	// A logout revokes all tokens that were issued before.
-	for _, token := range []string{access, renewed} {
-		c.expect(t, 401, "GET", "/api/auth/users/me/", token, nil)
-		c.expect(t, 401, "POST", tokenPath+"verify/", "", fields{"token": token})
+	for _, token := range []string{pair.Access, renewed} {
+		c.whoami(token).refused(t, 401)
+		refused(t, c.verify(token), 401)
 	}
-	c.expect(t, 401, "POST", tokenPath+"refresh/", "", fields{"refresh": refresh})
-	c.expect(t, 401, "POST", tokenPath+"blacklist/", "", fields{"refresh": refresh})
-	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, password), nil)
+	c.refresh(pair.Refresh).refused(t, 401)
+	refused(t, c.logOut(pair.Refresh), 401)
+	c.whoami(c.token(p.username, password)).ok(t)
 }
 
 func TestTokenTypes(t *testing.T) {
@@ -54,28 +77,24 @@ func TestTokenTypes(t *testing.T) {
 	c := startServer(t).clinic()
 	p, deleted := c.person(c.hospital), c.tokensOf(person{id: uuid.New()}, 0)
 	altered := p.access[:len(p.access)-1] + map[bool]string{true: "B", false: "A"}[p.access[len(p.access)-1] == 'A']
-	for _, test := range []struct {
-		path string
-		body fields
-	}{
-		{"refresh/", fields{"refresh": p.access}},
-		{"refresh/", fields{"refresh": "no token"}},
-		{"refresh/", fields{"refresh": deleted.refresh}},
-		{"blacklist/", fields{"refresh": p.access}},
-		{"verify/", fields{"token": "no.such.token"}},
-		{"verify/", fields{"token": altered}},
-		{"verify/", fields{"token": deleted.access}},
+	for what, err := range map[string]error{
+		"refresh by an access token":    c.refresh(p.access).err,
+		"refresh by no token":           c.refresh("no token").err,
+		"refresh of a deleted user":     c.refresh(deleted.refresh).err,
+		"logout by an access token":     c.logOut(p.access),
+		"verify no token":               c.verify("no.such.token"),
+		"verify an altered token":       c.verify(altered),
+		"verify that of a deleted user": c.verify(deleted.access),
 	} {
-		a := c.expect(t, 401, "POST", tokenPath+test.path, "", test.body)
-		if a.json()["detail"] == nil || a.header.Get("WWW-Authenticate") == "" {
-			t.Errorf("%s %v: %s", test.path, test.body, a.body)
+		if e := refused(t, err, 401); e.Detail == "" || e.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %v", what, e)
 		}
 	}
 	for _, token := range []string{p.refresh, altered, deleted.access, "no.such.token"} {
-		c.expect(t, 401, "GET", "/api/auth/users/me/", token, nil)
+		c.whoami(token).refused(t, 401)
 	}
 	for header, want := range map[string]int{"Bearer " + p.access: 200, "bearer " + p.access: 200, "Basic " + p.access: 401, "Bearer": 401, "Bearer a b": 401} {
-		c.expect(t, want, "GET", "/api/auth/users/me/", "", nil, "Authorization", header)
+		c.expect(t, want, "GET", ownPath, "", nil, "Authorization", header)
 	}
 	for _, path := range []string{"", "refresh/", "verify/", "blacklist/"} {
 		c.expect(t, 400, "POST", tokenPath+path, "", fields{})
@@ -88,43 +107,32 @@ func TestRotatedRefreshTokens(t *testing.T) {
 	t.Parallel()
 	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
 	p := c.person(c.hospital)
-	use := func(want int, refresh string) (string, string) {
-		t.Helper()
-		pair := c.expect(t, want, "POST", tokenPath+"refresh/", "", fields{"refresh": refresh}).json()
-		access, _ := pair["access"].(string)
-		next, _ := pair["refresh"].(string)
-		return access, next
-	}
-	verify := func(want int, token string) answer {
-		t.Helper()
-		return c.expect(t, want, "POST", tokenPath+"verify/", "", fields{"token": token})
-	}
-	verify(200, p.refresh)
-	_, second := use(200, p.refresh)
-	access, third := use(200, second)
+	must(t, c.verify(p.refresh))
+	second := *c.refresh(p.refresh).ok(t).Refresh
+	last := c.refresh(second).ok(t)
+	access, third := last.Access, *last.Refresh
 	for _, used := range []string{p.refresh, second} {
-		if a := verify(401, used); a.json()["detail"] != "Token is blacklisted" || a.json()["code"] != "token_not_valid" {
-			t.Errorf("a used refresh token is answered with %s", a.body)
+		if e := refused(t, c.verify(used), 401); e.Detail != "Token is blacklisted" || e.Code != "token_not_valid" {
+			t.Errorf("a used refresh token is answered with %v", e)
 		}
 	}
-	verify(200, third)
-	c.expect(t, 200, "GET", ownPath, access, nil)
+	must(t, c.verify(third))
+	c.whoami(access).ok(t)
 
 	// All tokens of this user are revoked, those of others are not.
-	a := c.expect(t, 401, "POST", tokenPath+"refresh/", "", fields{"refresh": second})
-	if a.json()["detail"] != "Token is blacklisted" || a.header.Get("WWW-Authenticate") == "" {
-		t.Errorf("the second use is answered with %s", a.body)
+	if e := c.refresh(second).refused(t, 401); e.Detail != "Token is blacklisted" || e.Header.Get("WWW-Authenticate") == "" {
+		t.Errorf("the second use is answered with %v", e)
 	}
 	for _, token := range []string{access, p.access} {
-		c.expect(t, 401, "GET", ownPath, token, nil)
+		c.whoami(token).refused(t, 401)
 	}
-	use(401, third)
-	use(401, second) // a third use revokes nothing more
-	c.expect(t, 200, "GET", ownPath, c.token(p.username, password), nil)
-	c.expect(t, 200, "GET", ownPath, c.admin.access, nil)
-	list := c.entries(c.admin.access, "?operation=refreshToken")
-	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor"] != p.id.String() || fmt.Sprint(list[0]["changed_fields"]) != "[token_version]" {
-		t.Errorf("the audit log has %v", list)
+	c.refresh(third).refused(t, 401)
+	c.refresh(second).refused(t, 401) // a third use revokes nothing more
+	c.whoami(c.token(p.username, password)).ok(t)
+	c.whoami(c.admin.access).ok(t)
+	list := auditEntries(t, c.admin, client.ListAuditEntriesParams{Operation: client.Ptr("refreshToken")})
+	if len(list) != 1 || list[0].ObjectID != p.id || !is(list[0].Actor, p.id) || fmt.Sprint(list[0].ChangedFields) != "[token_version]" {
+		t.Errorf("the audit log has %s", jsonText(list))
 	}
 }
 
@@ -134,18 +142,18 @@ func TestConcurrentRotation(t *testing.T) {
 	c := startServer(t, func(o *server.Options) { o.RotateRefresh = true }).clinic()
 	p := c.person(c.hospital)
 	var group sync.WaitGroup
-	answers := make([]answer, 8)
-	for i := range answers {
-		group.Go(func() { answers[i] = c.send("POST", tokenPath+"refresh/", "", fields{"refresh": p.refresh}) })
+	replies := make([]reply[client.AccessToken], 8)
+	for i := range replies {
+		group.Go(func() { replies[i] = c.refresh(p.refresh) })
 	}
 	group.Wait()
 	good := 0
-	for _, a := range answers {
-		if a.status == 200 {
+	for _, r := range replies {
+		if r.err == nil {
 			good++
-			c.expect(t, 401, "GET", ownPath, a.json()["access"].(string), nil)
-		} else if a.status != 401 {
-			t.Errorf("%d %s", a.status, a.body)
+			c.whoami(r.value.Access).refused(t, 401)
+		} else {
+			r.refused(t, 401)
 		}
 	}
 	if good != 1 {
@@ -154,8 +162,8 @@ func TestConcurrentRotation(t *testing.T) {
 	if version := value[int](c.system, "SELECT token_version FROM users WHERE id = $1", p.id); version != 1 {
 		t.Errorf("the tokens were revoked %d times, want once", version)
 	}
-	if list := c.entries(c.admin.access, "?operation=refreshToken"); len(list) != 1 {
-		t.Errorf("the audit log has %v", list)
+	if list := auditEntries(t, c.admin, client.ListAuditEntriesParams{Operation: client.Ptr("refreshToken")}); len(list) != 1 {
+		t.Errorf("the audit log has %s", jsonText(list))
 	}
 }
 
@@ -167,14 +175,14 @@ func TestRotationWhenTheAnswerIsLost(t *testing.T) {
 	p := s.person(uuid.Nil)
 	behind, proxy := s.behindDropProxy(rotating)
 	proxy.dropCommits(tokenID(t, p.refresh), 1)
-	next := behind.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": p.refresh}).json()
+	next := behind.refresh(p.refresh).ok(t)
 	if proxy.dropCount() != 1 {
 		t.Fatal("no connection was dropped")
 	}
-	for _, access := range []string{p.access, next["access"].(string)} {
-		s.expect(t, 200, "GET", ownPath, access, nil)
+	for _, access := range []string{p.access, next.Access} {
+		s.whoami(access).ok(t)
 	}
-	s.expect(t, 200, "POST", tokenPath+"refresh/", "", fields{"refresh": next["refresh"]})
+	s.refresh(*next.Refresh).ok(t)
 }
 
 // tokenID is the jti claim of a token.
@@ -209,10 +217,10 @@ func TestLogoutIsAudited(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	p := c.person(c.hospital)
-	c.expect(t, 200, "POST", tokenPath+"blacklist/", "", fields{"refresh": p.refresh})
-	list := c.entries(c.admin.access, "?operation=blacklistToken")
-	if len(list) != 1 || list[0]["object_id"] != p.id.String() || list[0]["actor_name"] != p.username || list[0]["hospital"] != c.hospital.String() {
-		t.Errorf("the audit log has %v", list)
+	must(t, c.logOut(p.refresh))
+	list := auditEntries(t, c.admin, client.ListAuditEntriesParams{Operation: client.Ptr("blacklistToken")})
+	if len(list) != 1 || list[0].ObjectID != p.id || list[0].ActorName != p.username || !is(list[0].Hospital, c.hospital) {
+		t.Errorf("the audit log has %s", jsonText(list))
 	}
 }
 
@@ -247,14 +255,14 @@ func TestWrongCredentialsAreIndistinguishable(t *testing.T) {
 func TestRoleChangesApplyAtOnce(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital)
-	body := fields{"name": "Lab", "code": "LAB", "hospital": c.hospital}
-	c.expect(t, 403, "POST", organizations+"departments/", p.access, body)
-	c.expect(t, 200, "POST", userPath(p.id)+"assign_role/", c.px, fields{"role_id": c.role("Hospital Admin")})
-	c.expect(t, 201, "POST", organizations+"departments/", p.access, body)
-	c.expect(t, 200, "PATCH", userPath(p.id), c.px, fields{"hospital": c.clinic().hospital})
-	if list := c.expect(t, 200, "GET", organizations+"departments/", p.access, nil).json(); list["count"] != 0.0 {
-		t.Errorf("after moving to another hospital the user sees %v", list)
+	p, ctx := c.person(c.hospital), t.Context()
+	body := client.DepartmentCreate{Name: "Lab", Code: "LAB", Hospital: c.hospital}
+	try(p.CreateDepartment(ctx, body)).refused(t, 403)
+	try(c.px.AssignRole(ctx, p.id, c.roleCalled("Hospital Admin"))).ok(t)
+	try(p.CreateDepartment(ctx, body)).ok(t)
+	try(c.px.UpdateUser(ctx, p.id, client.UserUpdate{Hospital: client.Value(c.clinic().hospital)})).ok(t)
+	if list := try(p.ListDepartments(ctx, nil)).ok(t); list.Count != 0 {
+		t.Errorf("after moving to another hospital the user sees %s", jsonText(list))
 	}
 }
 
@@ -262,8 +270,8 @@ func TestRoleChangesApplyAtOnce(t *testing.T) {
 func TestTokenOperationsAreLoggedWithTheirUser(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	pair := s.expect(t, 200, "POST", loginPath, "", fields{"username": adminName, "password": adminPassword}).json()
-	s.expect(t, 200, "POST", "/api/auth/token/refresh/", "", fields{"refresh": pair["refresh"]})
+	pair := try(s.client().CreateToken(t.Context(), client.TokenRequest{Username: adminName, Password: adminPassword})).ok(t)
+	s.refresh(pair.Refresh).ok(t)
 	for line := range strings.Lines(s.log.String()) {
 		if strings.Contains(line, `"path":"/api/auth/token/refresh/"`) && strings.Contains(line, `"caller":"`+adminName+`"`) {
 			return

@@ -1,41 +1,51 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/px360/px360/gen/client"
 )
 
 func userPath(id any) string { return fmt.Sprintf("/api/auth/users/%v/", id) }
 
+// roleCalled is the body of assigning and removing a role.
+func (s *system) roleCalled(name string) client.RoleAssignment {
+	s.t.Helper()
+	return client.RoleAssignment{RoleID: s.role(name)}
+}
+
 func TestLastPXAdminIsKept(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	token := s.token(adminName, adminPassword)
-	me := s.expect(t, 200, "GET", "/api/auth/users/me/", token, nil).json()["id"]
+	ctx := t.Context()
+	me, pxAdmin := try(s.admin.RetrieveMe(ctx)).ok(t).ID, s.roleCalled("PX Admin")
+	inactive := client.UserUpdate{IsActive: client.Ptr(false)}
 	// An inactive PX Admin and a Hospital Admin do not count.
 	s.exec("UPDATE users SET is_active = false WHERE id = $1", s.person(uuid.Nil, "PX Admin").id)
 	s.person(uuid.Nil, "Hospital Admin")
-	refused := func() {
+	expectRefused := func() {
 		t.Helper()
-		s.expect(t, 409, "DELETE", userPath(me), token, nil)
-		s.expect(t, 409, "PATCH", userPath(me), token, fields{"is_active": false})
-		s.expect(t, 409, "PUT", userPath(me), token, fields{"username": adminName, "email": "a@example.org", "is_active": false})
-		s.expect(t, 409, "POST", userPath(me)+"remove_role/", token, fields{"role_id": s.role("PX Admin")})
+		refused(t, s.admin.DeleteUser(ctx, me), 409)
+		try(s.admin.UpdateUser(ctx, me, inactive)).refused(t, 409)
+		try(s.admin.ReplaceUser(ctx, me, client.UserReplace{Username: adminName, Email: "a@example.org", IsActive: client.Ptr(false)})).refused(t, 409)
+		try(s.admin.RemoveRole(ctx, me, pxAdmin)).refused(t, 409)
 	}
-	refused()
+	expectRefused()
 	other := s.person(uuid.Nil, "PX Admin")
-	s.expect(t, 200, "POST", userPath(other.id)+"remove_role/", token, fields{"role_id": s.role("PX Admin")})
-	refused()
-	s.expect(t, 200, "POST", userPath(other.id)+"assign_role/", token, fields{"role_id": s.role("PX Admin")})
-	if a := s.expect(t, 409, "DELETE", userPath(me), token, nil); a.json()["detail"] != "This is your own account. Ask another administrator to delete it." {
-		t.Errorf("deleting one's own account: %s", a.body)
+	try(s.admin.RemoveRole(ctx, other.id, pxAdmin)).ok(t)
+	expectRefused()
+	try(s.admin.AssignRole(ctx, other.id, pxAdmin)).ok(t)
+	if e := refused(t, s.admin.DeleteUser(ctx, me), 409); e.Detail != "This is your own account. Ask another administrator to delete it." {
+		t.Errorf("deleting one's own account: %v", e)
 	}
-	s.expect(t, 204, "DELETE", userPath(me), other.access, nil)
-	s.expect(t, 200, "GET", "/api/auth/users/me/", other.access, nil)
+	must(t, other.DeleteUser(ctx, me))
+	try(other.RetrieveMe(ctx)).ok(t)
 }
 
 // Two PX Admins who remove themselves concurrently: one must stay.
@@ -43,19 +53,13 @@ func TestConcurrentRemovalOfPXAdmins(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.exec("UPDATE users SET is_active = false")
-	one, other := s.person(uuid.Nil, "PX Admin"), s.person(uuid.Nil, "PX Admin")
-	statuses := s.sendWhileLocked("SELECT FROM roles WHERE name = $1 FOR UPDATE", "PX Admin",
-		func() int {
-			return s.send("PATCH", userPath(one.id), one.access, fields{"is_active": false}).status
-		},
-		func() int {
-			return s.send("PATCH", userPath(other.id), other.access, fields{"is_active": false}).status
-		},
-	)
-	slices.Sort(statuses)
-	if statuses[0] >= 300 || statuses[1] != 409 {
-		t.Errorf("the requests were answered with %v, want one success and one 409", statuses)
+	inactive := client.UserUpdate{IsActive: client.Ptr(false)}
+	deactivate := func(p person) func() error {
+		return func() error { _, err := p.UpdateUser(t.Context(), p.id, inactive); return err }
 	}
+	errs := s.sendWhileLocked("SELECT FROM roles WHERE name = $1 FOR UPDATE", "PX Admin",
+		deactivate(s.person(uuid.Nil, "PX Admin")), deactivate(s.person(uuid.Nil, "PX Admin")))
+	refused(t, oneError(t, errs), 409)
 	if left := value[int](s, "SELECT count(*) FROM users u JOIN user_roles r ON r.user_id = u.id WHERE u.is_active"); left != 1 {
 		t.Errorf("%d active PX Admins are left, want 1", left)
 	}
@@ -64,27 +68,30 @@ func TestConcurrentRemovalOfPXAdmins(t *testing.T) {
 func TestHospitalAdminAssignsEveryRoleButPXAdmin(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	nurse := c.person(c.hospital)
+	nurse, ctx := c.person(c.hospital), t.Context()
 	for _, name := range roleNames {
-		want, role := 200, c.role(name)
-		if name == "PX Admin" {
-			want = 403
+		role := c.roleCalled(name)
+		for range 2 { // a repetition changes nothing
+			if assigned := try(c.admin.AssignRole(ctx, nurse.id, role)); name == "PX Admin" {
+				assigned.refused(t, 403)
+			} else {
+				assigned.ok(t)
+			}
 		}
-		c.expect(t, want, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": role})
-		c.expect(t, want, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": role}) // a repetition changes nothing
-		list := c.expect(t, 200, "GET", "/api/auth/users/?groups="+role.String(), c.admin.access, nil)
-		if holds := strings.Contains(list.body, nurse.id.String()); holds != (want == 200) {
-			t.Errorf("assigned %s: %v, want status %d", name, holds, want)
+		list := try(c.admin.ListUsers(ctx, &client.ListUsersParams{Groups: &role.RoleID})).ok(t)
+		holds := slices.ContainsFunc(list.Results, func(u client.User) bool { return u.ID == nurse.id })
+		if holds != (name != "PX Admin") {
+			t.Errorf("assigned %s: %v", name, holds)
 		}
 		if name == "Viewer" {
-			c.expect(t, want, "POST", userPath(nurse.id)+"remove_role/", c.admin.access, fields{"role_id": role})
+			try(c.admin.RemoveRole(ctx, nurse.id, role)).ok(t)
 		}
 	}
-	me := c.expect(t, 200, "GET", "/api/auth/users/me/", nurse.access, nil).json()
-	if got := fmt.Sprint(me["roles"]); got != "[Hospital Admin Department Manager PX Coordinator Physician Nurse Staff]" {
+	me := try(nurse.RetrieveMe(ctx)).ok(t)
+	if got := fmt.Sprint(me.Roles); got != "[Hospital Admin Department Manager PX Coordinator Physician Nurse Staff]" {
 		t.Errorf("the user's roles are %s", got)
 	}
-	c.expect(t, 400, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{"role_id": uuid.New()})
+	try(c.admin.AssignRole(ctx, nurse.id, client.RoleAssignment{RoleID: uuid.New()})).refused(t, 400)
 	c.expect(t, 400, "POST", userPath(nurse.id)+"assign_role/", c.admin.access, fields{})
 }
 
@@ -92,91 +99,87 @@ func TestHospitalAdminAssignsEveryRoleButPXAdmin(t *testing.T) {
 func TestUserWithUnassignableRoleIsNotChanged(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	boss := c.person(c.hospital, "Viewer", "PX Admin")
-	c.expect(t, 200, "GET", userPath(boss.id), c.admin.access, nil)
-	for _, change := range []struct {
-		method, path string
-		body         any
-	}{
-		{"PATCH", "", fields{"first_name": "Other"}},
-		{"PATCH", "", fields{"is_active": false}},
-		{"PUT", "", fields{"username": "other", "email": "o@example.org"}},
-		{"DELETE", "", nil},
-		{"POST", "assign_role/", fields{"role_id": c.role("Nurse")}},
-		{"POST", "remove_role/", fields{"role_id": c.role("Viewer")}},
-		{"POST", "remove_role/", fields{"role_id": c.role("PX Admin")}},
-	} {
-		c.expect(t, 403, change.method, userPath(boss.id)+change.path, c.admin.access, change.body)
-	}
-	after := c.expect(t, 200, "GET", "/api/auth/users/me/", boss.access, nil).json()
-	if fmt.Sprint(after["roles"], after["first_name"], after["is_active"]) != fmt.Sprint([]string{"PX Admin", "Viewer"}, boss.username, true) {
-		t.Errorf("the user was changed: %v", after)
+	boss, ctx := c.person(c.hospital, "Viewer", "PX Admin"), t.Context()
+	renamed := client.UserUpdate{FirstName: client.Ptr("Other")}
+	try(c.admin.RetrieveUser(ctx, boss.id)).ok(t)
+	try(c.admin.UpdateUser(ctx, boss.id, renamed)).refused(t, 403)
+	try(c.admin.UpdateUser(ctx, boss.id, client.UserUpdate{IsActive: client.Ptr(false)})).refused(t, 403)
+	try(c.admin.ReplaceUser(ctx, boss.id, client.UserReplace{Username: "other", Email: "o@example.org"})).refused(t, 403)
+	refused(t, c.admin.DeleteUser(ctx, boss.id), 403)
+	try(c.admin.AssignRole(ctx, boss.id, c.roleCalled("Nurse"))).refused(t, 403)
+	try(c.admin.RemoveRole(ctx, boss.id, c.roleCalled("Viewer"))).refused(t, 403)
+	try(c.admin.RemoveRole(ctx, boss.id, c.roleCalled("PX Admin"))).refused(t, 403)
+	after := try(boss.RetrieveMe(ctx)).ok(t)
+	if fmt.Sprint(after.Roles, after.FirstName, after.IsActive) != fmt.Sprint([]string{"PX Admin", "Viewer"}, boss.username, true) {
+		t.Errorf("the user was changed: %s", jsonText(after))
 	}
 	// A Hospital Admin can change other Hospital Admins, and themselves.
-	c.expect(t, 200, "PATCH", userPath(c.person(c.hospital, "Hospital Admin").id), c.admin.access, fields{"first_name": "Other"})
-	c.expect(t, 200, "POST", userPath(c.admin.id)+"remove_role/", c.admin.access, fields{"role_id": c.role("Hospital Admin")})
-	c.expect(t, 403, "PATCH", userPath(c.admin.id), c.admin.access, fields{"first_name": "Other"})
+	try(c.admin.UpdateUser(ctx, c.person(c.hospital, "Hospital Admin").id, renamed)).ok(t)
+	try(c.admin.RemoveRole(ctx, c.admin.id, c.roleCalled("Hospital Admin"))).ok(t)
+	try(c.admin.UpdateUser(ctx, c.admin.id, renamed)).refused(t, 403)
 }
 
 func TestPasswordChangeRevokesTokens(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital, "Nurse")
+	p, ctx := c.person(c.hospital, "Nurse"), t.Context()
 	const next = "Another-horse-361!"
-	change := func(want int, old, password, confirm, field string) {
-		t.Helper()
-		a := c.expect(t, want, "POST", "/api/auth/users/change_password/", p.access,
-			fields{"old_password": old, "new_password": password, "new_password_confirm": confirm})
-		if _, named := a.json()[field]; !named {
-			t.Errorf("the answer does not name %s: %s", field, a.body)
-		}
+	change := func(old, password, confirm string) reply[client.Message] {
+		return try(p.ChangePassword(ctx, client.PasswordChange{OldPassword: old, NewPassword: password, NewPasswordConfirm: confirm}))
 	}
-	change(400, "wrong", next, next, "old_password")
-	change(400, password, next, next+"x", "new_password_confirm")
-	change(400, password, "password", "password", "new_password")
-	change(400, password, p.username, p.username, "new_password")
-	c.expect(t, 200, "GET", "/api/auth/users/me/", p.access, nil)
-	change(200, password, next, next, "detail")
+	change("wrong", next, next).refused(t, 400, "old_password")
+	change(password, next, next+"x").refused(t, 400, "new_password_confirm")
+	change(password, "password", "password").refused(t, 400, "new_password")
+	change(password, p.username, p.username).refused(t, 400, "new_password")
+	try(p.RetrieveMe(ctx)).ok(t)
+	if message := change(password, next, next).ok(t); message.Detail == "" {
+		t.Error("the change is not confirmed")
+	}
 
-	if a := c.expect(t, 401, "GET", "/api/auth/users/me/", p.access, nil); a.json()["code"] != "token_not_valid" {
-		t.Errorf("a revoked token is answered with %s", a.body)
+	if e := try(p.RetrieveMe(ctx)).refused(t, 401); e.Code != "token_not_valid" {
+		t.Errorf("a revoked token is answered with %s", e.Body)
 	}
-	c.expect(t, 401, "POST", "/api/auth/token/refresh/", "", fields{"refresh": p.refresh})
-	c.expect(t, 401, "POST", "/api/auth/token/verify/", "", fields{"token": p.access})
-	c.expect(t, 401, "POST", "/api/auth/token/", "", fields{"username": p.username, "password": password})
-	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, next), nil)
+	c.expectLoggedOut(p, p.access)
+	try(c.login(p.username, next).RetrieveMe(ctx)).ok(t)
+}
+
+// expectLoggedOut expects that neither the person's refresh token nor the password gives them a token, and that this
+// token of theirs is not valid.
+func (s *system) expectLoggedOut(p person, token string) {
+	s.t.Helper()
+	s.refresh(p.refresh).refused(s.t, 401)
+	refused(s.t, s.verify(token), 401)
+	try(s.client().CreateToken(context.Background(), client.TokenRequest{Username: p.username, Password: password})).refused(s.t, 401)
 }
 
 func TestDeactivatedUser(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital, "Nurse")
-	c.expect(t, 200, "PATCH", userPath(p.id), c.admin.access, fields{"is_active": false})
-	if a := c.expect(t, 401, "GET", "/api/auth/users/me/", p.access, nil); a.json()["code"] != "user_inactive" {
-		t.Errorf("an inactive user is answered with %s", a.body)
+	p, ctx := c.person(c.hospital, "Nurse"), t.Context()
+	try(c.admin.UpdateUser(ctx, p.id, client.UserUpdate{IsActive: client.Ptr(false)})).ok(t)
+	if e := try(p.RetrieveMe(ctx)).refused(t, 401); e.Code != "user_inactive" {
+		t.Errorf("an inactive user is answered with %s", e.Body)
 	}
-	c.expect(t, 401, "POST", "/api/auth/token/refresh/", "", fields{"refresh": p.refresh})
-	c.expect(t, 401, "POST", "/api/auth/token/verify/", "", fields{"token": p.refresh})
-	c.expect(t, 401, "POST", "/api/auth/token/", "", fields{"username": p.username, "password": password})
+	c.expectLoggedOut(p, p.refresh)
 	// A reactivated user has to log in again: the old tokens stay revoked.
-	c.expect(t, 200, "PATCH", userPath(p.id), c.admin.access, fields{"is_active": true})
-	c.expect(t, 401, "GET", "/api/auth/users/me/", p.access, nil)
-	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(p.username, password), nil)
-	c.expect(t, 204, "DELETE", userPath(p.id), c.admin.access, nil)
-	if a := c.expect(t, 401, "GET", "/api/auth/users/me/", c.tokensOf(p, 1).access, nil); a.json()["code"] != "user_not_found" {
-		t.Errorf("a deleted user is answered with %s", a.body)
+	try(c.admin.UpdateUser(ctx, p.id, client.UserUpdate{IsActive: client.Ptr(true)})).ok(t)
+	try(p.RetrieveMe(ctx)).refused(t, 401)
+	try(c.login(p.username, password).RetrieveMe(ctx)).ok(t)
+	must(t, c.admin.DeleteUser(ctx, p.id))
+	if e := try(c.tokensOf(p, 1).RetrieveMe(ctx)).refused(t, 401); e.Code != "user_not_found" {
+		t.Errorf("a deleted user is answered with %s", e.Body)
 	}
 }
 
 func TestUpdateProfile(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital, "Viewer")
+	p, ctx := c.person(c.hospital, "Viewer"), t.Context()
 	sent := fields{
 		"first_name": "Sara", "last_name": "Ali", "phone": "+966500000000", "language": "ar",
 		"username": "boss", "email": "boss@example.org", "is_active": false, "hospital": nil, "groups": []any{c.role("PX Admin")},
 	}
-	for _, method := range []string{"PATCH", "PUT"} {
+	for _, method := range []string{"PATCH", "PUT"} { // by hand: a ProfileUpdate has no more than the profile
 		me := c.expect(t, 200, method, "/api/auth/users/update_profile/", p.access, sent).json()
 		if me["full_name"] != "Sara Ali" || me["phone"] != "+966500000000" || me["language"] != "ar" {
 			t.Errorf("the profile was not changed: %v", me)
@@ -186,63 +189,71 @@ func TestUpdateProfile(t *testing.T) {
 			t.Errorf("the profile changed what is not the user's to change: %v", me)
 		}
 	}
-	c.expect(t, 400, "PATCH", "/api/auth/users/update_profile/", p.access, fields{"language": "fr"})
-	if me := c.expect(t, 200, "GET", "/api/auth/users/me/", p.access, nil).json(); me["first_name"] != "Sara" || me["language"] != "ar" {
-		t.Errorf("users/me/ returns %v", me)
+	try(p.UpdateProfile(ctx, client.ProfileUpdate{Language: client.Ptr(client.Language("fr"))})).refused(t, 400)
+	if me := try(p.RetrieveMe(ctx)).ok(t); me.FirstName != "Sara" || me.Language != client.LanguageAr {
+		t.Errorf("users/me/ returns %s", jsonText(me))
 	}
 }
 
 func TestNewUserAndTheirHospital(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	other := c.clinic()
-	department := c.Department("D1")
-	create := func(token string, want int, more fields) fields {
-		t.Helper()
-		body := fields{"username": unique("new"), "email": "new@example.org", "password": password, "password_confirm": password}
-		for field, v := range more {
-			body[field] = v
+	ctx, other, department := t.Context(), c.clinic(), c.Department("D1")
+	create := func(who person, more ...func(*client.UserCreate)) reply[client.User] {
+		body := newUser(password)
+		for _, change := range more {
+			change(&body)
 		}
-		return c.expect(t, want, "POST", "/api/auth/users/", token, body).json()
+		return try(who.CreateUser(ctx, body))
 	}
-	named := func(answer fields, field string) {
-		t.Helper()
-		if len(answer) != 1 || answer[field] == nil {
-			t.Errorf("the answer names %v, want %s alone", answer, field)
-		}
+	inOther := func(u *client.UserCreate) { u.Hospital = client.Value(other.hospital) }
+	inDepartment := func(u *client.UserCreate) { u.Department = client.Value(department) }
+	named := func(name string) func(u *client.UserCreate) {
+		return func(u *client.UserCreate) { u.Username = name }
 	}
-	made := create(c.admin.access, 201, fields{"department": department})
-	if made["hospital"] != c.hospital.String() || made["password"] != nil {
-		t.Errorf("made %v", made)
+	first := newUser(password)
+	inDepartment(&first)
+	if a := c.expect(t, 201, "POST", "/api/auth/users/", c.admin.access, first); a.json()["password"] != nil {
+		t.Errorf("the answer has the password: %s", a.body)
 	}
-	c.expect(t, 200, "GET", "/api/auth/users/me/", c.token(made["username"].(string), password), nil)
-	named(create(c.admin.access, 400, fields{"hospital": nil}), "hospital")
-	named(create(c.admin.access, 400, fields{"hospital": other.hospital}), "hospital")
-	named(create(c.px, 400, fields{"department": department}), "department")
-	named(create(c.px, 400, fields{"hospital": other.hospital, "department": department}), "department")
-	named(create(c.px, 400, fields{"username": made["username"]}), "username")
-	named(create(c.px, 400, fields{"password_confirm": "other"}), "password_confirm")
-	named(create(c.px, 400, fields{"username": "not a name"}), "username")
-	if unassigned := create(c.px, 201, nil); unassigned["hospital"] != nil {
-		t.Errorf("a PX Admin's user without hospital got %v", unassigned["hospital"])
+	made := try(c.login(first.Username, password).RetrieveMe(ctx)).ok(t)
+	if !is(made.Hospital, c.hospital) {
+		t.Errorf("made %s", jsonText(made))
 	}
-	c.expect(t, 400, "PATCH", userPath(made["id"]), c.admin.access, fields{"hospital": nil})
-	c.expect(t, 400, "PATCH", userPath(made["id"]), c.px, fields{"hospital": other.hospital}) // with the old department
-	c.expect(t, 200, "PATCH", userPath(made["id"]), c.px, fields{"hospital": other.hospital, "department": nil})
+	create(c.admin, func(u *client.UserCreate) { u.Hospital = client.Null[uuid.UUID]() }).refused(t, 400, "hospital")
+	create(c.admin, inOther).refused(t, 400, "hospital")
+	create(c.px, inDepartment).refused(t, 400, "department")
+	create(c.px, inOther, inDepartment).refused(t, 400, "department")
+	create(c.px, named(made.Username)).refused(t, 400, "username")
+	create(c.px, func(u *client.UserCreate) { u.PasswordConfirm = "other" }).refused(t, 400, "password_confirm")
+	create(c.px, named("not a name")).refused(t, 400, "username")
+	if unassigned := create(c.px).ok(t); unassigned.Hospital != nil {
+		t.Errorf("a PX Admin's user without hospital got %v", unassigned.Hospital)
+	}
+	move := client.UserUpdate{Hospital: client.Value(other.hospital)}
+	try(c.admin.UpdateUser(ctx, made.ID, client.UserUpdate{Hospital: client.Null[uuid.UUID]()})).refused(t, 400)
+	try(c.px.UpdateUser(ctx, made.ID, move)).refused(t, 400) // with the old department
+	move.Department = client.Null[uuid.UUID]()
+	try(c.px.UpdateUser(ctx, made.ID, move)).ok(t)
+}
+
+// newUser is the body that creates a user with this password and an own name.
+func newUser(password string) client.UserCreate {
+	return client.UserCreate{Username: unique("new"), Email: "new@example.org", Password: password, PasswordConfirm: password}
 }
 
 func TestUserWithoutHospitalSeesOnlyThemselves(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
+	ctx := t.Context()
 	for _, p := range []person{c.person(uuid.Nil), c.person(uuid.Nil, "Hospital Admin")} {
-		list := c.expect(t, 200, "GET", "/api/auth/users/", p.access, nil).json()
-		if list["count"] != 1.0 || list["results"].([]any)[0].(fields)["id"] != p.id.String() {
-			t.Errorf("the list of users is %v", list)
+		if list := try(p.ListUsers(ctx, nil)).ok(t); list.Count != 1 || list.Results[0].ID != p.id {
+			t.Errorf("the list of users is %s", jsonText(list))
 		}
-		c.expect(t, 200, "GET", userPath(p.id), p.access, nil)
-		c.expect(t, 404, "GET", userPath(c.admin.id), p.access, nil)
-		c.expect(t, 403, "PATCH", userPath(p.id), p.access, fields{"first_name": "Other"})
-		c.expect(t, 403, "POST", "/api/integrations/events/", p.access, fields{"source_system": "his", "event_code": "E1", "encounter_id": "1"})
+		try(p.RetrieveUser(ctx, p.id)).ok(t)
+		try(p.RetrieveUser(ctx, c.admin.id)).refused(t, 404)
+		try(p.UpdateUser(ctx, p.id, client.UserUpdate{FirstName: client.Ptr("Other")})).refused(t, 403)
+		try(p.CreateEvent(ctx, eventOf("1"))).refused(t, 403)
 	}
 }
 
@@ -251,10 +262,9 @@ func TestUserSearch(t *testing.T) {
 	c := startServer(t).clinic()
 	p := c.person(c.hospital)
 	c.exec("UPDATE users SET first_name = 'أحمد', last_name = 'Al-Harbi', employee_id = 'EMP-77', email = 'Ahmed@Example.org' WHERE id = $1", p.id)
-	for query, count := range map[string]float64{p.username: 1, "احمد": 1, "AL-HARBI": 1, "emp-77": 1, "ahmed@example": 1, "emp_77": 0} {
-		list := c.expect(t, 200, "GET", "/api/auth/users/?search="+query, c.admin.access, nil).json()
-		if list["count"] != count {
-			t.Errorf("search %q finds %v users, want %v", query, list["count"], count)
+	for query, count := range map[string]int64{p.username: 1, "احمد": 1, "AL-HARBI": 1, "emp-77": 1, "ahmed@example": 1, "emp_77": 0} {
+		if list := try(c.admin.ListUsers(t.Context(), &client.ListUsersParams{Search: &query})).ok(t); list.Count != count {
+			t.Errorf("search %q finds %v users, want %v", query, list.Count, count)
 		}
 	}
 }
@@ -262,59 +272,49 @@ func TestUserSearch(t *testing.T) {
 func TestUsernameIsUniqueEverywhere(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	other := c.clinic()
-	a := c.expect(t, 400, "PATCH", userPath(other.admin.id), other.admin.access, fields{"username": c.admin.username})
-	if a.body != `{"username":["A user with that username already exists."]}` {
-		t.Errorf("a second user of the name: %s", a.body)
-	}
+	other := c.clinic().admin
+	try(other.UpdateUser(t.Context(), other.id, client.UserUpdate{Username: &c.admin.username})).
+		refusedField(t, "username", "A user with that username already exists.")
 }
 
 // A password is also limited in bytes, above which hashing would take too long.
 func TestPasswordOfTooManyBytes(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	p := c.person(c.hospital)
-	long, longest := strings.Repeat("ض", 2049), strings.Repeat("ض1", 1365)+"!"
-	user := func(password string) fields {
-		return fields{"username": unique("new"), "email": "new@example.org", "password": password, "password_confirm": password}
+	p, ctx := c.person(c.hospital), t.Context()
+	long, longest, enormous := strings.Repeat("ض", 2049), strings.Repeat("ض1", 1365)+"!", strings.Repeat("x", 16<<10)
+	change := func(who *client.Client, old, password string) reply[client.Message] {
+		return try(who.ChangePassword(ctx, client.PasswordChange{OldPassword: old, NewPassword: password, NewPasswordConfirm: password}))
 	}
-	change := func(old, password string) fields {
-		return fields{"old_password": old, "new_password": password, "new_password_confirm": password}
-	}
-	const users, own = "/api/auth/users/", "/api/auth/users/change_password/"
-	for field, a := range map[string]answer{
-		"password":     c.send("POST", users, c.admin.access, user(long)),
-		"new_password": c.send("POST", own, p.access, change(password, long)),
-		"old_password": c.send("POST", own, p.access, change(long, password)),
-	} {
-		if a.status != 400 || len(a.json()) != 1 || a.json()[field] == nil {
-			t.Errorf("%s: %d %s", field, a.status, a.body)
-		}
-	}
-	made := user(longest) // 4096 bytes
-	c.expect(t, 201, "POST", users, c.admin.access, made)
-	c.expect(t, 200, "POST", own, c.token(made["username"].(string), longest), change(longest, password))
-	c.expect(t, 413, "POST", own, p.access, change(password, strings.Repeat("x", 16<<10)))
-	c.expect(t, 413, "POST", users, c.admin.access, user(strings.Repeat("x", 16<<10)))
+	try(c.admin.CreateUser(ctx, newUser(long))).refused(t, 400, "password")
+	change(p.Client, password, long).refused(t, 400, "new_password")
+	change(p.Client, long, password).refused(t, 400, "old_password")
+	made := try(c.admin.CreateUser(ctx, newUser(longest))).ok(t) // 4096 bytes
+	change(c.login(made.Username, longest), longest, password).ok(t)
+	change(p.Client, password, enormous).refused(t, 413)
+	try(c.admin.CreateUser(ctx, newUser(enormous))).refused(t, 413)
 }
 
 // A user who is deleted during a change of their own account gets the 401 of a deleted user.
 func TestAccountDeletedDuringItsOwnChange(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	for name, send := range map[string]func(person) answer{
-		"profile": func(p person) answer {
-			return c.send("PATCH", "/api/auth/users/update_profile/", p.access, fields{"first_name": "Sara"})
+	ctx := t.Context()
+	for name, change := range map[string]func(person) error{
+		"profile": func(p person) error {
+			_, err := p.UpdateProfile(ctx, client.ProfileUpdate{FirstName: client.Ptr("Sara")})
+			return err
 		},
-		"password": func(p person) answer {
+		"password": func(p person) error {
 			const next = "Another-horse-361!"
-			return c.send("POST", "/api/auth/users/change_password/", p.access, fields{"old_password": password, "new_password": next, "new_password_confirm": next})
+			_, err := p.ChangePassword(ctx, client.PasswordChange{OldPassword: password, NewPassword: next, NewPasswordConfirm: next})
+			return err
 		},
 	} {
-		p, a := c.person(c.hospital), answer{}
-		c.sendBeforeCommit("DELETE FROM users WHERE id = $1", p.id, func() int { a = send(p); return a.status })
-		if a.status != 401 || a.json()["code"] != "user_not_found" || a.json()["detail"] != "User not found" || a.header.Get("WWW-Authenticate") == "" {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
+		p := c.person(c.hospital)
+		errs := c.sendBeforeCommit("DELETE FROM users WHERE id = $1", p.id, func() error { return change(p) })
+		if e := refused(t, errs[0], 401); e.Code != "user_not_found" || e.Detail != "User not found" || e.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %v", name, e)
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package tests
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/worker"
 )
 
@@ -16,7 +19,10 @@ const (
 	warnsBeforeJourney = "payload_json.timestamp is more than 30 days before the started_at of the journey; the time of receipt is used."
 )
 
-func stating(timestamp any) fields { return fields{"payload_json": fields{"timestamp": timestamp}} }
+// stating sets the time that an event states.
+func stating(timestamp any) func(*client.EventCreate) {
+	return withPayload(fields{"timestamp": timestamp})
+}
 
 // What a sender is told at once it is told again with the event, before and after a worker has decided on it, however
 // often the event is sent, and whatever becomes of it.
@@ -30,27 +36,28 @@ func TestWarningsFromReceiptToOutcome(t *testing.T) {
 		"2025-12-14T10:45:00": warnsNoZone, "2999-01-01T00:00:00Z": warnsFuture, 4e15: warnsFuture, "soon": warnsUnreadable,
 		true: warnsUnreadable, "2025-12-14T10:45:00Z": "", nil: "", "": "",
 	} {
-		body := eventOf("1", stating(stated))
-		body["source_event_id"] = fmt.Sprint("MSG", stated)
-		first := c.expect(t, 201, "POST", eventPath, c.px, body, "Idempotency-Key", fmt.Sprint("K", stated))
-		if got := warningsOf(first.json()); got != warning {
+		body := eventOf("1", stating(stated), withSourceID(fmt.Sprint("MSG", stated)))
+		first := c.expect(t, 201, "POST", eventPath, c.px.access, body, "Idempotency-Key", fmt.Sprint("K", stated))
+		var receipt client.EventReceipt
+		must(t, json.Unmarshal([]byte(first.body), &receipt))
+		if got := warningOf(receipt.Warnings); got != warning {
 			t.Errorf("%v: the receipt warns %q, want %q", stated, got, warning)
 		}
-		if again := c.expect(t, 200, "POST", eventPath, c.px, body); again.body != first.body {
+		if again := c.expect(t, 200, "POST", eventPath, c.px.access, body); again.body != first.body {
 			t.Errorf("%v: sent again, it is answered with %s", stated, again.body)
 		}
-		if again := c.expect(t, 201, "POST", eventPath, c.px, body, "Idempotency-Key", fmt.Sprint("K", stated)); again.body != first.body {
+		if again := c.expect(t, 201, "POST", eventPath, c.px.access, body, "Idempotency-Key", fmt.Sprint("K", stated)); again.body != first.body {
 			t.Errorf("%v: the replay is %s", stated, again.body)
 		}
-		want[uuid.MustParse(first.json()["id"].(string))] = warning
+		want[receipt.ID] = warning
 	}
 	check := func(when string) {
 		t.Helper()
-		for _, row := range c.expect(t, 200, "GET", eventPath, c.px, nil).json()["results"].([]any) {
-			id := uuid.MustParse(row.(fields)["id"].(string))
-			detail := c.expect(t, 200, "GET", eventPath+id.String()+"/", c.px, nil).json()
-			if warningsOf(row.(fields)) != want[id] || warningsOf(detail) != want[id] {
-				t.Errorf("%s: %v, want the warning %q", when, detail, want[id])
+		for row, err := range c.px.AllEvents(t.Context(), nil) {
+			must(t, err)
+			detail := try(c.px.RetrieveEvent(t.Context(), row.ID)).ok(t)
+			if warningOf(row.Warnings) != want[row.ID] || warningOf(detail.Warnings) != want[row.ID] {
+				t.Errorf("%s: %s, want the warning %q", when, jsonText(detail), want[row.ID])
 			}
 		}
 	}
@@ -62,15 +69,15 @@ func TestWarningsFromReceiptToOutcome(t *testing.T) {
 	check("given up")
 }
 
-// warningsOf is the one warning of an event or a receipt, blank if there is none.
-func warningsOf(of fields) string {
-	switch list := of["warnings"].([]any); len(list) {
+// warningOf is the one warning of an event or a receipt, blank if there is none.
+func warningOf(warnings []string) string {
+	switch len(warnings) {
 	case 0:
 		return ""
 	case 1:
-		return list[0].(string)
+		return warnings[0]
 	default:
-		return fmt.Sprint(list)
+		return fmt.Sprint(warnings)
 	}
 }
 
@@ -78,33 +85,35 @@ func TestWarningsOfABulk(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	stranger := c.person(c.hospital)
-	item := func(id string, timestamp any) fields {
-		body := eventOf("1", stating(timestamp))
-		body["source_event_id"] = id
-		return body
+	item := func(id, timestamp string) client.EventCreate {
+		return eventOf("1", stating(timestamp), withSourceID(id))
 	}
-	items := []any{item("A", "2025-12-14T10:45:00Z"), eventOf("", nil), item("B", "soon"), item("C", "2025-12-14T10:45:00")}
-	send := func(want int, token string, items []any) string {
+	items := []client.EventCreate{item("A", "2025-12-14T10:45:00Z"), eventOf(""), item("B", "soon"), item("C", "2025-12-14T10:45:00")}
+	// The status is 0 if every event was refused, which the client does not tell from success.
+	send := func(status int, sender person, items ...client.EventCreate) string {
 		t.Helper()
-		a := c.expect(t, want, "POST", eventBulkPath, token, fields{"events": items})
-		return fmt.Sprint(a.json()["warnings"])
+		var answered client.Answer
+		result, err := sender.BulkCreateEvents(t.Context(), client.EventBulkCreate{Events: items}, client.WithAnswer(&answered))
+		must(t, err)
+		if refused := int(result.Failed) == len(items); answered.Status != status || refused != (status == 0) {
+			t.Errorf("answered %d %s, want %d", answered.Status, jsonText(result), status)
+		}
+		return jsonText(result.Warnings)
 	}
-	both := fmt.Sprint([]any{
-		fields{"index": 2, "warnings": []any{warnsUnreadable}}, fields{"index": 3, "warnings": []any{warnsNoZone}},
-	})
-	for _, want := range []int{201, 200} { // the second time all are duplicates
-		if got := send(want, c.admin.access, items); got != both {
-			t.Errorf("%d: %s, want %s", want, got, both)
+	both := jsonText([]client.EventBulkWarning{{Index: 2, Warnings: []string{warnsUnreadable}}, {Index: 3, Warnings: []string{warnsNoZone}}})
+	for _, status := range []int{201, 200} { // the second time all are duplicates
+		if got := send(status, c.admin, items...); got != both {
+			t.Errorf("%d: %s, want %s", status, got, both)
 		}
 	}
 	// What was stored of others is their own business, and what is refused is not used at all.
-	if got := send(200, stranger.access, items); got != "[]" {
+	if got := send(200, stranger, items...); got != "[]" {
 		t.Errorf("another sender is told %s", got)
 	}
-	if got := send(400, c.admin.access, []any{item("B", "sooner"), eventOf("", nil)}); got != "[]" {
+	if got := send(0, c.admin, item("B", "sooner"), eventOf("")); got != "[]" {
 		t.Errorf("what is refused warns %s", got)
 	}
-	if got := send(201, c.admin.access, []any{eventOf("1", nil)}); got != "[]" {
+	if got := send(201, c.admin, eventOf("1")); got != "[]" {
 		t.Errorf("without a timestamp: %s", got)
 	}
 }
@@ -115,41 +124,41 @@ func TestOnlyAStatedStartBoundsItsEvents(t *testing.T) {
 	c := start(t).clinic()
 	template := c.Template(nil, nil, nil, nil)
 	long := stating("2025-10-01T00:00:00Z")
-	send := func(j journey, code, want string) uuid.UUID {
+	send := func(j journey, code, want string) *client.Event {
 		t.Helper()
-		id := j.event(code, long)
-		o := c.outcome(id)
-		if got := warningsOf(o); got != want || o["status"] != "processed" {
-			t.Errorf("%s: %v warns %q, want %q", code, o["status"], got, want)
+		o := c.outcome(j.event(code, long))
+		if got := warningOf(o.Warnings); got != want || o.Status != client.EventStatusProcessed {
+			t.Errorf("%s: %v warns %q, want %q", code, o.Status, got, want)
 		}
-		return id
+		return o
 	}
 	j := c.journey(template, "1")
-	send(j, "E1", "")
-	now := j.now()
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"started_at": now["started_at"]})
-	send(j, "E2", "")
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"started_at": "2025-12-14T09:00:00Z"})
-	bounded := c.outcome(send(j, "E3", warnsBeforeJourney))
-	if stage := j.stages()[2]; stage["completed_at"] != bounded["received_at"] {
-		t.Errorf("the stage was completed at %v, want %v", stage["completed_at"], bounded["received_at"])
+	begin := func(at time.Time) {
+		t.Helper()
+		j.change(client.JourneyInstanceUpdate{StartedAt: &at}).ok(t)
 	}
-	c.expect(t, 200, "PATCH", j.path(), c.px, fields{"started_at": "2025-10-30T00:00:00Z"})
+	send(j, "E1", "")
+	begin(j.now().StartedAt)
+	send(j, "E2", "")
+	begin(at(t, "2025-12-14T09:00:00Z"))
+	bounded := send(j, "E3", warnsBeforeJourney)
+	if stage := j.stages()[2]; !is(stage.CompletedAt, bounded.ReceivedAt) {
+		t.Errorf("the stage was completed at %v, want %v", stage.CompletedAt, bounded.ReceivedAt)
+	}
+	begin(at(t, "2025-10-30T00:00:00Z"))
 	send(j, "E4", "")
 
 	// A journey that is created with its start, and an event that came first: reprocessing says what is so by then.
-	body := eventOf("2", long)
-	receipt := c.expect(t, 201, "POST", eventPath, c.px, body).json()
-	id := uuid.MustParse(receipt["id"].(string))
-	if o := c.outcome(id); warningsOf(receipt) != "" || warningsOf(o) != "" || o["reason"] != "no_journey" {
-		t.Errorf("without a journey: %v", o)
+	receipt := try(c.px.CreateEvent(t.Context(), eventOf("2", long))).ok(t)
+	if o := c.outcome(receipt.ID); warningOf(receipt.Warnings) != "" || warningOf(o.Warnings) != "" || o.Reason != "no_journey" {
+		t.Errorf("without a journey: %s", jsonText(o))
 	}
-	k := c.create(c.px, journeyPath, fields{
-		"journey_template": template, "patient": c.Patient("MRN-STATED"), "hospital": c.hospital, "encounter_id": "2",
-		"started_at": "2025-12-14T09:00:00Z",
-	})
-	if o := c.outcome(id); warningsOf(o) != warnsBeforeJourney || o["journey_instance"] != k.String() {
-		t.Errorf("with its journey: %v", o)
+	k := try(c.px.CreateJourneyInstance(t.Context(), client.JourneyInstanceCreate{
+		JourneyTemplate: template, Patient: c.Patient("MRN-STATED"), Hospital: c.hospital, EncounterID: "2",
+		StartedAt: client.Ptr(at(t, "2025-12-14T09:00:00Z")),
+	})).ok(t)
+	if o := c.outcome(receipt.ID); warningOf(o.Warnings) != warnsBeforeJourney || !is(o.JourneyInstance, k.ID) {
+		t.Errorf("with its journey: %s", jsonText(o))
 	}
 }
 
@@ -157,10 +166,10 @@ func TestOnlyAStatedStartBoundsItsEvents(t *testing.T) {
 func TestReplayOfAnAnswerWithoutWarnings(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	for path, body := range map[string]fields{eventPath: eventOf("1", nil), eventBulkPath: {"events": []any{eventOf("1", nil)}}} {
-		first := c.expect(t, 201, "POST", path, c.px, body, "Idempotency-Key", "K")
+	for path, body := range map[string]any{eventPath: eventOf("1"), eventBulkPath: fields{"events": []any{eventOf("1")}}} {
+		first := c.expect(t, 201, "POST", path, c.px.access, body, "Idempotency-Key", "K")
 		c.exec("UPDATE idempotency_keys SET answer = answer - 'warnings'")
-		if again := c.expect(t, 201, "POST", path, c.px, body, "Idempotency-Key", "K"); again.body != first.body {
+		if again := c.expect(t, 201, "POST", path, c.px.access, body, "Idempotency-Key", "K"); again.body != first.body {
 			t.Errorf("the replay is %s, the answer was %s", again.body, first.body)
 		}
 	}
@@ -171,50 +180,48 @@ func TestSendersSeeTheirOwnEvents(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()
 	c.journey(c.Template(nil), "1")
-	key := func() []string {
-		body := fields{"name": unique("His"), "source_system": "his", "hospital": c.hospital}
-		return []string{"X-API-Key", c.expect(t, 201, "POST", configPath, c.px, body).json()["api_key"].(string)}
+	key := func() *client.Client {
+		t.Helper()
+		body := client.IntegrationConfigCreate{Name: unique("His"), SourceSystem: "his", Hospital: client.Value(c.hospital)}
+		return c.client(client.WithAPIKey(try(c.px.CreateIntegrationConfig(t.Context(), body)).ok(t).APIKey))
 	}
-	mine, other := key(), key()
-	body := eventOf("1", stating("soon"))
-	body["source_event_id"] = "MSG-1"
-	receipt := c.expect(t, 201, "POST", eventPath, "", body, mine...)
-	path := eventPath + receipt.json()["id"].(string) + "/"
-	c.outcome(uuid.MustParse(receipt.json()["id"].(string)))
-	c.expect(t, 201, "POST", eventPath, c.px, eventOf("1", nil))
-	c.expect(t, 201, "POST", eventPath, "", eventOf("1", nil), other...)
+	mine, other, ctx := key(), key(), t.Context()
+	body := eventOf("1", stating("soon"), withSourceID("MSG-1"))
+	receipt := try(mine.CreateEvent(ctx, body)).ok(t)
+	c.outcome(receipt.ID)
+	try(c.px.CreateEvent(ctx, eventOf("1"))).ok(t)
+	try(other.CreateEvent(ctx, eventOf("1"))).ok(t)
 	c.waitForWorker()
 
-	detail := c.expect(t, 200, "GET", path, "", nil, mine...)
-	if o := detail.json(); o["status"] != "processed" || warningsOf(o) != warnsUnreadable {
-		t.Errorf("its own event: %s", detail.body)
+	detail := try(mine.RetrieveEvent(ctx, receipt.ID)).ok(t)
+	if detail.Status != client.EventStatusProcessed || warningOf(detail.Warnings) != warnsUnreadable {
+		t.Errorf("its own event: %s", jsonText(detail))
 	}
-	if seen := c.expect(t, 200, "GET", path, c.px, nil); seen.body != detail.body {
-		t.Errorf("a PX Admin sees %s, the sender %s", seen.body, detail.body)
+	if seen := try(c.px.RetrieveEvent(ctx, receipt.ID)).ok(t); jsonText(seen) != jsonText(detail) {
+		t.Errorf("a PX Admin sees %s, the sender %s", jsonText(seen), jsonText(detail))
 	}
-	list := c.expect(t, 200, "GET", eventPath+"?status=processed", "", nil, mine...).json()
-	if list["count"] != 1.0 || list["results"].([]any)[0].(fields)["id"] != receipt.json()["id"] {
-		t.Errorf("its list: %v", list)
+	processed := &client.ListEventsParams{Status: client.Ptr(client.EventStatusProcessed)}
+	if list := try(mine.ListEvents(ctx, processed)).ok(t); list.Count != 1 || list.Results[0].ID != receipt.ID {
+		t.Errorf("its list: %s", jsonText(list))
 	}
-	c.expect(t, 404, "GET", path, "", nil, other...)
-	if list := c.expect(t, 200, "GET", eventPath, "", nil, other...).json(); list["count"] != 1.0 {
-		t.Errorf("another's list: %v", list)
+	try(other.RetrieveEvent(ctx, receipt.ID)).refused(t, 404)
+	if list := try(other.ListEvents(ctx, nil)).ok(t); list.Count != 1 {
+		t.Errorf("another's list: %s", jsonText(list))
 	}
-	if list := c.expect(t, 200, "GET", eventPath+"?status=processed", "", nil, other...).json(); list["count"] != 0.0 {
-		t.Errorf("another's list of what is processed: %v", list)
+	if list := try(other.ListEvents(ctx, processed)).ok(t); list.Count != 0 {
+		t.Errorf("another's list of what is processed: %s", jsonText(list))
 	}
 
 	// Sent again by itself, the event says how it stands; by another sender, that it was received.
-	again := c.expect(t, 200, "POST", eventPath, "", body, mine...).json()
-	if again["id"] != receipt.json()["id"] || again["status"] != "processed" || warningsOf(again) != warnsUnreadable {
-		t.Errorf("sent again: %v", again)
+	again := try(mine.CreateEvent(ctx, body)).ok(t)
+	if !again.Duplicate || again.ID != receipt.ID || again.Status != client.EventStatusProcessed || warningOf(again.Warnings) != warnsUnreadable {
+		t.Errorf("sent again: %s", jsonText(again))
 	}
-	for name, repeated := range map[string]answer{
-		"key": c.expect(t, 200, "POST", eventPath, "", body, other...), "user": c.expect(t, 200, "POST", eventPath, c.admin.access, body),
+	for name, r := range map[string]*client.StoredEvent{
+		"key": try(other.CreateEvent(ctx, body)).ok(t), "user": try(c.admin.CreateEvent(ctx, body)).ok(t),
 	} {
-		r := repeated.json()
-		if r["id"] != receipt.json()["id"] || r["received_at"] != receipt.json()["received_at"] || r["status"] != "pending" || warningsOf(r) != "" {
-			t.Errorf("sent again by another %s: %s", name, repeated.body)
+		if !r.Duplicate || r.ID != receipt.ID || r.ReceivedAt != receipt.ReceivedAt || r.Status != client.EventStatusPending || warningOf(r.Warnings) != "" {
+			t.Errorf("sent again by another %s: %s", name, jsonText(r))
 		}
 	}
 }

@@ -37,6 +37,8 @@ type Error struct {
 	// MaybeDone is true if the call would change something and nobody knows whether it did: look before you make it
 	// again. If it is false, nothing was changed.
 	MaybeDone bool
+	// Header has the headers of the answer, such as RateLimit; nil if there was none.
+	Header http.Header
 	// Method and URL are what was asked for. The URL has no query, which may name a patient.
 	Method, URL string
 	// Body is the answer as it came.
@@ -106,7 +108,7 @@ func (r *call) unreadable(answer received, err error) *Error {
 // refused is the error of an answer that says no: any whose status is not 2xx.
 func (r *call) refused(answer received, now time.Time) *Error {
 	failure := r.failed("", nil)
-	failure.Status, failure.Body = answer.Status, answer.body
+	failure.Status, failure.Header, failure.Body = answer.Status, answer.Header, answer.body
 	failure.RequestID = answer.Header.Get("X-Request-ID")
 	failure.RetryAfter = retryAfter(answer.Header, now)
 	failure.read()

@@ -64,8 +64,8 @@ func TestErrorText(t *testing.T) {
 func TestErrorMembers(t *testing.T) {
 	t.Parallel()
 	body := `{"detail": "Given token not valid for any token type", "code": "token_not_valid", "messages": [{"a": "b"}]}`
-	failure := refusalOf(401, body, "Retry-After", "37")
-	if failure.Status != 401 || failure.Code != "token_not_valid" || failure.RetryAfter != 37*time.Second {
+	failure := refusalOf(401, body, "Retry-After", "37", "WWW-Authenticate", "Bearer")
+	if failure.Status != 401 || failure.Code != "token_not_valid" || failure.RetryAfter != 37*time.Second || failure.Header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("got %+v", failure)
 	}
 	if len(failure.Fields) != 0 {
