@@ -65,8 +65,8 @@ $(BIN)/schemathesis:
 	ln -sf venv/bin/schemathesis $@
 
 .PHONY: contract
-contract: build $(BIN)/schemathesis ## Test a server against the contract with Schemathesis
-	tests/with_server.sh $(BIN)/px360 tests/contract.sh $(BIN)/schemathesis
+contract: build $(BIN)/schemathesis ## Test a server against the contract with Schemathesis, as three roles
+	tests/with_server.sh $(BIN)/px360 tests/contract/run.sh $(BIN)/px360 $(BIN)/schemathesis
 
 .PHONY: bench
 bench: build ## Benchmark, each figure beside plain Postgres

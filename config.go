@@ -40,14 +40,15 @@ type Config struct {
 	AdminUsername     string `env:"ADMIN_USERNAME" help:"the first PX Admin, made by up; the demo logs in as this user"`
 	AdminPassword     secret `env:"ADMIN_PASSWORD" unset:"up: made once" help:"the password of the first PX Admin"`
 
-	AccessLifetime  time.Duration  `env:"ACCESS_TOKEN_LIFETIME" help:"how long an access token is valid"`
-	RefreshLifetime time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is valid"`
-	RotateRefresh   bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
-	RateLimits      rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
-	LimitEvents     limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
-	LimitAuth       limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
-	LimitUser       limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
-	TrustedProxies  []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
+	AccessLifetime   time.Duration  `env:"ACCESS_TOKEN_LIFETIME" help:"how long an access token is valid"`
+	RefreshLifetime  time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is valid"`
+	RotateRefresh    bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
+	RateLimits       rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
+	LimitEvents      limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
+	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
+	LimitUser        limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
+	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
+	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
 	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
 	MaxConnections int32      `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
@@ -67,17 +68,18 @@ const testPrefix = prefix + "TEST_"
 func defaultConfig() Config {
 	s, w, q := server.DefaultOptions(), worker.DefaultOptions(), queries.DefaultOptions()
 	return Config{
-		AdminUsername:   "admin",
-		AccessLifetime:  s.AccessLifetime,
-		RefreshLifetime: s.RefreshLifetime,
-		RotateRefresh:   s.RotateRefresh,
-		LimitEvents:     s.Limits.Events,
-		LimitAuth:       s.Limits.Auth,
-		LimitUser:       s.Limits.User,
-		Workers:         w.Concurrency,
-		MaxConnections:  q.MaxConnections,
-		MaxInFlight:     s.MaxInFlight,
-		LogLevel:        slog.LevelInfo,
+		AdminUsername:    "admin",
+		AccessLifetime:   s.AccessLifetime,
+		RefreshLifetime:  s.RefreshLifetime,
+		RotateRefresh:    s.RotateRefresh,
+		LimitEvents:      s.Limits.Events,
+		LimitAuth:        s.Limits.Auth,
+		LimitUser:        s.Limits.User,
+		Workers:          w.Concurrency,
+		MaxConnections:   q.MaxConnections,
+		MaxInFlight:      s.MaxInFlight,
+		LongestLoginWait: s.LongestLoginWait,
+		LogLevel:         slog.LevelInfo,
 	}
 }
 
@@ -135,6 +137,8 @@ func (c Config) validate() error {
 	switch {
 	case c.Workers < 1 || int(c.MaxConnections) < c.Workers+2:
 		return fmt.Errorf("%sWORKERS must be at least 1, and %sMAX_CONNECTIONS at least 2 more than that", prefix, prefix)
+	case c.LongestLoginWait < 0 || c.LongestLoginWait > limits.LongestLoginWait:
+		return fmt.Errorf("%sLONGEST_LOGIN_WAIT must be from 0s to %s", prefix, limits.LongestLoginWait)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
 	case c.AccessLifetime < time.Second || c.RefreshLifetime < time.Second:

@@ -87,6 +87,7 @@ func TestConfigErrors(t *testing.T) {
 		"PX360_TRUSTED_PROXIES=localhost": `PX360_TRUSTED_PROXIES: "localhost" is no network such as 10.0.0.0/8`,
 		"PX360_LOG_LEVEL=loud":            "PX360_LOG_LEVEL: ",
 		"PX360_REFRESH_TOKEN_LIFETIME=1x": "PX360_REFRESH_TOKEN_LIFETIME: ",
+		"PX360_LONGEST_LOGIN_WAIT=5s": "PX360_LONGEST_LOGIN_WAIT must be from 0s to 4s",
 		"PX360_MAX_IN_FLIGHT=0":           "PX360_MAX_IN_FLIGHT must be at least 1",
 		"PX360_ACCESS_TOKEN_LIFETIME=0s":  "PX360_ACCESS_TOKEN_LIFETIME and ",
 		"PX360_SECRET_KEY=hunter2":        "PX360_SECRET_KEY has 7 bytes and needs 32",

@@ -183,6 +183,7 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 	o.RotateRefresh = p.config.RotateRefresh
 	o.RateLimits = cmp.Or(string(p.config.RateLimits), rateLimits)
 	o.Limits = limits.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
+	o.LongestLoginWait = p.config.LongestLoginWait
 	o.MaxInFlight = p.config.MaxInFlight
 	o.TrustedProxies = p.config.TrustedProxies
 	o.Log, o.Registerer = p.log, p.registry

@@ -27,6 +27,7 @@ type Options struct {
 	RotateRefresh     bool           // a refresh token can be used once, and is answered with the next
 	RateLimits        string         // enforce, report or off
 	Limits            limits.Limits  // each needs calls and a window
+	LongestLoginWait  time.Duration  // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
 	Log               *slog.Logger
@@ -37,12 +38,13 @@ type Options struct {
 // which have no default. They enforce the rate limits, and log and register nothing.
 func DefaultOptions() Options {
 	return Options{
-		AccessLifetime:  auth.DefaultAccessLifetime,
-		RefreshLifetime: auth.DefaultRefreshLifetime,
-		RateLimits:      limits.ModeEnforce,
-		Limits:          limits.DefaultLimits(),
-		MaxInFlight:     limits.DefaultInFlight,
-		Log:             slog.New(slog.DiscardHandler),
+		AccessLifetime:   auth.DefaultAccessLifetime,
+		RefreshLifetime:  auth.DefaultRefreshLifetime,
+		RateLimits:       limits.ModeEnforce,
+		Limits:           limits.DefaultLimits(),
+		LongestLoginWait: limits.LongestLoginWait,
+		MaxInFlight:      limits.DefaultInFlight,
+		Log:              slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -54,6 +56,8 @@ func (o Options) validate() error {
 		return errors.New("server options: no PublicURL")
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
+	case o.LongestLoginWait < 0 || o.LongestLoginWait > limits.LongestLoginWait:
+		return fmt.Errorf("server options: LongestLoginWait is %s and must be from 0 to %s", o.LongestLoginWait, limits.LongestLoginWait)
 	case o.Log == nil:
 		return errors.New("server options: no Log")
 	}

@@ -109,7 +109,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 			}
 		}
 	}
-	if err := s.makeOperations(o.RotateRefresh); err != nil {
+	if err := s.makeOperations(o); err != nil {
 		return nil, fmt.Errorf("the generated code: %w", err)
 	}
 	s.route(o.TrustedProxies)
@@ -123,8 +123,8 @@ var nouns = []string{
 }
 
 // makeOperations puts together what answers the operations of each noun.
-func (s *Server) makeOperations(rotateRefresh bool) error {
-	e, logins, configs := s.engine, limits.NewLogins(), newConfigs(s.engine)
+func (s *Server) makeOperations(o Options) error {
+	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait), newConfigs(s.engine)
 	s.users = newUsers(e)
 	s.Resources = api.Resources{
 		AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
@@ -136,7 +136,7 @@ func (s *Server) makeOperations(rotateRefresh bool) error {
 	s.configOperations = configOperations{configs, s.keys, newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](e)}
 	s.eventOperations = eventOperations{e, &batcher{db: e.db}, s.notifier}
 	s.journeyOperations = journeyOperations{e}
-	s.tokenOperations = tokenOperations{e, s.log, s.tokens, rotateRefresh, s.passwords, logins}
+	s.tokenOperations = tokenOperations{e, s.log, s.tokens, o.RotateRefresh, s.passwords, logins}
 	s.userOperations = userOperations{e, s.users, s.passwords}
 	for field, value := range reflect.ValueOf(s.Resources).Fields() {
 		if value.IsNil() {

@@ -3791,7 +3791,7 @@ func (c *Client) VerifyToken(ctx context.Context, body TokenVerifyRequest, optio
 	return sendOnly(ctx, c, operation{method: "POST", path: "/api/auth/token/verify/", body: body, public: true}, options)
 }
 
-// ListUsers lists the users that the caller may see, a page at a time.
+// ListUsers lists the users that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department or groups.
 //
 //	GET /api/auth/users/
 func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, options ...CallOption) (*UserList, error) {
@@ -3873,14 +3873,14 @@ func (c *Client) AssignRole(ctx context.Context, id UserID, body RoleAssignment,
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/assign_role/", id), body: body}, options)
 }
 
-// RemoveRole takes a role from the user. The last active PX Admin keeps theirs: 409.
+// RemoveRole takes a role from the user. The last active PX Admin keeps theirs: 409.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
 //
 //	POST /api/auth/users/{id}/remove_role/
 func (c *Client) RemoveRole(ctx context.Context, id UserID, body RoleAssignment, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/remove_role/", id), body: body}, options)
 }
 
-// ListIntegrationConfigs lists the integration configs that the caller may see, a page at a time.
+// ListIntegrationConfigs lists the integration configs that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/integrations/configs/
 func (c *Client) ListIntegrationConfigs(ctx context.Context, params *ListIntegrationConfigsParams, options ...CallOption) (*IntegrationConfigList, error) {
@@ -3892,7 +3892,7 @@ func (c *Client) AllIntegrationConfigs(ctx context.Context, params *ListIntegrat
 	return all[IntegrationConfig](ctx, c, operation{method: "GET", path: "/api/integrations/configs/", query: params}, options)
 }
 
-// CreateIntegrationConfig creates an integration config.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has.
+// CreateIntegrationConfig creates an integration config.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	POST /api/integrations/configs/
 func (c *Client) CreateIntegrationConfig(ctx context.Context, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfigCreated, error) {
@@ -3913,14 +3913,14 @@ func (c *Client) RetrieveIntegrationConfig(ctx context.Context, id IntegrationCo
 	return send[IntegrationConfig](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/configs/%s/", id)}, options)
 }
 
-// UpdateIntegrationConfig changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has.
+// UpdateIntegrationConfig changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PATCH /api/integrations/configs/{id}/
 func (c *Client) UpdateIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigUpdate, options ...CallOption) (*IntegrationConfig, error) {
 	return send[IntegrationConfig](ctx, c, operation{method: "PATCH", path: pathOf("/api/integrations/configs/%s/", id), body: body}, options)
 }
 
-// ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has.
+// ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PUT /api/integrations/configs/{id}/
 func (c *Client) ReplaceIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfig, error) {
@@ -3974,7 +3974,7 @@ func (c *Client) ReprocessEvent(ctx context.Context, id ID, options ...CallOptio
 	return send[Event](ctx, c, operation{method: "POST", path: pathOf("/api/integrations/events/%s/reprocess/", id)}, options)
 }
 
-// ListJourneyInstances lists the journey instances that the caller may see, a page at a time.
+// ListJourneyInstances lists the journey instances that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient or hospital.
 //
 //	GET /api/journeys/instances/
 func (c *Client) ListJourneyInstances(ctx context.Context, params *ListJourneyInstancesParams, options ...CallOption) (*JourneyInstanceList, error) {
@@ -4028,7 +4028,7 @@ func (c *Client) RetrieveJourneyProgress(ctx context.Context, id JourneyInstance
 	return send[JourneyProgress](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/instances/%s/progress/", id)}, options)
 }
 
-// ListStageInstances lists the stage instances that the caller may see, a page at a time.
+// ListStageInstances lists the stage instances that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance or stage_template.
 //
 //	GET /api/journeys/stage-instances/
 func (c *Client) ListStageInstances(ctx context.Context, params *ListStageInstancesParams, options ...CallOption) (*StageInstanceList, error) {
@@ -4075,7 +4075,7 @@ func (c *Client) ReplaceStageInstance(ctx context.Context, id StageInstanceID, b
 	return send[StageInstance](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-instances/%s/", id), body: body}, options)
 }
 
-// ListStageTemplates lists the stage templates that the caller may see, a page at a time.
+// ListStageTemplates lists the stage templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template.
 //
 //	GET /api/journeys/stage-templates/
 func (c *Client) ListStageTemplates(ctx context.Context, params *ListStageTemplatesParams, options ...CallOption) (*StageTemplateList, error) {
@@ -4122,7 +4122,7 @@ func (c *Client) ReplaceStageTemplate(ctx context.Context, id StageTemplateID, b
 	return send[StageTemplate](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-templates/%s/", id), body: body}, options)
 }
 
-// ListJourneyTemplates lists the journey templates that the caller may see, a page at a time.
+// ListJourneyTemplates lists the journey templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/journeys/templates/
 func (c *Client) ListJourneyTemplates(ctx context.Context, params *ListJourneyTemplatesParams, options ...CallOption) (*JourneyTemplateList, error) {
@@ -4169,7 +4169,7 @@ func (c *Client) ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateI
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/templates/%s/", id), body: body}, options)
 }
 
-// ListDepartments lists the departments that the caller may see, a page at a time.
+// ListDepartments lists the departments that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or parent.
 //
 //	GET /api/organizations/departments/
 func (c *Client) ListDepartments(ctx context.Context, params *ListDepartmentsParams, options ...CallOption) (*DepartmentList, error) {
@@ -4263,7 +4263,7 @@ func (c *Client) ReplaceHospital(ctx context.Context, id HospitalID, body Hospit
 	return send[Hospital](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
-// ListPatients lists the patients that the caller may see, a page at a time.
+// ListPatients lists the patients that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital.
 //
 //	GET /api/organizations/patients/
 func (c *Client) ListPatients(ctx context.Context, params *ListPatientsParams, options ...CallOption) (*PatientList, error) {
@@ -4310,7 +4310,7 @@ func (c *Client) ReplacePatient(ctx context.Context, id PatientID, body PatientC
 	return send[Patient](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/patients/%s/", id), body: body}, options)
 }
 
-// ListPhysicians lists the physicians that the caller may see, a page at a time.
+// ListPhysicians lists the physicians that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department.
 //
 //	GET /api/organizations/physicians/
 func (c *Client) ListPhysicians(ctx context.Context, params *ListPhysiciansParams, options ...CallOption) (*PhysicianList, error) {
@@ -4357,7 +4357,7 @@ func (c *Client) ReplacePhysician(ctx context.Context, id PhysicianID, body Phys
 	return send[Physician](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
 }
 
-// ListSurveyTemplates lists the survey templates that the caller may see, a page at a time.
+// ListSurveyTemplates lists the survey templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/surveys/templates/
 func (c *Client) ListSurveyTemplates(ctx context.Context, params *ListSurveyTemplatesParams, options ...CallOption) (*SurveyTemplateList, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/px360/px360/server/problem"
 )
 
-// LongestLoginWait, and a second for a hash, is well within a request's time.
+// LongestLoginWait is the most that a name can be told to wait. With a second for a hash it is well within a request's time.
 const LongestLoginWait = 4 * time.Second
 
 const (
@@ -34,8 +34,9 @@ const (
 // for the same name wait longer. It treats names that nobody has like those that somebody has, and knows no passwords.
 // It is this process's alone; beside it stands the rate limit by address, which all processes share.
 type Logins struct {
-	now   func() time.Time
-	sleep func(context.Context, time.Duration) error
+	now     func() time.Time
+	sleep   func(context.Context, time.Duration) error
+	longest time.Duration
 
 	mu       sync.Mutex // no failure is lost between reading a count and writing the next
 	failures *Cache[int]
@@ -45,10 +46,10 @@ type Logins struct {
 // errManyWait tells the log why a login was answered 503.
 var errManyWait = errors.New("too many logins wait")
 
-// NewLogins knows of no failures.
-func NewLogins() *Logins {
+// NewLogins knows of no failures. No attempt waits longer than longest, which is at most LongestLoginWait.
+func NewLogins(longest time.Duration) *Logins {
 	return &Logins{
-		now: time.Now, sleep: sleep,
+		now: time.Now, sleep: sleep, longest: longest,
 		failures: NewCache[int](maxLoginNames), waits: semaphore.NewWeighted(maxLoginWaits),
 	}
 }
@@ -69,7 +70,7 @@ func (l *Logins) Attempt(ctx context.Context, name string, check func() (bool, e
 
 func (l *Logins) wait(ctx context.Context, name string) error {
 	failed, _ := l.failures.Get(name, l.now())
-	d := loginWait(failed)
+	d := min(loginWait(failed), l.longest)
 	if d == 0 {
 		return nil
 	}

@@ -16,7 +16,7 @@ import (
 // instead of sleeping.
 func newTestLogins() (l *Logins, waits *[]time.Duration, advance func(time.Duration)) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	l, waits = NewLogins(), &[]time.Duration{}
+	l, waits = NewLogins(LongestLoginWait), &[]time.Duration{}
 	l.now = func() time.Time { return now }
 	l.sleep = func(_ context.Context, d time.Duration) error { *waits = append(*waits, d); return nil }
 	return l, waits, func(d time.Duration) { now = now.Add(d) }
@@ -45,6 +45,21 @@ func TestLoginsBackOff(t *testing.T) {
 	want := "[250ms 500ms 1s 2s 4s 4s 4s]"
 	if got := fmt.Sprint(*waits); got != want {
 		t.Errorf("waited %s, want %s", got, want)
+	}
+}
+
+// A shorter longest wait bounds every wait; with none, nothing waits.
+func TestLongestLoginWait(t *testing.T) {
+	t.Parallel()
+	for longest, want := range map[time.Duration]string{0: "[]", time.Second: "[250ms 500ms 1s 1s 1s]"} {
+		l, waits, _ := newTestLogins()
+		l.longest = longest
+		for range 10 {
+			l.try(t, "sara", wrongPassword)
+		}
+		if got := fmt.Sprint(*waits); got != want {
+			t.Errorf("waited %s, want %s", got, want)
+		}
 	}
 }
 
