@@ -126,6 +126,11 @@ released: build $(BIN)/oapi-codegen ## Run a client of the last released contrac
 	$(BIN)/oapi-codegen -generate types,client -package client -o tests/released/client/client.gen.go openapi/released/*.yaml
 	cd tests/released && ../with_server.sh ../../$(BIN)/px360 go test -count=1 ./...
 
+.PHONY: partners
+partners: build ## Run clients that partners' tools generate, for TypeScript, Java, Python and Go, against the server
+	tests/partners/build.sh
+	tests/with_server.sh $(BIN)/px360 tests/partners/flow.sh
+
 .PHONY: docs-assets
 docs-assets: ## Update Swagger UI and ReDoc from their npm packages
 	openapi/docs/renew.sh

@@ -51,21 +51,28 @@ func TestReadmeTour(t *testing.T) {
 	}
 }
 
-// TestReadmeGoExample holds the README's Go program to the example that runs as a test.
-func TestReadmeGoExample(t *testing.T) {
+// TestReadmeExamples holds the README's programs to those that run: the Go example, which is a test, and the programs that
+// make partners runs.
+func TestReadmeExamples(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(readme)
 	must(t, err)
-	example, err := os.ReadFile("../gen/client/example_test.go")
-	must(t, err)
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	for _, block := range blocks {
-		if !strings.Contains(unindented(string(example)), unindented(block[1])) {
-			t.Errorf("this is not in gen/client/example_test.go:\n%s", block[1])
+	for language, source := range map[string]string{
+		"go":     "../gen/client/example_test.go",
+		"ts":     "partners/typescript/openapi-fetch/partner.ts",
+		"python": "partners/python/openapi-generator/partner.py",
+	} {
+		program, err := os.ReadFile(source)
+		must(t, err)
+		blocks := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+		for _, block := range blocks {
+			if !strings.Contains(unindented(string(program)), unindented(block[1])) {
+				t.Errorf("this is not in %s:\n%s", source, block[1])
+			}
 		}
-	}
-	if len(blocks) == 0 {
-		t.Error("there is no Go in the README")
+		if len(blocks) == 0 {
+			t.Errorf("the README has no block of %s", language)
+		}
 	}
 }
 

@@ -1023,7 +1023,7 @@ type Event struct {
 	// PayloadJSON What else the sender tells. physician_license, department_code and timestamp have a meaning, see EventCreate; all of it is kept.
 	//
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
-	PayloadJSON JSON `json:"payload_json"`
+	PayloadJSON json.RawMessage `json:"payload_json"`
 
 	// ProcessedAt When a worker decided on it.
 	//
@@ -1158,8 +1158,8 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells; all of it is kept. Of an object, three members have a meaning: physician_license,
-	// department_code and timestamp, which is when it happened.
+	// PayloadJSON What else the sender tells, any JSON value; all of it is kept, numbers exactly as sent. Of an object, three
+	// members have a meaning: physician_license, department_code and timestamp, which is when it happened.
 	//
 	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
 	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
@@ -1172,7 +1172,7 @@ type EventCreate struct {
 	// the journey, if a client stated that. Then warnings say so.
 	//
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
-	PayloadJSON *JSON `json:"payload_json,omitempty"`
+	PayloadJSON *json.RawMessage `json:"payload_json,omitempty"`
 
 	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409).
 	//
@@ -1460,7 +1460,7 @@ type IntegrationConfig struct {
 	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
-	ConfigJSON JSON `json:"config_json"`
+	ConfigJSON json.RawMessage `json:"config_json"`
 
 	// CreatedAt When the row was created.
 	//
@@ -1518,7 +1518,7 @@ type IntegrationConfigCreate struct {
 	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
-	ConfigJSON *JSON `json:"config_json,omitempty"`
+	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
 
 	// Description What it is for.
 	//
@@ -1566,7 +1566,7 @@ type IntegrationConfigCreated struct {
 	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
-	ConfigJSON JSON `json:"config_json"`
+	ConfigJSON json.RawMessage `json:"config_json"`
 
 	// CreatedAt When the row was created.
 	//
@@ -1641,7 +1641,7 @@ type IntegrationConfigUpdate struct {
 	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
-	ConfigJSON *JSON `json:"config_json,omitempty"`
+	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
 
 	// Description What it is for.
 	//
@@ -1668,9 +1668,6 @@ type IntegrationConfigUpdate struct {
 	// Example: his
 	SourceSystem *string `json:"source_system,omitempty"`
 }
-
-// JSON Any JSON value. Numbers are kept exactly as sent.
-type JSON = json.RawMessage
 
 // JourneyInstance Journeys of patients: one for each encounter.
 type JourneyInstance struct {
@@ -1730,7 +1727,7 @@ type JourneyInstance struct {
 	// Metadata Whatever the hospital wants to keep with the journey.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
-	Metadata JSON `json:"metadata"`
+	Metadata json.RawMessage `json:"metadata"`
 
 	// Patient The patient who makes the journey. Never changes.
 	//
@@ -1788,7 +1785,7 @@ type JourneyInstanceCreate struct {
 	// Metadata Whatever the hospital wants to keep with the journey.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
-	Metadata *JSON `json:"metadata,omitempty"`
+	Metadata *json.RawMessage `json:"metadata,omitempty"`
 
 	// Patient The patient who makes the journey. Never changes.
 	//
@@ -1864,7 +1861,7 @@ type JourneyInstanceDetail struct {
 	// Metadata Whatever the hospital wants to keep with the journey.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
-	Metadata JSON `json:"metadata"`
+	Metadata json.RawMessage `json:"metadata"`
 
 	// Patient The patient who makes the journey. Never changes.
 	//
@@ -1942,7 +1939,7 @@ type JourneyInstanceUpdate struct {
 	// Metadata Whatever the hospital wants to keep with the journey.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
-	Metadata *JSON `json:"metadata,omitempty"`
+	Metadata *json.RawMessage `json:"metadata,omitempty"`
 
 	// Patient The patient who makes the journey. Never changes.
 	//
@@ -2905,7 +2902,7 @@ type StageInstance struct {
 	// Metadata Whatever the hospital wants to keep with the stage.
 	//
 	// Example: {}
-	Metadata JSON `json:"metadata"`
+	Metadata json.RawMessage `json:"metadata"`
 
 	// Physician The physician who saw the patient, of the same hospital.
 	//
@@ -2971,7 +2968,7 @@ type StageInstanceCreate struct {
 	// Metadata Whatever the hospital wants to keep with the stage.
 	//
 	// Example: {}
-	Metadata *JSON `json:"metadata,omitempty"`
+	Metadata *json.RawMessage `json:"metadata,omitempty"`
 
 	// Physician The physician who saw the patient, of the same hospital.
 	//
@@ -3021,7 +3018,7 @@ type StageInstanceUpdate struct {
 	// Metadata Whatever the hospital wants to keep with the stage.
 	//
 	// Example: {}
-	Metadata *JSON `json:"metadata,omitempty"`
+	Metadata *json.RawMessage `json:"metadata,omitempty"`
 
 	// Physician The physician who saw the patient, of the same hospital.
 	//
