@@ -68,6 +68,16 @@ $(BIN)/schemathesis:
 contract: build $(BIN)/schemathesis ## Test a server against the contract with Schemathesis, as three roles
 	tests/with_server.sh $(BIN)/px360 tests/contract/run.sh $(BIN)/px360 $(BIN)/schemathesis
 
+# A directory in which the tests and the contract run leave which statuses they have produced.
+STATUSES = $(BIN)/statuses
+
+.PHONY: statuses
+statuses: ## Fail if the contract documents a status that neither tests nor Schemathesis have produced
+	@rm -rf $(STATUSES) && mkdir -p $(STATUSES)
+	PX360_TEST_STATUSES=$(CURDIR)/$(STATUSES) go test -count=1 ./tests
+	PX360_TEST_STATUSES=$(CURDIR)/$(STATUSES) $(MAKE) contract
+	go run ./openapi/check statuses $(STATUSES)
+
 .PHONY: bench
 bench: build ## Benchmark, each figure beside plain Postgres
 	cd tests/bench && go build -o ../../$(BIN)/bench .

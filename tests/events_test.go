@@ -29,7 +29,7 @@ func TestOutcomes(t *testing.T) {
 	c.journey(template, "CANCELLED").setStatus(client.JourneyStatusCancelled).ok(t)
 	type event = client.EventCreate
 	other := client.Ptr("MRN-OTHER")
-	payload := func(key string, value any) client.JSON { return json.RawMessage(jsonText(fields{key: value})) }
+	payload := func(key string, value any) json.RawMessage { return json.RawMessage(jsonText(fields{key: value})) }
 
 	for i, test := range []struct {
 		event  event // without an encounter, it is of the ith journey; of its patient it has the MRN or the national id

@@ -94,10 +94,10 @@ func startServer(t testing.TB, change ...func(*server.Options)) *system {
 	return s
 }
 
-// recordStatuses writes the metrics of a server to the directory PX360_STATUSES, if it is set: `make statuses` compares with
+// recordStatuses writes the metrics of a server to the directory PX360_TEST_STATUSES, if it is set: `make statuses` compares with
 // the contract which statuses the tests have produced.
 func recordStatuses(t testing.TB, registry *prometheus.Registry) {
-	dir := os.Getenv("PX360_STATUSES")
+	dir := os.Getenv("PX360_TEST_STATUSES")
 	if dir == "" {
 		return
 	}
