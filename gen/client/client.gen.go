@@ -3788,7 +3788,8 @@ func (c *Client) VerifyToken(ctx context.Context, body TokenVerifyRequest, optio
 	return sendOnly(ctx, c, operation{method: "POST", path: "/api/auth/token/verify/", body: body, public: true}, options)
 }
 
-// ListUsers lists the users that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department or groups.
+// ListUsers lists the users that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department or groups.
 //
 //	GET /api/auth/users/
 func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, options ...CallOption) (*UserList, error) {
@@ -3800,14 +3801,16 @@ func (c *Client) AllUsers(ctx context.Context, params *ListUsersParams, options 
 	return all[User](ctx, c, operation{method: "GET", path: "/api/auth/users/", query: params}, options)
 }
 
-// CreateUser creates a user.Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs.
+// CreateUser creates a user.
+// Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs.
 //
 //	POST /api/auth/users/
 func (c *Client) CreateUser(ctx context.Context, body UserCreate, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: "/api/auth/users/", body: body}, options)
 }
 
-// ChangePassword changes one's own password and ends every token issued before.Valid by schema, but refused by rule with 400: an old_password that is wrong; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs.
+// ChangePassword changes one's own password and ends every token issued before.
+// Valid by schema, but refused by rule with 400: an old_password that is wrong; a password that is similar to the user's other attributes, too common, shorter than 8 characters, longer than 4096 bytes of UTF-8 or entirely numeric; a confirmation that differs.
 //
 //	POST /api/auth/users/change_password/
 func (c *Client) ChangePassword(ctx context.Context, body PasswordChange, options ...CallOption) (*Message, error) {
@@ -3849,35 +3852,40 @@ func (c *Client) RetrieveUser(ctx context.Context, id UserID, options ...CallOpt
 	return send[User](ctx, c, operation{method: "GET", path: pathOf("/api/auth/users/%s/", id)}, options)
 }
 
-// UpdateUser changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
+// UpdateUser changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
 //
 //	PATCH /api/auth/users/{id}/
 func (c *Client) UpdateUser(ctx context.Context, id UserID, body UserUpdate, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "PATCH", path: pathOf("/api/auth/users/%s/", id), body: body}, options)
 }
 
-// ReplaceUser writes a user anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
+// ReplaceUser writes a user anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: a username that is taken; the id of what does not exist or the caller may not see, in hospital or department; a department of another hospital; hospital null by other than a PX Admin. With 409: deactivating the last active PX Admin.
 //
 //	PUT /api/auth/users/{id}/
 func (c *Client) ReplaceUser(ctx context.Context, id UserID, body UserReplace, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "PUT", path: pathOf("/api/auth/users/%s/", id), body: body}, options)
 }
 
-// AssignRole gives the user a role. A Hospital Admin assigns every role but PX Admin, within the own hospital.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
+// AssignRole gives the user a role. A Hospital Admin assigns every role but PX Admin, within the own hospital.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
 //
 //	POST /api/auth/users/{id}/assign_role/
 func (c *Client) AssignRole(ctx context.Context, id UserID, body RoleAssignment, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/assign_role/", id), body: body}, options)
 }
 
-// RemoveRole takes a role from the user. The last active PX Admin keeps theirs: 409.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
+// RemoveRole takes a role from the user. The last active PX Admin keeps theirs: 409.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in role_id.
 //
 //	POST /api/auth/users/{id}/remove_role/
 func (c *Client) RemoveRole(ctx context.Context, id UserID, body RoleAssignment, options ...CallOption) (*User, error) {
 	return send[User](ctx, c, operation{method: "POST", path: pathOf("/api/auth/users/%s/remove_role/", id), body: body}, options)
 }
 
-// ListIntegrationConfigs lists the integration configs that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// ListIntegrationConfigs lists the integration configs that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/integrations/configs/
 func (c *Client) ListIntegrationConfigs(ctx context.Context, params *ListIntegrationConfigsParams, options ...CallOption) (*IntegrationConfigList, error) {
@@ -3889,7 +3897,8 @@ func (c *Client) AllIntegrationConfigs(ctx context.Context, params *ListIntegrat
 	return all[IntegrationConfig](ctx, c, operation{method: "GET", path: "/api/integrations/configs/", query: params}, options)
 }
 
-// CreateIntegrationConfig creates an integration config.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// CreateIntegrationConfig creates an integration config.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	POST /api/integrations/configs/
 func (c *Client) CreateIntegrationConfig(ctx context.Context, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfigCreated, error) {
@@ -3910,14 +3919,16 @@ func (c *Client) RetrieveIntegrationConfig(ctx context.Context, id IntegrationCo
 	return send[IntegrationConfig](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/configs/%s/", id)}, options)
 }
 
-// UpdateIntegrationConfig changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// UpdateIntegrationConfig changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PATCH /api/integrations/configs/{id}/
 func (c *Client) UpdateIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigUpdate, options ...CallOption) (*IntegrationConfig, error) {
 	return send[IntegrationConfig](ctx, c, operation{method: "PATCH", path: pathOf("/api/integrations/configs/%s/", id), body: body}, options)
 }
 
-// ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PUT /api/integrations/configs/{id}/
 func (c *Client) ReplaceIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfig, error) {
@@ -3943,14 +3954,16 @@ func (c *Client) AllEvents(ctx context.Context, params *ListEventsParams, option
 	return all[Event](ctx, c, operation{method: "GET", path: "/api/integrations/events/", query: params}, options)
 }
 
-// createEvent is an operation that stores an event durably, to be processed in the order of arrival within its encounter. 201 means that it will be processed.Valid by schema, but refused by rule with 400: a source_system that is not the API key's. With 409: another event under a source_event_id that is known; an Idempotency-Key that came with another body.
+// createEvent is an operation that stores an event durably, to be processed in the order of arrival within its encounter. 201 means that it will be processed.
+// Valid by schema, but refused by rule with 400: a source_system that is not the API key's. With 409: another event under a source_event_id that is known; an Idempotency-Key that came with another body.
 //
 //	POST /api/integrations/events/
 func createEvent(body any) operation {
 	return operation{method: "POST", path: "/api/integrations/events/", body: body, keyed: true}
 }
 
-// bulkCreateEvents is an operation that stores up to 1,000 events, each of which stands alone: 201 if any was stored, 200 if all were duplicates, 400 if every one was refused. Each is checked by itself against EventCreate; one that breaks its rules is left out and reported in `errors` by its index, whatever becomes of the others.Valid by schema, but refused by rule with 400: a list of which every event is refused. With 409: an Idempotency-Key that came with another body.
+// bulkCreateEvents is an operation that stores up to 1,000 events, each of which stands alone: 201 if any was stored, 200 if all were duplicates, 400 if every one was refused. Each is checked by itself against EventCreate; one that breaks its rules is left out and reported in `errors` by its index, whatever becomes of the others.
+// Valid by schema, but refused by rule with 400: a list of which every event is refused. With 409: an Idempotency-Key that came with another body.
 //
 //	POST /api/integrations/events/bulk_create/
 func bulkCreateEvents(body any) operation {
@@ -3971,7 +3984,8 @@ func (c *Client) ReprocessEvent(ctx context.Context, id ID, options ...CallOptio
 	return send[Event](ctx, c, operation{method: "POST", path: pathOf("/api/integrations/events/%s/reprocess/", id)}, options)
 }
 
-// ListJourneyInstances lists the journey instances that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient or hospital.
+// ListJourneyInstances lists the journey instances that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient or hospital.
 //
 //	GET /api/journeys/instances/
 func (c *Client) ListJourneyInstances(ctx context.Context, params *ListJourneyInstancesParams, options ...CallOption) (*JourneyInstanceList, error) {
@@ -3983,7 +3997,8 @@ func (c *Client) AllJourneyInstances(ctx context.Context, params *ListJourneyIns
 	return all[JourneyInstance](ctx, c, operation{method: "GET", path: "/api/journeys/instances/", query: params}, options)
 }
 
-// CreateJourneyInstance creates a journey instance.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital. With 409: the status completed, which only stages bring about.
+// CreateJourneyInstance creates a journey instance.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital. With 409: the status completed, which only stages bring about.
 //
 //	POST /api/journeys/instances/
 func (c *Client) CreateJourneyInstance(ctx context.Context, body JourneyInstanceCreate, options ...CallOption) (*JourneyInstanceDetail, error) {
@@ -4004,14 +4019,16 @@ func (c *Client) RetrieveJourneyInstance(ctx context.Context, id JourneyInstance
 	return send[JourneyInstanceDetail](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/instances/%s/", id)}, options)
 }
 
-// UpdateJourneyInstance changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
+// UpdateJourneyInstance changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
 //
 //	PATCH /api/journeys/instances/{id}/
 func (c *Client) UpdateJourneyInstance(ctx context.Context, id JourneyInstanceID, body JourneyInstanceUpdate, options ...CallOption) (*JourneyInstanceDetail, error) {
 	return send[JourneyInstanceDetail](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/instances/%s/", id), body: body}, options)
 }
 
-// ReplaceJourneyInstance writes a journey instance anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
+// ReplaceJourneyInstance writes a journey instance anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template, patient, hospital or department; an encounter_id that the hospital has; a journey_template or department of another hospital; another journey_template, patient or hospital. With 409: the status completed, which only stages bring about; any other status of a completed journey; another encounter_id of a journey that is not active.
 //
 //	PUT /api/journeys/instances/{id}/
 func (c *Client) ReplaceJourneyInstance(ctx context.Context, id JourneyInstanceID, body JourneyInstanceCreate, options ...CallOption) (*JourneyInstanceDetail, error) {
@@ -4025,7 +4042,8 @@ func (c *Client) RetrieveJourneyProgress(ctx context.Context, id JourneyInstance
 	return send[JourneyProgress](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/instances/%s/progress/", id)}, options)
 }
 
-// ListStageInstances lists the stage instances that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance or stage_template.
+// ListStageInstances lists the stage instances that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance or stage_template.
 //
 //	GET /api/journeys/stage-instances/
 func (c *Client) ListStageInstances(ctx context.Context, params *ListStageInstancesParams, options ...CallOption) (*StageInstanceList, error) {
@@ -4037,7 +4055,8 @@ func (c *Client) AllStageInstances(ctx context.Context, params *ListStageInstanc
 	return all[StageInstance](ctx, c, operation{method: "GET", path: "/api/journeys/stage-instances/", query: params}, options)
 }
 
-// CreateStageInstance creates a stage instance.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; a stage_template that is not of the journey's template, or is among its stages. With 409: a journey that is not active.
+// CreateStageInstance creates a stage instance.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; a stage_template that is not of the journey's template, or is among its stages. With 409: a journey that is not active.
 //
 //	POST /api/journeys/stage-instances/
 func (c *Client) CreateStageInstance(ctx context.Context, body StageInstanceCreate, options ...CallOption) (*StageInstance, error) {
@@ -4058,21 +4077,24 @@ func (c *Client) RetrieveStageInstance(ctx context.Context, id StageInstanceID, 
 	return send[StageInstance](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/stage-instances/%s/", id)}, options)
 }
 
-// UpdateStageInstance changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
+// UpdateStageInstance changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
 //
 //	PATCH /api/journeys/stage-instances/{id}/
 func (c *Client) UpdateStageInstance(ctx context.Context, id StageInstanceID, body StageInstanceUpdate, options ...CallOption) (*StageInstance, error) {
 	return send[StageInstance](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/stage-instances/%s/", id), body: body}, options)
 }
 
-// ReplaceStageInstance writes a stage instance anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
+// ReplaceStageInstance writes a stage instance anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_instance, stage_template, physician or department; a physician or department of another hospital; another journey_instance or stage_template. With 409: a status that the present one cannot become; a status in a journey that is not active.
 //
 //	PUT /api/journeys/stage-instances/{id}/
 func (c *Client) ReplaceStageInstance(ctx context.Context, id StageInstanceID, body StageInstanceCreate, options ...CallOption) (*StageInstance, error) {
 	return send[StageInstance](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-instances/%s/", id), body: body}, options)
 }
 
-// ListStageTemplates lists the stage templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template.
+// ListStageTemplates lists the stage templates that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template.
 //
 //	GET /api/journeys/stage-templates/
 func (c *Client) ListStageTemplates(ctx context.Context, params *ListStageTemplatesParams, options ...CallOption) (*StageTemplateList, error) {
@@ -4084,7 +4106,8 @@ func (c *Client) AllStageTemplates(ctx context.Context, params *ListStageTemplat
 	return all[StageTemplate](ctx, c, operation{method: "GET", path: "/api/journeys/stage-templates/", query: params}, options)
 }
 
-// CreateStageTemplate creates a stage template.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital.
+// CreateStageTemplate creates a stage template.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital.
 //
 //	POST /api/journeys/stage-templates/
 func (c *Client) CreateStageTemplate(ctx context.Context, body StageTemplateCreate, options ...CallOption) (*StageTemplate, error) {
@@ -4105,21 +4128,24 @@ func (c *Client) RetrieveStageTemplate(ctx context.Context, id StageTemplateID, 
 	return send[StageTemplate](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/stage-templates/%s/", id)}, options)
 }
 
-// UpdateStageTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
+// UpdateStageTemplate changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
 //
 //	PATCH /api/journeys/stage-templates/{id}/
 func (c *Client) UpdateStageTemplate(ctx context.Context, id StageTemplateID, body StageTemplateUpdate, options ...CallOption) (*StageTemplate, error) {
 	return send[StageTemplate](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/stage-templates/%s/", id), body: body}, options)
 }
 
-// ReplaceStageTemplate writes a stage template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
+// ReplaceStageTemplate writes a stage template anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in journey_template or survey_template; a code that the journey template has; a survey_template of another hospital; another journey_template.
 //
 //	PUT /api/journeys/stage-templates/{id}/
 func (c *Client) ReplaceStageTemplate(ctx context.Context, id StageTemplateID, body StageTemplateCreate, options ...CallOption) (*StageTemplate, error) {
 	return send[StageTemplate](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/stage-templates/%s/", id), body: body}, options)
 }
 
-// ListJourneyTemplates lists the journey templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// ListJourneyTemplates lists the journey templates that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/journeys/templates/
 func (c *Client) ListJourneyTemplates(ctx context.Context, params *ListJourneyTemplatesParams, options ...CallOption) (*JourneyTemplateList, error) {
@@ -4131,7 +4157,8 @@ func (c *Client) AllJourneyTemplates(ctx context.Context, params *ListJourneyTem
 	return all[JourneyTemplate](ctx, c, operation{method: "GET", path: "/api/journeys/templates/", query: params}, options)
 }
 
-// CreateJourneyTemplate creates a journey template.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// CreateJourneyTemplate creates a journey template.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	POST /api/journeys/templates/
 func (c *Client) CreateJourneyTemplate(ctx context.Context, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {
@@ -4152,21 +4179,24 @@ func (c *Client) RetrieveJourneyTemplate(ctx context.Context, id JourneyTemplate
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "GET", path: pathOf("/api/journeys/templates/%s/", id)}, options)
 }
 
-// UpdateJourneyTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// UpdateJourneyTemplate changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/journeys/templates/{id}/
 func (c *Client) UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateUpdate, options ...CallOption) (*JourneyTemplateDetail, error) {
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "PATCH", path: pathOf("/api/journeys/templates/%s/", id), body: body}, options)
 }
 
-// ReplaceJourneyTemplate writes a journey template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// ReplaceJourneyTemplate writes a journey template anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/journeys/templates/{id}/
 func (c *Client) ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {
 	return send[JourneyTemplateDetail](ctx, c, operation{method: "PUT", path: pathOf("/api/journeys/templates/%s/", id), body: body}, options)
 }
 
-// ListDepartments lists the departments that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or parent.
+// ListDepartments lists the departments that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or parent.
 //
 //	GET /api/organizations/departments/
 func (c *Client) ListDepartments(ctx context.Context, params *ListDepartmentsParams, options ...CallOption) (*DepartmentList, error) {
@@ -4178,7 +4208,8 @@ func (c *Client) AllDepartments(ctx context.Context, params *ListDepartmentsPara
 	return all[Department](ctx, c, operation{method: "GET", path: "/api/organizations/departments/", query: params}, options)
 }
 
-// CreateDepartment creates a department.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself.
+// CreateDepartment creates a department.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself.
 //
 //	POST /api/organizations/departments/
 func (c *Client) CreateDepartment(ctx context.Context, body DepartmentCreate, options ...CallOption) (*Department, error) {
@@ -4199,14 +4230,16 @@ func (c *Client) RetrieveDepartment(ctx context.Context, id DepartmentID, option
 	return send[Department](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/departments/%s/", id)}, options)
 }
 
-// UpdateDepartment changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
+// UpdateDepartment changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/organizations/departments/{id}/
 func (c *Client) UpdateDepartment(ctx context.Context, id DepartmentID, body DepartmentUpdate, options ...CallOption) (*Department, error) {
 	return send[Department](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/departments/%s/", id), body: body}, options)
 }
 
-// ReplaceDepartment writes a department anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
+// ReplaceDepartment writes a department anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, parent or manager; a code that the hospital has; a parent of another hospital, or one below the department itself; another hospital while others of the present one refer to it.
 //
 //	PUT /api/organizations/departments/{id}/
 func (c *Client) ReplaceDepartment(ctx context.Context, id DepartmentID, body DepartmentCreate, options ...CallOption) (*Department, error) {
@@ -4225,7 +4258,8 @@ func (c *Client) AllHospitals(ctx context.Context, params *ListHospitalsParams, 
 	return all[Hospital](ctx, c, operation{method: "GET", path: "/api/organizations/hospitals/", query: params}, options)
 }
 
-// CreateHospital creates a hospital.Valid by schema, but refused by rule with 400: a code that is taken.
+// CreateHospital creates a hospital.
+// Valid by schema, but refused by rule with 400: a code that is taken.
 //
 //	POST /api/organizations/hospitals/
 func (c *Client) CreateHospital(ctx context.Context, body HospitalCreate, options ...CallOption) (*Hospital, error) {
@@ -4246,21 +4280,24 @@ func (c *Client) RetrieveHospital(ctx context.Context, id HospitalID, options ..
 	return send[Hospital](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/hospitals/%s/", id)}, options)
 }
 
-// UpdateHospital changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: a code that is taken.
+// UpdateHospital changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: a code that is taken.
 //
 //	PATCH /api/organizations/hospitals/{id}/
 func (c *Client) UpdateHospital(ctx context.Context, id HospitalID, body HospitalUpdate, options ...CallOption) (*Hospital, error) {
 	return send[Hospital](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
-// ReplaceHospital writes a hospital anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: a code that is taken.
+// ReplaceHospital writes a hospital anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: a code that is taken.
 //
 //	PUT /api/organizations/hospitals/{id}/
 func (c *Client) ReplaceHospital(ctx context.Context, id HospitalID, body HospitalCreate, options ...CallOption) (*Hospital, error) {
 	return send[Hospital](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
-// ListPatients lists the patients that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital.
+// ListPatients lists the patients that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital.
 //
 //	GET /api/organizations/patients/
 func (c *Client) ListPatients(ctx context.Context, params *ListPatientsParams, options ...CallOption) (*PatientList, error) {
@@ -4272,7 +4309,8 @@ func (c *Client) AllPatients(ctx context.Context, params *ListPatientsParams, op
 	return all[Patient](ctx, c, operation{method: "GET", path: "/api/organizations/patients/", query: params}, options)
 }
 
-// CreatePatient creates a patient.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
+// CreatePatient creates a patient.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
 //
 //	POST /api/organizations/patients/
 func (c *Client) CreatePatient(ctx context.Context, body PatientCreate, options ...CallOption) (*Patient, error) {
@@ -4293,21 +4331,24 @@ func (c *Client) RetrievePatient(ctx context.Context, id PatientID, options ...C
 	return send[Patient](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/patients/%s/", id)}, options)
 }
 
-// UpdatePatient changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
+// UpdatePatient changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
 //
 //	PATCH /api/organizations/patients/{id}/
 func (c *Client) UpdatePatient(ctx context.Context, id PatientID, body PatientUpdate, options ...CallOption) (*Patient, error) {
 	return send[Patient](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/patients/%s/", id), body: body}, options)
 }
 
-// ReplacePatient writes a patient anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
+// ReplacePatient writes a patient anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in primary_hospital; an mrn that the hospital has; primary_hospital null by other than a PX Admin.
 //
 //	PUT /api/organizations/patients/{id}/
 func (c *Client) ReplacePatient(ctx context.Context, id PatientID, body PatientCreate, options ...CallOption) (*Patient, error) {
 	return send[Patient](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/patients/%s/", id), body: body}, options)
 }
 
-// ListPhysicians lists the physicians that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department.
+// ListPhysicians lists the physicians that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department.
 //
 //	GET /api/organizations/physicians/
 func (c *Client) ListPhysicians(ctx context.Context, params *ListPhysiciansParams, options ...CallOption) (*PhysicianList, error) {
@@ -4319,7 +4360,8 @@ func (c *Client) AllPhysicians(ctx context.Context, params *ListPhysiciansParams
 	return all[Physician](ctx, c, operation{method: "GET", path: "/api/organizations/physicians/", query: params}, options)
 }
 
-// CreatePhysician creates a physician.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital.
+// CreatePhysician creates a physician.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital.
 //
 //	POST /api/organizations/physicians/
 func (c *Client) CreatePhysician(ctx context.Context, body PhysicianCreate, options ...CallOption) (*Physician, error) {
@@ -4340,21 +4382,24 @@ func (c *Client) RetrievePhysician(ctx context.Context, id PhysicianID, options 
 	return send[Physician](ctx, c, operation{method: "GET", path: pathOf("/api/organizations/physicians/%s/", id)}, options)
 }
 
-// UpdatePhysician changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
+// UpdatePhysician changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/organizations/physicians/{id}/
 func (c *Client) UpdatePhysician(ctx context.Context, id PhysicianID, body PhysicianUpdate, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "PATCH", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
 }
 
-// ReplacePhysician writes a physician anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
+// ReplacePhysician writes a physician anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department; a license_number that the hospital has; a department of another hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/organizations/physicians/{id}/
 func (c *Client) ReplacePhysician(ctx context.Context, id PhysicianID, body PhysicianCreate, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
 }
 
-// ListSurveyTemplates lists the survey templates that the caller may see, a page at a time.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// ListSurveyTemplates lists the survey templates that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	GET /api/surveys/templates/
 func (c *Client) ListSurveyTemplates(ctx context.Context, params *ListSurveyTemplatesParams, options ...CallOption) (*SurveyTemplateList, error) {
@@ -4366,7 +4411,8 @@ func (c *Client) AllSurveyTemplates(ctx context.Context, params *ListSurveyTempl
 	return all[SurveyTemplate](ctx, c, operation{method: "GET", path: "/api/surveys/templates/", query: params}, options)
 }
 
-// CreateSurveyTemplate creates a survey template.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// CreateSurveyTemplate creates a survey template.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
 //
 //	POST /api/surveys/templates/
 func (c *Client) CreateSurveyTemplate(ctx context.Context, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
@@ -4387,14 +4433,16 @@ func (c *Client) RetrieveSurveyTemplate(ctx context.Context, id SurveyTemplateID
 	return send[SurveyTemplate](ctx, c, operation{method: "GET", path: pathOf("/api/surveys/templates/%s/", id)}, options)
 }
 
-// UpdateSurveyTemplate changes the fields that are sent, and no others.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// UpdateSurveyTemplate changes the fields that are sent, and no others.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/surveys/templates/{id}/
 func (c *Client) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateUpdate, options ...CallOption) (*SurveyTemplate, error) {
 	return send[SurveyTemplate](ctx, c, operation{method: "PATCH", path: pathOf("/api/surveys/templates/%s/", id), body: body}, options)
 }
 
-// ReplaceSurveyTemplate writes a survey template anew: the required fields must be there, and what is left out stays as it is.Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// ReplaceSurveyTemplate writes a survey template anew: the required fields must be there, and what is left out stays as it is.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
 //
 //	PUT /api/surveys/templates/{id}/
 func (c *Client) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
