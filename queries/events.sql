@@ -107,14 +107,22 @@ WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journ
 -- name: EncounterLock :exec
 -- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
 -- the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
--- decides that there is no journey while one is being created.
-SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
+-- decides that there is no journey while one is being created. A batch takes a fraction of a second, so whoever holds
+-- the mutex for longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer
+-- than a third of the lock_timeout, 1 s.
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
+)
+SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0))
+FROM setting s
+WHERE s.lock_timeout IS NOT NULL;
 
 -- name: EventClaimEncounters :many
--- Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
--- each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
--- with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
--- are always out of date.
+-- Claims encounters that have pending events, oldest event first, from a window of the queue: it takes the mutex of
+-- each with a try-lock, so that nothing waits and workers spread over the queue. It locks no row: whoever changes a
+-- pending event holds the mutex of its encounter. An encounter whose events were finished since the statement began is
+-- claimed too, and has no pending event then. Each step is MATERIALIZED to fix the plan: the statistics of a queue are
+-- always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -126,20 +134,11 @@ WITH pending AS MATERIALIZED (
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
-), head AS MATERIALIZED (
-    SELECT first.encounter_id, first.seq
-    FROM waiting w
-    CROSS JOIN LATERAL (
-        SELECT e.encounter_id, e.seq
-        FROM events e
-        WHERE e.seq = w.seq AND e.status = 'pending'
-        FOR UPDATE SKIP LOCKED
-    ) first
-    LIMIT sqlc.arg(most)::integer
 )
-SELECT h.encounter_id, h.seq
-FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
+SELECT w.encounter_id, w.seq
+FROM waiting w
+WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
+LIMIT sqlc.arg(most)::integer;
 
 -- name: EventClaim :many
 -- Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a

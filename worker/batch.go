@@ -32,6 +32,7 @@ type batch struct {
 	retried  []event       // failed before: each is to be retried alone
 	locked   bool          // events are left pending because another transaction has locked their journey
 	full     bool          // there may be more where this came from
+	outdated bool          // the encounters claimed had been finished by others in the same moment
 	outcomes []outcome     // of events, once they are decided on
 }
 
@@ -85,6 +86,7 @@ func (b *batch) claim(ctx context.Context, q *db.Queries, c claim) error {
 	}
 	b.first = heads[0].Seq
 	b.events, err = q.EventClaim(ctx, db.EventClaimParams{Encounters: encounters, Most: c.events})
+	b.outdated = len(b.events) == 0
 	b.full = len(heads) == int(c.encounters) || len(b.events) == int(c.events)
 	return err
 }

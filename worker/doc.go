@@ -34,25 +34,23 @@
 //
 //	                           worker                         server
 //	1 idempotency key          -                              advisory lock, waits: events with a key
-//	2 first pending event      FOR UPDATE SKIP LOCKED         -
-//	  of an encounter
-//	3 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits: creating a journey,
-//	  an advisory lock)        a single attempt: for the      changing its encounter id
+//	2 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits 1 s at most: creating a
+//	  an advisory lock)        a single attempt: for the      journey, changing its encounter id
 //	                           session, EventTry
-//	4 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
+//	3 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
 //	                                                          journey or one of its stages
-//	5 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
+//	4 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
 //	                           journey's lock covers them
-//	6 survey rows              INSERT                         INSERT, DELETE with its stage
-//	7 journey row again        UPDATE to completed            UPDATE to completed
-//	8 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
+//	5 survey rows              INSERT                         INSERT, DELETE with its stage
+//	6 journey row again        UPDATE to completed            UPDATE to completed
+//	7 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
 //
-// Neither 2, 3 nor 4 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
+// Neither 2 nor 3 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
 // decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages holds
-// the journey without which nobody else can. Reprocessing an event locks its row and nothing else.
+// the journey without which nobody else can. A pending event is changed by the holder of its encounter's mutex only, so
+// the mutex covers the rows of 7 too. Reprocessing an event locks its row, which is not pending, and nothing else.
 //
-// Two waits are outside of this order. The foreign keys of a write lock physicians, departments and templates, which
-// somebody may be deleting. And a transaction that got lock 2 of an encounter but not lock 3 keeps the event's row, for
-// which the holder of the mutex waits at 8. Where two such waits meet, Postgres ends one transaction as a deadlock
-// victim, and it is retried.
+// One wait is outside of this order: the foreign keys of a write lock physicians, departments and templates, which
+// somebody may be deleting. Where two such waits meet, Postgres ends one transaction as a deadlock victim, and it is
+// retried.
 package worker

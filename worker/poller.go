@@ -95,8 +95,11 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	p.size = min(p.batch, 2*p.size)
-	if finished += n; finished > 0 {
+	switch finished += n; {
+	case finished > 0:
 		p.found(b.first)
+		return 0, nil
+	case b.outdated:
 		return 0, nil
 	}
 	return p.advance(ctx, c, b.locked || len(b.retried) > 0)

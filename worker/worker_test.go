@@ -110,6 +110,58 @@ func TestJourneyHeld(t *testing.T) {
 	}
 }
 
+// A worker locks nothing of an encounter whose mutex another transaction holds: whoever holds it changes the events
+// without a wait for the worker, with which it would deadlock.
+func TestClaimLocksOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("A", "E1", "E2"))
+	f.create(0)
+	f.create(1)
+	ids := f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
+	tx := f.begin()
+	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+		t.Fatal(err)
+	}
+	w := f.worker(func(o *Options) { o.Concurrency = 1 })
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	w.decide = func(facts *rules.Facts, e *event) rules.Outcome {
+		if e.ID == ids[1] {
+			close(deciding)
+			<-decided
+		}
+		return decide(facts, e)
+	}
+	f.run(w)
+	<-deciding
+	if _, err := tx.Exec(t.Context(), `SELECT FROM events WHERE id = $1 FOR UPDATE NOWAIT`, ids[0]); err != nil {
+		t.Errorf("the worker has locked an event of another's encounter: %v", err)
+	}
+	close(decided)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.waitUntilDrained()
+	f.compare()
+}
+
+// Who waits for an encounter waits a third of the lock_timeout, so that a worker that stopped in a batch costs a journey
+// of its encounters one second.
+func TestEncounterLockWaitsBriefly(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("A", "E1"))
+	tx := f.begin()
+	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+		t.Fatal(err)
+	}
+	var timeout string
+	if err := tx.QueryRow(t.Context(), `SHOW lock_timeout`).Scan(&timeout); err != nil || timeout != "20s" {
+		t.Errorf("the lock_timeout is %q, %v, want a third of the minute", timeout, err)
+	}
+	if got := one[string](f, `SELECT current_setting('lock_timeout')`); got != "1min" {
+		t.Errorf("the lock_timeout of other transactions is %s", got)
+	}
+}
+
 func (f *fixture) begin() pgx.Tx {
 	f.Helper()
 	tx, err := f.Pool.Begin(context.Background())

@@ -14,12 +14,19 @@ import (
 )
 
 const encounterLock = `-- name: EncounterLock :exec
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
+)
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+FROM setting s
+WHERE s.lock_timeout IS NOT NULL
 `
 
 // Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
 // the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
-// decides that there is no journey while one is being created.
+// decides that there is no journey while one is being created. A batch takes a fraction of a second, so whoever holds
+// the mutex for longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer
+// than a third of the lock_timeout, 1 s.
 func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	_, err := q.db.Exec(ctx, encounterLock, encounterID)
 	return err
@@ -129,34 +136,25 @@ const eventClaimEncounters = `-- name: EventClaimEncounters :many
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
-    WHERE e.status = 'pending' AND e.seq >= $1
+    WHERE e.status = 'pending' AND e.seq >= $2
     ORDER BY e.seq
-    LIMIT $2::integer
+    LIMIT $3::integer
 ), waiting AS MATERIALIZED (
     SELECT p.encounter_id, min(p.seq)::bigint AS seq
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
-), head AS MATERIALIZED (
-    SELECT first.encounter_id, first.seq
-    FROM waiting w
-    CROSS JOIN LATERAL (
-        SELECT e.encounter_id, e.seq
-        FROM events e
-        WHERE e.seq = w.seq AND e.status = 'pending'
-        FOR UPDATE SKIP LOCKED
-    ) first
-    LIMIT $3::integer
 )
-SELECT h.encounter_id, h.seq
-FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0))
+SELECT w.encounter_id, w.seq
+FROM waiting w
+WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
+LIMIT $1::integer
 `
 
 type EventClaimEncountersParams struct {
+	Most       int32
 	FromSeq    int64
 	WindowSize int32
-	Most       int32
 }
 
 type EventClaimEncountersRow struct {
@@ -164,12 +162,13 @@ type EventClaimEncountersRow struct {
 	Seq         int64
 }
 
-// Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
-// each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
-// with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
-// are always out of date.
+// Claims encounters that have pending events, oldest event first, from a window of the queue: it takes the mutex of
+// each with a try-lock, so that nothing waits and workers spread over the queue. It locks no row: whoever changes a
+// pending event holds the mutex of its encounter. An encounter whose events were finished since the statement began is
+// claimed too, and has no pending event then. Each step is MATERIALIZED to fix the plan: the statistics of a queue are
+// always out of date.
 func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
-	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
+	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.Most, arg.FromSeq, arg.WindowSize)
 	if err != nil {
 		return nil, err
 	}
