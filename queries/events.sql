@@ -145,7 +145,8 @@ LIMIT sqlc.arg(most)::integer;
 -- payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 -- batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
 -- the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
--- named_source is the source system where an API key sent the event: a config names it, so there are few.
+-- is_suspect tells that a batch with the event failed or vanished. named_source is the source system where an API
+-- key sent the event: a config names it, so there are few.
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
@@ -155,10 +156,16 @@ SELECT
     coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
     (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
         THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (e.seq <= e.last_suspect_seq)::boolean AS is_suspect,
     (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.*
+    SELECT waiting.*, coalesce(suspect.last_seq, 0) AS last_suspect_seq
     FROM unnest(@encounters::text[]) AS owned (encounter_id)
+    LEFT JOIN (
+        SELECT x.encounter_id, max(b.last_seq) AS last_seq
+        FROM suspect_batches b CROSS JOIN unnest(b.encounters) AS x (encounter_id)
+        GROUP BY x.encounter_id
+    ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
@@ -217,8 +224,11 @@ RETURNING e.tries;
 
 -- name: EventTryBegin :exec
 -- Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
--- for longer than a transaction could.
-SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false);
+-- for longer than a transaction could. Counts are committed asynchronously: they are for a worker that crashes, and
+-- survive that.
+SELECT
+    set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
+    set_config('synchronous_commit', 'off', false);
 
 -- name: EventTryEnd :exec
 -- Releases all mutexes of the session.

@@ -21,11 +21,18 @@
 //	  EventReprocess: by hand
 //	  EventRequeue: an ignored event whose journey was missing and is there now
 //
-// Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, each of its
-// events is attempted alone, and each attempt is counted, in tries, before it is made. An event with tries > 0 is not
-// part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that are no fault of an
-// event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such a failure left
-// behind is taken back first (see uncount).
+// Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, which may be a
+// statement that hangs or rules that loop endlessly, it is suspect: each of its events is attempted alone, whichever
+// worker claims it, and each attempt is counted, in tries, before it is made. Neither an event of a suspect batch nor one
+// with tries > 0 is part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that
+// are no fault of an event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such
+// a failure left behind is taken back first (see uncount).
+//
+// A suspect batch is marked by a row of suspect_batches, which another connection commits before the batch's transaction
+// gives up its encounters. A worker that has just started marks each batch before it applies it, and unmarks it in the
+// batch's transaction: if an event ends the process, the mark is there when the process is started again. Until then it
+// may end one process for each worker that has run for longer. Nothing tells a marked batch under way from one that
+// failed, nor need it: who holds the mutex of one of its encounters knows that nobody else does.
 //
 // # Lock order
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,7 +20,12 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(processURL); url != "" {
+		os.Exit(runProcess(url))
+	}
+	dbtest.Main(m)
+}
 
 // fixture is a database set up for a model: hospitals, people and templates at first, journeys when
 // a test creates them.

@@ -73,7 +73,10 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	}
 	// Each encounter of a transaction takes a lock in a table that all sessions share. Most have several events waiting
 	// when there is much to do. The window has room for encounters that other transactions have claimed.
-	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, inTx: p.database.InTxOnce}
+	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, marking: markFailed, inTx: p.database.InTxOnce}
+	if time.Since(p.startedAt) < p.markFirstFor {
+		c.marking = markFirst
+	}
 	began := time.Now()
 	b, err := p.runTx(ctx, c, p.decideFirstTries)
 	p.scanCost += b.scan
@@ -85,7 +88,7 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	default:
 		p.log.WarnContext(ctx, "a batch failed, applying its events one by one", "events", len(b.events), "error", err)
-		b.retried = b.events
+		b.retried, b.suspect = b.events, true
 	}
 	if b.full {
 		p.signal()
@@ -93,6 +96,9 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	n, err := p.applySingly(ctx, b.retried)
 	if err != nil {
 		return 0, err
+	}
+	if b.suspect {
+		p.deleteMarks(ctx)
 	}
 	p.size = min(p.batch, 2*p.size)
 	switch finished += n; {

@@ -54,10 +54,16 @@ SELECT
     coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
     (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
         THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (e.seq <= e.last_suspect_seq)::boolean AS is_suspect,
     (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system
+    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system, coalesce(suspect.last_seq, 0) AS last_suspect_seq
     FROM unnest($1::text[]) AS owned (encounter_id)
+    LEFT JOIN (
+        SELECT x.encounter_id, max(b.last_seq) AS last_seq
+        FROM suspect_batches b CROSS JOIN unnest(b.encounters) AS x (encounter_id)
+        GROUP BY x.encounter_id
+    ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
@@ -90,6 +96,7 @@ type EventClaimRow struct {
 	DepartmentCode    string
 	TimestampType     string
 	Timestamp         string
+	IsSuspect         bool
 	NamedSource       string
 }
 
@@ -97,7 +104,8 @@ type EventClaimRow struct {
 // payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 // batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
 // the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
-// named_source is the source system where an API key sent the event: a config names it, so there are few.
+// is_suspect tells that a batch with the event failed or vanished. named_source is the source system where an API
+// key sent the event: a config names it, so there are few.
 func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]EventClaimRow, error) {
 	rows, err := q.db.Query(ctx, eventClaim, arg.Encounters, arg.Most)
 	if err != nil {
@@ -120,6 +128,7 @@ func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]Event
 			&i.DepartmentCode,
 			&i.TimestampType,
 			&i.Timestamp,
+			&i.IsSuspect,
 			&i.NamedSource,
 		); err != nil {
 			return nil, err
@@ -737,11 +746,14 @@ func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (int32, erro
 }
 
 const eventTryBegin = `-- name: EventTryBegin :exec
-SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false)
+SELECT
+    set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
+    set_config('synchronous_commit', 'off', false)
 `
 
 // Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
-// for longer than a transaction could.
+// for longer than a transaction could. Counts are committed asynchronously: they are for a worker that crashes, and
+// survive that.
 func (q *Queries) EventTryBegin(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryBegin)
 	return err
