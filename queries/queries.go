@@ -83,6 +83,9 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		"statement_timeout":                   milliseconds(o.StatementTimeout),
 		"lock_timeout":                        milliseconds(o.LockTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(o.IdleInTransaction),
+		// For a client that is gone or reads nothing, which the other timeouts do not end. Without effect on a Unix socket:
+		// see EndStopped.
+		"tcp_user_timeout": milliseconds(o.StatementTimeout),
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
 	}

@@ -14,12 +14,15 @@ import (
 // processURL is the variable that makes a process of the tests a worker on the database that it names.
 const processURL = "PX360_TEST_WORKER_URL"
 
+// processName is the application_name of its sessions.
+const processName = "process"
+
 // exitCode is that of a worker's process which an event ended.
 const exitCode = 42
 
 // runProcess works with one poller until the process is ended, which an event P does.
 func runProcess(url string) int {
-	database, err := queries.Open(context.Background(), url, queries.DefaultOptions())
+	database, err := queries.Open(context.Background(), url, slowly(processName))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -46,12 +46,12 @@ type Worker struct {
 	wake         chan struct{}                            // holds a token when there may be work
 	decide       func(*rules.Facts, *event) rules.Outcome // the rules; tests put others in their place
 	startedAt    time.Time                                // set by Run
-	// Tests have others in their place too.
+	// Tests have others in the place of these too.
 	decideTimeout, markFirstFor time.Duration
 }
 
 // New returns a worker on the database. It needs a connection of the pool for each unit of
-// concurrency and two for expiry and for marks of suspect batches, and makes one of its own to be woken by. It panics on options
+// concurrency and two for everything else, and makes one of its own to be woken by. It panics on options
 // that make no sense, and if another worker's metrics are registered with the same registerer.
 func New(database *queries.DB, o Options) *Worker {
 	o.mustBeValid()
@@ -77,6 +77,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { w.listen(ctx) })
 	all.Go(func() { w.expiry(ctx) })
+	all.Go(func() { w.watch(ctx) })
 	for range w.concurrency {
 		all.Go(func() { (&poller{Worker: w, size: w.batch}).run(ctx) })
 	}
