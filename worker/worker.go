@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/queries"
@@ -48,6 +49,7 @@ type Worker struct {
 	startedAt    time.Time                                // set by Run
 	// Tests have others in the place of these too.
 	decideTimeout, markFirstFor time.Duration
+	backoff                     func() *backoff.ExponentialBackOff // of a poller
 }
 
 // New returns a worker on the database. It needs a connection of the pool for each unit of
@@ -64,7 +66,7 @@ func New(database *queries.DB, o Options) *Worker {
 		wake:         make(chan struct{}, 1),
 		decide:       decide,
 
-		decideTimeout: decideTimeout, markFirstFor: markFirstFor,
+		decideTimeout: decideTimeout, markFirstFor: markFirstFor, backoff: queries.Backoff,
 	}
 	w.metrics = newMetrics(database, o.Registerer)
 	return w

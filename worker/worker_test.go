@@ -3,10 +3,14 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -193,6 +197,52 @@ func TestWakeUp(t *testing.T) {
 		}
 	}
 }
+
+// The end of an outage ends the pollers' backoff, however long that is by then.
+func TestOutageEndsBackoff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1"))
+	f.create(0)
+	failed := make(chan struct{}, 1)
+	w := f.worker(func(o *Options) {
+		o.Concurrency, o.PollInterval = 1, 10*time.Millisecond
+		o.Log = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+			if strings.Contains(string(line), "the database failed, trying again") {
+				select {
+				case failed <- struct{}{}:
+				default:
+				}
+			}
+			return f.Output().Write(line)
+		}), nil))
+	})
+	w.backoff = func() *backoff.ExponentialBackOff {
+		return &backoff.ExponentialBackOff{InitialInterval: time.Hour, Multiplier: 1, MaxInterval: time.Hour}
+	}
+	f.run(w)
+	f.verdict(f.send("H", eventOf("E1", "A"))[0])
+
+	socket := f.Pool.Config().ConnConfig.Host
+	if err := os.Rename(socket, socket+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'worker'`)
+	<-failed
+	if err := os.Rename(socket+"-away", socket); err != nil {
+		t.Fatal(err)
+	}
+	id := f.send("H", eventOf("E1", "B"))[0]
+	dbtest.Eventually(t, "the event is applied", func() bool {
+		if err := f.Read(t.Context(), func(q *db.Queries) error { return q.EventNotify(t.Context()) }); err != nil {
+			t.Fatal(err)
+		}
+		return one[string](f, `SELECT status FROM events WHERE id = $1`, id) == "processed"
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Without notifications, and with its connections cut again and again, a worker still gets there.
 func TestConnectionsCut(t *testing.T) {
