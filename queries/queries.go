@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
@@ -89,6 +90,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
+	config.ConnConfig.OnPgError = closeReadOnly(config.ConnConfig.OnPgError)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		types := conn.TypeMap()
 		pgxuuid.Register(types) // in sixteen bytes, where it would be spelt out and parsed
@@ -102,6 +104,12 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	return &DB{Pool: pool, acquire: o.AcquireTimeout}, nil
+}
+
+// closeReadOnly closes a connection that turned out to be to a standby, or to a read-only database, so that the pool
+// makes another, perhaps to the primary.
+func closeReadOnly(next pgconn.PgErrorHandler) pgconn.PgErrorHandler {
+	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool { return !isReadOnly(err) && next(conn, err) }
 }
 
 // Close ends all connections, waiting for those in use.
