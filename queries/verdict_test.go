@@ -15,9 +15,9 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	state := func(code string) error { return fmt.Errorf("store: %w", &pgconn.PgError{Code: code}) }
 	for want, list := range map[Verdict][]error{
-		Bug:      {nil, errors.New("x"), state("XX000"), state(""), &pgconn.PgError{Code: "23505", ConstraintName: "unknown"}},
-		Retry:    {state("40001"), state("40P01")},
-		Busy:     {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04"), state("25006"),
+		Bug:   {nil, errors.New("x"), state("XX000"), state(""), &pgconn.PgError{Code: "23505", ConstraintName: "unknown"}},
+		Retry: {state("40001"), state("40P01")},
+		Busy: {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04"), state("25006"),
 			&pgconn.PgError{Code: "0A000", Routine: "get_relation_info"}},
 		TimedOut: {state("57014")},
 		Lost: {
