@@ -34,6 +34,20 @@
 // may end one process for each worker that has run for longer. Nothing tells a marked batch under way from one that
 // failed, nor need it: who holds the mutex of one of its encounters knows that nobody else does.
 //
+// # A process that stops
+//
+// A worker that was killed leaves nothing behind: Postgres rolls its transactions back. One that stopped (SIGSTOP, a
+// machine that hangs) keeps its locks until a timeout of Postgres ends its sessions:
+//
+//	where its session is                     what ends it
+//	between two statements of a transaction  idle_in_transaction_session_timeout, 10 s
+//	between two attempts                     idle_session_timeout, 10 s (EventTryBegin)
+//	in a statement                           statement_timeout, 10 s; then one of the two above
+//	writing an answer that the process       no timeout, but tcp_user_timeout, 10 s, where it is no Unix socket:
+//	does not read                            another worker, after 10 to 12 s (watch.go)
+//
+// When it goes on it finds its connections closed, and nothing of what it had begun is stored.
+//
 // # Lock order
 //
 // Workers and the server's operations on journeys and stages take their locks in this order. Each takes those that it
