@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
@@ -30,7 +31,7 @@ import (
 // env is the variable, without its prefix. unset says in words what an unset variable means; without
 // it, the table shows the value in defaultConfig.
 type Config struct {
-	DatabaseURL secret `env:"DATABASE_URL" unset:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys"`
+	DatabaseURL secret `env:"DATABASE_URL" unset:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys: the one that takes writes, unless target_session_attrs says otherwise"`
 	Addr        string `env:"ADDR" unset:"127.0.0.1:8000" help:"where to listen; work, which only answers health checks there, on port 8001"`
 	PublicURL   string `env:"PUBLIC_URL" unset:"http://localhost:<port>" help:"how clients reach the API: the base of links to other pages"`
 	DataDir     string `env:"DATA_DIR" unset:"~/.local/share/px360; root: /var/lib/px360" help:"where up keeps its private Postgres, secret key and first password"`
@@ -126,6 +127,7 @@ func readConfig(environ []string) (Config, []string, error) {
 	if err := config.validate(); err != nil {
 		return Config{}, nil, err
 	}
+	config.DatabaseURL = onPrimary(config.DatabaseURL)
 	if config.DataDir == "" {
 		config.DataDir = defaultDataDir(variables, os.Geteuid() == 0)
 	}
@@ -150,6 +152,31 @@ func (c Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// onPrimary is the URL with target_session_attrs=read-write, if it names several hosts and does not state it: whoever
+// connects to a standby, which answers first while the primary restarts, would stay there. A URL that is none is left for
+// whoever opens it to refuse.
+func onPrimary(databaseURL secret) secret {
+	const name, value = "target_session_attrs", "read-write"
+	config, err := pgconn.ParseConfig(string(databaseURL))
+	if err != nil || strings.Contains(string(databaseURL), name) || os.Getenv("PGTARGETSESSIONATTRS") != "" {
+		return databaseURL
+	}
+	several := slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool {
+		return f.Host != config.Host || f.Port != config.Port // else the same host, without TLS
+	})
+	separator := " "
+	if strings.Contains(string(databaseURL), "://") {
+		separator = "?"
+		if strings.Contains(string(databaseURL), "?") {
+			separator = "&"
+		}
+	}
+	if !several {
+		return databaseURL
+	}
+	return databaseURL + secret(separator+name+"="+value)
 }
 
 // parseNetworks reads networks in CIDR notation, or single addresses, between commas.

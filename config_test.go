@@ -42,6 +42,27 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
+// Several hosts mean the one that takes writes, unless the URL says otherwise.
+func TestDatabaseURLOnPrimary(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"postgres://u:p@db/px360":                                 "",
+		"postgres://u:p@db/px360?sslmode=prefer":                  "",
+		"postgres://u:p@db1,db2/px360":                            "?target_session_attrs=read-write",
+		"postgres://u:p@db1:5433,db2:5434/px360?sslmode=disable":  "&target_session_attrs=read-write",
+		"postgres://u:p@db:5433,db:5434/px360":                    "?target_session_attrs=read-write",
+		"postgres:///px360?host=/one,/other":                      "&target_session_attrs=read-write",
+		"host=db1,db2 dbname=px360":                               " target_session_attrs=read-write",
+		"postgres://u:p@db1,db2/px360?target_session_attrs=any":   "",
+		"postgres://u:p@db1,db2/px360?target_session_attrs=wrong": "",
+		"no URL": "",
+	} {
+		if got := string(mustRead(t, "PX360_DATABASE_URL="+url).DatabaseURL); got != url+want {
+			t.Errorf("%s becomes %s", url, got)
+		}
+	}
+}
+
 func TestDefaultsAsVariables(t *testing.T) {
 	t.Parallel()
 	for want, value := range map[string]any{

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -273,6 +274,41 @@ func TestUpAndDemo(t *testing.T) {
 		if !regexp.MustCompile(want).MatchString(second) {
 			t.Errorf("no %s in:\n%s", want, second)
 		}
+	}
+}
+
+// Of several hosts each command uses the one that takes writes, though another one answers first.
+func TestSeveralHosts(t *testing.T) {
+	t.Parallel()
+	var sockets []string
+	for _, readOnly := range []string{"on", "off"} {
+		postgres, err := localpg.Start(t.Context(), localpg.Options{
+			Dir: filepath.Join(t.TempDir(), "postgres"), Throwaway: true, Settings: map[string]string{"default_transaction_read_only": readOnly},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = postgres.Stop() })
+		address, err := url.Parse(postgres.URL("postgres"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sockets = append(sockets, address.Query().Get("host"))
+	}
+	environ := []string{
+		"PX360_DATABASE_URL=postgres://postgres@/postgres?port=5432&host=" + strings.Join(sockets, ","),
+		"PX360_SECRET_KEY=" + newSecretKey(), "PX360_ADDR=127.0.0.1:0",
+	}
+	run(t, 0, environ, "", "migrate")
+	serve := start(t, environ, "", "serve")
+	address := serve.waitFor(serve.stderr, `"msg":"serving","addr":"([^"]+)"`)
+	ready, err := http.Get("http://" + address + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready.Body.Close()
+	if ready.StatusCode != http.StatusOK {
+		t.Errorf("/readyz answers %s", ready.Status)
 	}
 }
 

@@ -107,14 +107,22 @@ WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journ
 -- name: EncounterLock :exec
 -- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
 -- the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
--- decides that there is no journey while one is being created.
-SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0));
+-- decides that there is no journey while one is being created. A batch takes a fraction of a second, so whoever holds
+-- the mutex for longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer
+-- than a third of the lock_timeout, 1 s.
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
+)
+SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0))
+FROM setting s
+WHERE s.lock_timeout IS NOT NULL;
 
 -- name: EventClaimEncounters :many
--- Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
--- each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
--- with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
--- are always out of date.
+-- Claims encounters that have pending events, oldest event first, from a window of the queue: it takes the mutex of
+-- each with a try-lock, so that nothing waits and workers spread over the queue. It locks no row: whoever changes a
+-- pending event holds the mutex of its encounter. An encounter whose events were finished since the statement began is
+-- claimed too, and has no pending event then. Each step is MATERIALIZED to fix the plan: the statistics of a queue are
+-- always out of date.
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
@@ -126,27 +134,19 @@ WITH pending AS MATERIALIZED (
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
-), head AS MATERIALIZED (
-    SELECT first.encounter_id, first.seq
-    FROM waiting w
-    CROSS JOIN LATERAL (
-        SELECT e.encounter_id, e.seq
-        FROM events e
-        WHERE e.seq = w.seq AND e.status = 'pending'
-        FOR UPDATE SKIP LOCKED
-    ) first
-    LIMIT sqlc.arg(most)::integer
 )
-SELECT h.encounter_id, h.seq
-FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0));
+SELECT w.encounter_id, w.seq
+FROM waiting w
+WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
+LIMIT sqlc.arg(most)::integer;
 
 -- name: EventClaim :many
 -- Returns the pending events of encounters whose mutex this transaction holds, in the order of their seq. Of a
 -- payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 -- batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
 -- the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
--- named_source is the source system where an API key sent the event: a config names it, so there are few.
+-- is_suspect tells that a batch with the event failed or vanished. named_source is the source system where an API
+-- key sent the event: a config names it, so there are few.
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
@@ -156,10 +156,16 @@ SELECT
     coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
     (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
         THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (e.seq <= e.last_suspect_seq)::boolean AS is_suspect,
     (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.*
+    SELECT waiting.*, coalesce(suspect.last_seq, 0) AS last_suspect_seq
     FROM unnest(@encounters::text[]) AS owned (encounter_id)
+    LEFT JOIN (
+        SELECT x.encounter_id, max(b.last_seq) AS last_seq
+        FROM suspect_batches b CROSS JOIN unnest(b.encounters) AS x (encounter_id)
+        GROUP BY x.encounter_id
+    ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
@@ -218,8 +224,11 @@ RETURNING e.tries;
 
 -- name: EventTryBegin :exec
 -- Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
--- for longer than a transaction could.
-SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false);
+-- for longer than a transaction could. Counts are committed asynchronously: they are for a worker that crashes, and
+-- survive that.
+SELECT
+    set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
+    set_config('synchronous_commit', 'off', false);
 
 -- name: EventTryEnd :exec
 -- Releases all mutexes of the session.

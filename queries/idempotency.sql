@@ -22,3 +22,10 @@ WHERE (principal_id, operation, key) IN (
     LIMIT sqlc.arg(most)::integer
     FOR UPDATE SKIP LOCKED
 );
+
+-- name: RepeatWait :exec
+-- Makes the commit of this transaction wait until what it has read is as durable as what it would write: before a repeat
+-- is answered, the first request must be on the synchronous standby. It may be visible without being there, where its
+-- own wait was cancelled. A transaction that writes nothing does not wait, so this writes a WAL record without a
+-- meaning.
+SELECT pg_logical_emit_message(true, 'px360', '');

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
@@ -83,9 +84,13 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		"statement_timeout":                   milliseconds(o.StatementTimeout),
 		"lock_timeout":                        milliseconds(o.LockTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(o.IdleInTransaction),
+		// For a client that is gone or reads nothing, which the other timeouts do not end. Without effect on a Unix socket:
+		// see EndStopped.
+		"tcp_user_timeout": milliseconds(o.StatementTimeout),
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
+	config.ConnConfig.OnPgError = closeReadOnly(config.ConnConfig.OnPgError)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		types := conn.TypeMap()
 		pgxuuid.Register(types) // in sixteen bytes, where it would be spelt out and parsed
@@ -99,6 +104,12 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	return &DB{Pool: pool, acquire: o.AcquireTimeout}, nil
+}
+
+// closeReadOnly closes a connection that turned out to be to a standby, or to a read-only database, so that the pool
+// makes another, perhaps to the primary.
+func closeReadOnly(next pgconn.PgErrorHandler) pgconn.PgErrorHandler {
+	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool { return !isReadOnly(err) && next(conn, err) }
 }
 
 // Close ends all connections, waiting for those in use.

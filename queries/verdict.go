@@ -20,14 +20,14 @@ const (
 	Bug Verdict = iota
 	// Retry: a deadlock victim or a serialization failure. Rolled back; the same transaction may run again.
 	Retry
-	// Busy: a lock, a connection, memory or disk was not to be had. Nothing was done; try again later.
+	// Busy: a lock, a connection, memory, disk or the primary was not to be had. Nothing was done; try again later.
 	Busy
 	// TimedOut: the statement ran into the statement timeout. Rolled back; the next run may take as long.
 	TimedOut
 	// Lost: the connection or the time ran out before the database answered. Whether the statement, a COMMIT
 	// included, took effect is unknown.
 	Lost
-	// Unusable: the database is not as this program needs it: another schema, missing permissions, a standby.
+	// Unusable: the database is not as this program needs it: another schema, missing permissions.
 	Unusable
 	// InvalidField: a constraint that the client violated; FieldErrorOf has the field and the message.
 	InvalidField
@@ -79,7 +79,9 @@ func Judge(err error) Verdict {
 		return Busy
 	case errors.Is(err, ErrReferenced):
 		return Referenced
-	case errors.As(err, &pg):
+	case errors.As(err, &pg) && isReadOnly(pg):
+		return Busy
+	case pg != nil:
 		return judgeSQLState(err, pg.Code)
 	case isFieldError(err):
 		return InvalidField
@@ -87,6 +89,13 @@ func Judge(err error) Verdict {
 		return Lost
 	}
 	return Bug
+}
+
+// isReadOnly tells whether the statement was refused because the database is a standby, or read-only. On a standby,
+// unlogged tables are refused with another state: their routine tells them apart from a plan that a migration made
+// invalid.
+func isReadOnly(pg *pgconn.PgError) bool {
+	return pg.Code == pgerrcode.ReadOnlySQLTransaction || pg.Code == pgerrcode.FeatureNotSupported && pg.Routine == "get_relation_info"
 }
 
 func isFieldError(err error) bool {
@@ -114,8 +123,6 @@ func judgeSQLState(err error, code string) Verdict {
 		return Busy
 	case pgerrcode.QueryCanceled:
 		return TimedOut
-	case pgerrcode.ReadOnlySQLTransaction: // a standby, after a failover
-		return Unusable
 	}
 	switch {
 	case isFieldError(err):

@@ -15,16 +15,17 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	state := func(code string) error { return fmt.Errorf("store: %w", &pgconn.PgError{Code: code}) }
 	for want, list := range map[Verdict][]error{
-		Bug:      {nil, errors.New("x"), state("XX000"), state(""), &pgconn.PgError{Code: "23505", ConstraintName: "unknown"}},
-		Retry:    {state("40001"), state("40P01")},
-		Busy:     {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04")},
+		Bug:   {nil, errors.New("x"), state("XX000"), state(""), &pgconn.PgError{Code: "23505", ConstraintName: "unknown"}},
+		Retry: {state("40001"), state("40P01")},
+		Busy: {ErrBusy, state("53300"), state("53200"), state("53100"), state("55P03"), state("25P03"), state("25P04"), state("25006"),
+			&pgconn.PgError{Code: "0A000", Routine: "get_relation_info"}},
 		TimedOut: {state("57014")},
 		Lost: {
 			state("08006"), state("08000"), state("57P01"), state("57P02"), state("57P03"), state("57P05"), state("40003"), state("08007"), Committed(ErrBusy), Committed(state("55P03")),
 			context.DeadlineExceeded, context.Canceled, io.EOF, fmt.Errorf("read: %w", io.ErrUnexpectedEOF), net.ErrClosed,
 			&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, &pgconn.ConnectError{Config: &pgconn.Config{}},
 		},
-		Unusable:     {state("42601"), state("42P01"), state("42703"), state("0A000"), state("26000"), state("28P01"), state("3D000"), state("58030"), state("25006")},
+		Unusable:     {state("42601"), state("42P01"), state("42703"), state("0A000"), state("26000"), state("28P01"), state("3D000"), state("58030")},
 		InvalidField: {&pgconn.PgError{Code: "23505", ConstraintName: "hospitals_code_key"}, &pgconn.PgError{Code: "23503", ConstraintName: "users_hospital_id_fkey"}, &FieldError{"a", "b"}},
 		InvalidValue: {state("22P05"), state("22021"), state("22003"), state("54000")},
 		Referenced:   {Deleted(state("23503"))},

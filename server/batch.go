@@ -79,11 +79,13 @@ func (b *batcher) EventInsert(ctx context.Context, events db.EventInsertParams) 
 	return one.stored, one.err
 }
 
-// EventStored looks up what was stored before.
+// EventStored looks up what was stored before, and waits until that is as durable as what is stored now.
 func (b *batcher) EventStored(ctx context.Context, sent db.EventStoredParams) (rows []db.EventStoredRow, err error) {
 	err = b.db.Read(ctx, func(q *db.Queries) error {
-		rows, err = q.EventStored(ctx, sent)
-		return err
+		if rows, err = q.EventStored(ctx, sent); err != nil {
+			return err
+		}
+		return q.RepeatWait(ctx)
 	})
 	return rows, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/schema"
 )
@@ -23,8 +24,8 @@ func (s *Server) healthz(c echo.Context) error {
 	return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz answers 200 when requests can be served: the database is there and its schema is no older
-// than this program.
+// readyz answers 200 when requests can be served: the database is there, takes writes, and its schema is no older than
+// this program.
 func (s *Server) readyz(c echo.Context) error {
 	ctx := c.Request().Context()
 	if err := s.ready.ask(ctx); err != nil {
@@ -39,8 +40,8 @@ const (
 	readyKept    = time.Second
 )
 
-// A readiness asks the database whether it is there. Anybody may ask this and nothing bounds how often, so
-// one check is under way at a time, its answer is kept for a second, and it takes one connection.
+// A readiness asks the database whether it is there and takes writes. Anybody may ask this and nothing bounds how often,
+// so one check is under way at a time, its answer is kept for a second, and it takes one connection.
 type readiness struct {
 	check func(context.Context) error
 
@@ -50,7 +51,12 @@ type readiness struct {
 }
 
 func newReadiness(database *queries.DB) *readiness {
-	return &readiness{check: func(ctx context.Context) error { return schema.Check(ctx, database.Pool) }}
+	return &readiness{check: func(ctx context.Context) error {
+		if err := database.Read(ctx, func(q *db.Queries) error { return q.SessionCheckWrite(ctx) }); err != nil {
+			return err
+		}
+		return schema.Check(ctx, database.Pool)
+	}}
 }
 
 // ask checks, or returns what a check just said. That of one caller is for all, so it does not end with the

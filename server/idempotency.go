@@ -55,7 +55,10 @@ func replayOrStore[Body any](ctx context.Context, e *engine, key string, f func(
 			return problem.Conflict("This Idempotency-Key was used with another body.")
 		case err == nil:
 			answer.status = int(stored.Status)
-			return json.Unmarshal(stored.Answer, &answer.body)
+			if err := json.Unmarshal(stored.Answer, &answer.body); err != nil {
+				return err
+			}
+			return q.RepeatWait(ctx)
 		case !queries.NoRows(err):
 			return err
 		}

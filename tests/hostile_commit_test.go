@@ -24,6 +24,7 @@ import (
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/tests/dbtest"
 )
 
 // A dropProxy is a proxy between a server and Postgres that injects a fault: it drops the connection
@@ -35,6 +36,30 @@ type dropProxy struct {
 	serial    int // number of the current marker
 	remaining int // drops still to make
 	drops     int
+	last      bool // the next drop is after the answer, and no connection is made any more
+	closed    bool
+}
+
+// closeAfterCommit forwards the answer to the commit of a transaction that contains the marker, and then closes the
+// connection and every new one.
+func (c *dropProxy) closeAfterCommit(marker string) {
+	c.dropCommits(marker, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = true
+}
+
+// reopen takes new connections again.
+func (c *dropProxy) reopen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last, c.closed = false, false
+}
+
+func (c *dropProxy) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // dropCommits drops the answer to the next commits of a transaction that contains the marker.
@@ -62,20 +87,28 @@ func (c *dropProxy) markerSerial(sent []byte) int {
 	return c.serial
 }
 
-// shouldDrop reports whether to drop a connection that sent the marker of this serial.
-func (c *dropProxy) shouldDrop(serial int) bool {
+// shouldDrop reports whether to drop a connection that sent the marker of this serial, and whether the answer is forwarded
+// first.
+func (c *dropProxy) shouldDrop(serial int) (drop, forward bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.remaining == 0 || serial != c.serial {
-		return false
+		return false, false
 	}
 	c.remaining--
 	c.drops++
-	return true
+	c.closed = c.last
+	return true, c.last
 }
 
 // behindDropProxy is a second server on the system's database that connects through a dropProxy.
 func (s *system) behindDropProxy(change ...func(*server.Options)) (*system, *dropProxy) {
+	s.t.Helper()
+	return s.behindDropProxyWith(queries.DefaultOptions(), change...)
+}
+
+// behindDropProxyWith is behindDropProxy with these options of its pool.
+func (s *system) behindDropProxyWith(pool queries.Options, change ...func(*server.Options)) (*system, *dropProxy) {
 	s.t.Helper()
 	config, err := pgconn.ParseConfig(s.dbURL)
 	must(s.t, err)
@@ -95,7 +128,10 @@ func (s *system) behindDropProxy(change ...func(*server.Options)) (*system, *dro
 				return
 			}
 			upstream, err := net.Dial(network, address)
-			if err != nil {
+			if err != nil || c.isClosed() {
+				if err == nil {
+					upstream.Close()
+				}
 				downstream.Close()
 				continue
 			}
@@ -103,7 +139,7 @@ func (s *system) behindDropProxy(change ...func(*server.Options)) (*system, *dro
 		}
 	})
 	proxyURL := fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", config.Database, url.QueryEscape(filepath.Dir(listener.Addr().String())), config.Port, url.QueryEscape(config.User))
-	database, err := queries.Open(context.Background(), proxyURL, queries.DefaultOptions())
+	database, err := queries.Open(context.Background(), proxyURL, pool)
 	must(s.t, err)
 	o := server.DefaultOptions()
 	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
@@ -151,10 +187,17 @@ func (c *dropProxy) forward(downstream, upstream net.Conn) {
 		if err != nil {
 			return
 		}
-		if unused && c.shouldDrop(int(sentSerial.Load())) {
-			return
+		drop, forward := false, true
+		if unused {
+			drop, forward = c.shouldDrop(int(sentSerial.Load()))
+			forward = forward || !drop
 		}
-		if _, err := downstream.Write(answer); err != nil {
+		if forward {
+			if _, err := downstream.Write(answer); err != nil {
+				return
+			}
+		}
+		if drop {
 			return
 		}
 	}
@@ -291,5 +334,55 @@ func TestLostCommitIsNotRepeated(t *testing.T) {
 	failure, ok := errors.AsType[*client.Error](err)
 	if !ok || failure.Status != http.StatusServiceUnavailable || !failure.MaybeDone || proxy.dropCount() != 1 || made("lost-by-client") != 1 {
 		t.Errorf("answered %v, dropped %d times, made %d", err, proxy.dropCount(), made("lost-by-client"))
+	}
+}
+
+// TestNothingIsReadAfterTheCommit takes the database away right after the COMMIT of a change. What was done is answered as
+// done, or as unknown where the server has to look at what was stored before.
+func TestNothingIsReadAfterTheCommit(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	pool := queries.DefaultOptions()
+	pool.MaxConnections = 1
+	s, proxy := c.behindDropProxyWith(pool)
+	template, patient := c.Template(), c.Patient(unique("M"))
+	journey := c.Journey(template, patient, unique("E"))
+	known := lostEvent("known", "source_event_id", unique("m"))
+	c.expect(t, http.StatusCreated, "POST", oneEventPath, c.px, known)
+	for name, change := range map[string]struct {
+		method, path string
+		body         func(marker string) fields
+		status       int
+	}{
+		"a journey": {"POST", "/api/journeys/instances/", func(marker string) fields {
+			return fields{"journey_template": template, "patient": patient, "hospital": c.hospital, "encounter_id": marker}
+		}, http.StatusCreated},
+		"a journey's update": {"PATCH", "/api/journeys/instances/" + journey.String() + "/", func(marker string) fields {
+			return fields{"metadata": fields{"marker": marker}}
+		}, http.StatusOK},
+		"a department": {"POST", "/api/organizations/departments/", func(marker string) fields {
+			return fields{"hospital": c.hospital, "name": marker, "code": marker}
+		}, http.StatusCreated},
+		"an event": {"POST", oneEventPath, func(marker string) fields { return lostEvent(marker) }, http.StatusCreated},
+		"a bulk": {"POST", manyEventsPath, func(marker string) fields {
+			return fields{"events": []fields{lostEvent(marker), lostEvent(marker)}}
+		}, http.StatusCreated},
+		"a bulk with a repeat": {"POST", manyEventsPath, func(marker string) fields {
+			return fields{"events": []fields{lostEvent(marker), known}}
+		}, http.StatusServiceUnavailable},
+	} {
+		dbtest.Eventually(t, "the server has a connection", func() bool {
+			return s.send("GET", "/api/auth/users/me/", c.px, nil).status == http.StatusOK
+		})
+		marker := unique("marker")
+		proxy.closeAfterCommit(marker)
+		a := s.send(change.method, change.path, c.px, change.body(marker))
+		if a.status != change.status || a.status == http.StatusServiceUnavailable && a.json()["code"] != client.CodeOutcomeUnknown {
+			t.Errorf("%s: answered %d %s, want %d", name, a.status, a.body, change.status)
+		}
+		if n := proxy.dropCount(); n != 1 {
+			t.Errorf("%s: committed %d times", name, n)
+		}
+		proxy.reopen()
 	}
 }

@@ -61,8 +61,14 @@ func start(t testing.TB, change ...func(*server.Options)) *system {
 // startServer is start without a worker: events stay pending.
 func startServer(t testing.TB, change ...func(*server.Options)) *system {
 	t.Helper()
+	return startServerOn(t, dbtest.New(t), change...)
+}
+
+// startServerOn is startServer on a database of the test's own.
+func startServerOn(t testing.TB, dbURL string, change ...func(*server.Options)) *system {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}
+	s := &system{t: t, dbURL: dbURL, log: &logBuffer{}}
 	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
 	must(t, err)
 	s.db = database.Pool

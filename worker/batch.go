@@ -21,6 +21,7 @@ type claim struct {
 	window     int32 // how many pending events are looked at
 	encounters int32 // at most
 	events     int32 // at most
+	marking    marking
 	inTx       func(context.Context, func(*db.Queries) error) error
 }
 
@@ -32,6 +33,9 @@ type batch struct {
 	retried  []event       // failed before: each is to be retried alone
 	locked   bool          // events are left pending because another transaction has locked their journey
 	full     bool          // there may be more where this came from
+	outdated bool          // the encounters claimed had been finished by others in the same moment
+	mark     uuid.UUID     // of the batch as suspect, nil if it has none
+	suspect  bool          // events of a suspect batch are among those to be retried alone
 	outcomes []outcome     // of events, once they are decided on
 }
 
@@ -49,20 +53,44 @@ type decider func(context.Context, *db.Queries, *batch) error
 func (w *Worker) runTx(ctx context.Context, c claim, decide decider) (b batch, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
-	err = c.inTx(ctx, func(q *db.Queries) (err error) {
-		defer queries.Recover(&err) // within the transaction, so that it is rolled back
-		if err := b.claim(ctx, q, c); err != nil || len(b.events) == 0 {
-			return err
+	err = c.inTx(ctx, func(q *db.Queries) error {
+		err := w.apply(ctx, q, c, &b, decide)
+		if err != nil && c.marking != markNever && !transient(err) {
+			w.markFailure(ctx, &b) // now: the rollback gives the encounters to other pollers
 		}
-		if err := decide(ctx, q, &b); err != nil {
-			return err
-		}
-		return b.write(ctx, q)
+		return err
 	})
 	if err != nil {
 		b.outcomes = nil
+		if transient(err) {
+			w.unmark(ctx, &b)
+		}
 	}
 	return b, err
+}
+
+// apply does what runTx does within its transaction.
+func (w *Worker) apply(ctx context.Context, q *db.Queries, c claim, b *batch, decide decider) (err error) {
+	defer queries.Recover(&err)
+	if err := b.claim(ctx, q, c); err != nil || len(b.events) == 0 {
+		return err
+	}
+	switch c.marking {
+	case markFirst:
+		err = w.mark(ctx, b)
+	case markFailed:
+		err = q.SuspectBatchSavepoint(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := decide(ctx, q, b); err != nil {
+		return err
+	}
+	if err := b.write(ctx, q); err != nil || b.mark == uuid.Nil {
+		return err
+	}
+	return q.SuspectBatchDelete(ctx, b.mark)
 }
 
 // claim makes encounters this transaction's own and reads their pending events. That takes two statements, because only
@@ -85,16 +113,18 @@ func (b *batch) claim(ctx context.Context, q *db.Queries, c claim) error {
 	}
 	b.first = heads[0].Seq
 	b.events, err = q.EventClaim(ctx, db.EventClaimParams{Encounters: encounters, Most: c.events})
+	b.outdated = len(b.events) == 0
 	b.full = len(heads) == int(c.encounters) || len(b.events) == int(c.events)
 	return err
 }
 
-// setRetriedApart takes events that failed before out of the batch, and with each the later ones of its encounter,
-// which have to wait for it.
+// setRetriedApart takes events that failed before, themselves or with a batch, out of this one, and with each the later
+// ones of its encounter, which have to wait for it.
 func (b *batch) setRetriedApart() {
 	waiting := map[string]bool{}
 	b.filter(func(e *event) bool {
-		if e.Tries > 0 && !waiting[e.EncounterID] {
+		if (e.Tries > 0 || e.IsSuspect) && !waiting[e.EncounterID] {
+			b.suspect = b.suspect || e.IsSuspect
 			waiting[e.EncounterID] = true
 			b.retried = append(b.retried, *e)
 		}
@@ -127,11 +157,8 @@ func (w *Worker) decideAll(ctx context.Context, q *db.Queries, b *batch) error {
 	if err != nil {
 		return err
 	}
-	b.outcomes = make([]outcome, len(b.events))
-	for i := range b.events {
-		b.outcomes[i] = outcome{&b.events[i], w.decide(facts, &b.events[i])}
-	}
-	return nil
+	b.outcomes, err = w.decideEach(facts, b.events)
+	return err
 }
 
 // failAsInternalError gives up on the events, without a look at anything that might fail again.

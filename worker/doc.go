@@ -21,11 +21,32 @@
 //	  EventReprocess: by hand
 //	  EventRequeue: an ignored event whose journey was missing and is there now
 //
-// Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, each of its
-// events is attempted alone, and each attempt is counted, in tries, before it is made. An event with tries > 0 is not
-// part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that are no fault of an
-// event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such a failure left
-// behind is taken back first (see uncount).
+// Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, which may be a
+// statement that hangs or rules that loop endlessly, it is suspect: each of its events is attempted alone, whichever
+// worker claims it, and each attempt is counted, in tries, before it is made. Neither an event of a suspect batch nor one
+// with tries > 0 is part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that
+// are no fault of an event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such
+// a failure left behind is taken back first (see uncount).
+//
+// A suspect batch is marked by a row of suspect_batches, which another connection commits before the batch's transaction
+// gives up its encounters. A worker that has just started marks each batch before it applies it, and unmarks it in the
+// batch's transaction: if an event ends the process, the mark is there when the process is started again. Until then it
+// may end one process for each worker that has run for longer. Nothing tells a marked batch under way from one that
+// failed, nor need it: who holds the mutex of one of its encounters knows that nobody else does.
+//
+// # A process that stops
+//
+// A worker that was killed leaves nothing behind: Postgres rolls its transactions back. One that stopped (SIGSTOP, a
+// machine that hangs) keeps its locks until a timeout of Postgres ends its sessions:
+//
+//	where its session is                     what ends it
+//	between two statements of a transaction  idle_in_transaction_session_timeout, 10 s
+//	between two attempts                     idle_session_timeout, 10 s (EventTryBegin)
+//	in a statement                           statement_timeout, 10 s; then one of the two above
+//	writing an answer that the process       no timeout, but tcp_user_timeout, 10 s, where it is no Unix socket:
+//	does not read                            another worker, after 10 to 12 s (watch.go)
+//
+// When it goes on it finds its connections closed, and nothing of what it had begun is stored.
 //
 // # Lock order
 //
@@ -34,25 +55,23 @@
 //
 //	                           worker                         server
 //	1 idempotency key          -                              advisory lock, waits: events with a key
-//	2 first pending event      FOR UPDATE SKIP LOCKED         -
-//	  of an encounter
-//	3 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits: creating a journey,
-//	  an advisory lock)        a single attempt: for the      changing its encounter id
+//	2 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits 1 s at most: creating a
+//	  an advisory lock)        a single attempt: for the      journey, changing its encounter id
 //	                           session, EventTry
-//	4 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
+//	3 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
 //	                                                          journey or one of its stages
-//	5 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
+//	4 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
 //	                           journey's lock covers them
-//	6 survey rows              INSERT                         INSERT, DELETE with its stage
-//	7 journey row again        UPDATE to completed            UPDATE to completed
-//	8 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
+//	5 survey rows              INSERT                         INSERT, DELETE with its stage
+//	6 journey row again        UPDATE to completed            UPDATE to completed
+//	7 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
 //
-// Neither 2, 3 nor 4 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
+// Neither 2 nor 3 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
 // decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages holds
-// the journey without which nobody else can. Reprocessing an event locks its row and nothing else.
+// the journey without which nobody else can. A pending event is changed by the holder of its encounter's mutex only, so
+// the mutex covers the rows of 7 too. Reprocessing an event locks its row, which is not pending, and nothing else.
 //
-// Two waits are outside of this order. The foreign keys of a write lock physicians, departments and templates, which
-// somebody may be deleting. And a transaction that got lock 2 of an encounter but not lock 3 keeps the event's row, for
-// which the holder of the mutex waits at 8. Where two such waits meet, Postgres ends one transaction as a deadlock
-// victim, and it is retried.
+// One wait is outside of this order: the foreign keys of a write lock physicians, departments and templates, which
+// somebody may be deleting. Where two such waits meet, Postgres ends one transaction as a deadlock victim, and it is
+// retried.
 package worker

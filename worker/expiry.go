@@ -26,6 +26,7 @@ var expiring = [...]struct {
 	{"idempotency keys", (*db.Queries).IdempotencyExpire},
 	{"used refresh tokens", (*db.Queries).RefreshTokenExpire},
 	{"idle rate limits", (*db.Queries).RateLimitExpire},
+	{"marks of suspect batches", (*db.Queries).SuspectBatchExpire},
 }
 
 // expiry deletes expired rows until ctx ends. Its waits are random, so that processes do not do it at the same time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,7 +20,12 @@ import (
 	"github.com/px360/px360/tests/hospitalday"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(processURL); url != "" {
+		os.Exit(runProcess(url))
+	}
+	dbtest.Main(m)
+}
 
 // fixture is a database set up for a model: hospitals, people and templates at first, journeys when
 // a test creates them.
@@ -41,11 +47,7 @@ func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 	t.Helper()
 	url := dbtest.New(t)
 	open := func(name string) *queries.DB {
-		o := queries.DefaultOptions()
-		o.Name = name
-		// However busy the machine is that tests this, its slowness is not what is tested.
-		o.LockTimeout, o.StatementTimeout, o.IdleInTransaction, o.AcquireTimeout = time.Minute, time.Minute, time.Minute, time.Minute
-		database, err := queries.Open(t.Context(), url, o)
+		database, err := queries.Open(t.Context(), url, slowly(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,6 +57,15 @@ func newFixture(t testing.TB, model hospitalday.Model) *fixture {
 	f := &fixture{TB: t, DB: open("test"), workers: open("worker"), model: model}
 	f.setUp()
 	return f
+}
+
+// slowly are options of a pool with long timeouts: however busy the machine is that tests this, its slowness is not what
+// is tested.
+func slowly(name string) queries.Options {
+	o := queries.DefaultOptions()
+	o.Name = name
+	o.LockTimeout, o.StatementTimeout, o.IdleInTransaction, o.AcquireTimeout = time.Minute, time.Minute, time.Minute, time.Minute
+	return o
 }
 
 func (f *fixture) setUp() {

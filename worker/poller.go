@@ -31,12 +31,15 @@ const (
 	lockedInterval = 100 * time.Millisecond
 	// leastBatch is where failures stop to make batches smaller.
 	leastBatch = 16
+	// leastPause is how long a poller that failed waits whatever wakes it.
+	leastPause = 150 * time.Millisecond
 )
 
 // run applies batches until ctx ends. It is the one layer that retries: whatever fails for no fault of an event's is
-// logged and done again after a backoff.
+// logged and done again after a backoff, or as soon as a new event, or a connection that was made again, tells that the
+// database has recovered.
 func (p *poller) run(ctx context.Context) {
-	backoff := queries.Backoff()
+	backoff := p.backoff()
 	for ctx.Err() == nil {
 		wait, err := p.runBatch(ctx)
 		if err != nil {
@@ -44,7 +47,9 @@ func (p *poller) run(ctx context.Context) {
 			p.size = max(min(leastBatch, p.batch), p.size/2)
 			wait := backoff.NextBackOff()
 			p.log.WarnContext(ctx, "the database failed, trying again", "wait", wait, "error", err)
-			sleep(ctx, wait)
+			if sleep(ctx, min(wait, leastPause)) && p.idle(ctx, wait-leastPause) {
+				backoff.Reset()
+			}
 			continue
 		}
 		backoff.Reset()
@@ -54,15 +59,17 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// idle waits for some time or until there may be work.
-func (p *poller) idle(ctx context.Context, wait time.Duration) {
+// idle waits for some time or until there may be work, and returns whether that was it.
+func (p *poller) idle(ctx context.Context, wait time.Duration) (woken bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-p.wake:
+		return true
 	}
+	return false
 }
 
 // runBatch claims and applies a batch. It returns how long to wait before the next, or an error that is no fault of any
@@ -73,7 +80,10 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	}
 	// Each encounter of a transaction takes a lock in a table that all sessions share. Most have several events waiting
 	// when there is much to do. The window has room for encounters that other transactions have claimed.
-	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, inTx: p.database.InTxOnce}
+	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, marking: markFailed, inTx: p.database.InTxOnce}
+	if time.Since(p.startedAt) < p.markFirstFor {
+		c.marking = markFirst
+	}
 	began := time.Now()
 	b, err := p.runTx(ctx, c, p.decideFirstTries)
 	p.scanCost += b.scan
@@ -85,7 +95,7 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	default:
 		p.log.WarnContext(ctx, "a batch failed, applying its events one by one", "events", len(b.events), "error", err)
-		b.retried = b.events
+		b.retried, b.suspect = b.events, true
 	}
 	if b.full {
 		p.signal()
@@ -94,9 +104,15 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if b.suspect {
+		p.deleteMarks(ctx)
+	}
 	p.size = min(p.batch, 2*p.size)
-	if finished += n; finished > 0 {
+	switch finished += n; {
+	case finished > 0:
 		p.found(b.first)
+		return 0, nil
+	case b.outdated:
 		return 0, nil
 	}
 	return p.advance(ctx, c, b.locked || len(b.retried) > 0)

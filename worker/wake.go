@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,15 +15,22 @@ import (
 // keepaliveInterval is how long a connection may be silent before it is pinged.
 const keepaliveInterval = 30 * time.Second
 
+// longestReconnect is the longest wait, ± 50 %, between attempts to connect again. It is short, since the first that
+// succeeds wakes a poller.
+const longestReconnect = 300 * time.Millisecond
+
 // listen wakes a poller at each NOTIFY px360_events, on a connection of its own.
 func (w *Worker) listen(ctx context.Context) {
 	backoff := queries.Backoff()
+	backoff.MaxInterval = longestReconnect
+	level := slog.LevelWarn
 	for {
-		err := w.listenOnce(ctx, backoff.Reset)
+		err := w.listenOnce(ctx, func() { backoff.Reset(); level = slog.LevelWarn })
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.WarnContext(ctx, "not notified of new events for the moment, only polling", "error", err)
+		w.log.Log(ctx, level, "not notified of new events for the moment, only polling", "error", err)
+		level = slog.LevelDebug // of the same outage
 		if !sleep(ctx, backoff.NextBackOff()) {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/queries"
@@ -45,10 +46,14 @@ type Worker struct {
 	metrics      *metrics
 	wake         chan struct{}                            // holds a token when there may be work
 	decide       func(*rules.Facts, *event) rules.Outcome // the rules; tests put others in their place
+	startedAt    time.Time                                // set by Run
+	// Tests have others in the place of these too.
+	decideTimeout, markFirstFor time.Duration
+	backoff                     func() *backoff.ExponentialBackOff // of a poller
 }
 
 // New returns a worker on the database. It needs a connection of the pool for each unit of
-// concurrency and one for expiry, and makes one of its own to be woken by. It panics on options
+// concurrency and two for everything else, and makes one of its own to be woken by. It panics on options
 // that make no sense, and if another worker's metrics are registered with the same registerer.
 func New(database *queries.DB, o Options) *Worker {
 	o.mustBeValid()
@@ -60,6 +65,8 @@ func New(database *queries.DB, o Options) *Worker {
 		log:          o.Log,
 		wake:         make(chan struct{}, 1),
 		decide:       decide,
+
+		decideTimeout: decideTimeout, markFirstFor: markFirstFor, backoff: queries.Backoff,
 	}
 	w.metrics = newMetrics(database, o.Registerer)
 	return w
@@ -68,9 +75,11 @@ func New(database *queries.DB, o Options) *Worker {
 // Run works until ctx ends, then finishes the batches under way, which takes 15 s at most, and returns nil. Failures of
 // the database are logged and retried.
 func (w *Worker) Run(ctx context.Context) error {
+	w.startedAt = time.Now()
 	var all sync.WaitGroup
 	all.Go(func() { w.listen(ctx) })
 	all.Go(func() { w.expiry(ctx) })
+	all.Go(func() { w.watch(ctx) })
 	for range w.concurrency {
 		all.Go(func() { (&poller{Worker: w, size: w.batch}).run(ctx) })
 	}

@@ -3,10 +3,14 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -110,6 +114,58 @@ func TestJourneyHeld(t *testing.T) {
 	}
 }
 
+// A worker locks nothing of an encounter whose mutex another transaction holds: whoever holds it changes the events
+// without a wait for the worker, with which it would deadlock.
+func TestClaimLocksOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("A", "E1", "E2"))
+	f.create(0)
+	f.create(1)
+	ids := f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
+	tx := f.begin()
+	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+		t.Fatal(err)
+	}
+	w := f.worker(func(o *Options) { o.Concurrency = 1 })
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	w.decide = func(facts *rules.Facts, e *event) rules.Outcome {
+		if e.ID == ids[1] {
+			close(deciding)
+			<-decided
+		}
+		return decide(facts, e)
+	}
+	f.run(w)
+	<-deciding
+	if _, err := tx.Exec(t.Context(), `SELECT FROM events WHERE id = $1 FOR UPDATE NOWAIT`, ids[0]); err != nil {
+		t.Errorf("the worker has locked an event of another's encounter: %v", err)
+	}
+	close(decided)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.waitUntilDrained()
+	f.compare()
+}
+
+// Who waits for an encounter waits a third of the lock_timeout, so that a worker that stopped in a batch costs a journey
+// of its encounters one second.
+func TestEncounterLockWaitsBriefly(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("A", "E1"))
+	tx := f.begin()
+	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+		t.Fatal(err)
+	}
+	var timeout string
+	if err := tx.QueryRow(t.Context(), `SHOW lock_timeout`).Scan(&timeout); err != nil || timeout != "20s" {
+		t.Errorf("the lock_timeout is %q, %v, want a third of the minute", timeout, err)
+	}
+	if got := one[string](f, `SELECT current_setting('lock_timeout')`); got != "1min" {
+		t.Errorf("the lock_timeout of other transactions is %s", got)
+	}
+}
+
 func (f *fixture) begin() pgx.Tx {
 	f.Helper()
 	tx, err := f.Pool.Begin(context.Background())
@@ -141,6 +197,52 @@ func TestWakeUp(t *testing.T) {
 		}
 	}
 }
+
+// The end of an outage ends the pollers' backoff, however long that is by then.
+func TestOutageEndsBackoff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, simple("AB", "E1"))
+	f.create(0)
+	failed := make(chan struct{}, 1)
+	w := f.worker(func(o *Options) {
+		o.Concurrency, o.PollInterval = 1, 10*time.Millisecond
+		o.Log = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+			if strings.Contains(string(line), "the database failed, trying again") {
+				select {
+				case failed <- struct{}{}:
+				default:
+				}
+			}
+			return f.Output().Write(line)
+		}), nil))
+	})
+	w.backoff = func() *backoff.ExponentialBackOff {
+		return &backoff.ExponentialBackOff{InitialInterval: time.Hour, Multiplier: 1, MaxInterval: time.Hour}
+	}
+	f.run(w)
+	f.verdict(f.send("H", eventOf("E1", "A"))[0])
+
+	socket := f.Pool.Config().ConnConfig.Host
+	if err := os.Rename(socket, socket+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'worker'`)
+	<-failed
+	if err := os.Rename(socket+"-away", socket); err != nil {
+		t.Fatal(err)
+	}
+	id := f.send("H", eventOf("E1", "B"))[0]
+	dbtest.Eventually(t, "the event is applied", func() bool {
+		if err := f.Read(t.Context(), func(q *db.Queries) error { return q.EventNotify(t.Context()) }); err != nil {
+			t.Fatal(err)
+		}
+		return one[string](f, `SELECT status FROM events WHERE id = $1`, id) == "processed"
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Without notifications, and with its connections cut again and again, a worker still gets there.
 func TestConnectionsCut(t *testing.T) {

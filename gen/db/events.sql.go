@@ -14,12 +14,19 @@ import (
 )
 
 const encounterLock = `-- name: EncounterLock :exec
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
+)
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+FROM setting s
+WHERE s.lock_timeout IS NOT NULL
 `
 
 // Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
 // the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
-// decides that there is no journey while one is being created.
+// decides that there is no journey while one is being created. A batch takes a fraction of a second, so whoever holds
+// the mutex for longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer
+// than a third of the lock_timeout, 1 s.
 func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	_, err := q.db.Exec(ctx, encounterLock, encounterID)
 	return err
@@ -47,10 +54,16 @@ SELECT
     coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
     (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
         THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    (e.seq <= e.last_suspect_seq)::boolean AS is_suspect,
     (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system
+    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system, coalesce(suspect.last_seq, 0) AS last_suspect_seq
     FROM unnest($1::text[]) AS owned (encounter_id)
+    LEFT JOIN (
+        SELECT x.encounter_id, max(b.last_seq) AS last_seq
+        FROM suspect_batches b CROSS JOIN unnest(b.encounters) AS x (encounter_id)
+        GROUP BY x.encounter_id
+    ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
             p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
@@ -83,6 +96,7 @@ type EventClaimRow struct {
 	DepartmentCode    string
 	TimestampType     string
 	Timestamp         string
+	IsSuspect         bool
 	NamedSource       string
 }
 
@@ -90,7 +104,8 @@ type EventClaimRow struct {
 // payload it returns only the texts that the rules use, truncated above the length of any valid name, since a
 // batch of large payloads would fill the memory. OFFSET 0 forces an index lookup for each encounter, also when
 // the planner expects hardly any pending events. A number comes as its text, and a type says which it was.
-// named_source is the source system where an API key sent the event: a config names it, so there are few.
+// is_suspect tells that a batch with the event failed or vanished. named_source is the source system where an API
+// key sent the event: a config names it, so there are few.
 func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]EventClaimRow, error) {
 	rows, err := q.db.Query(ctx, eventClaim, arg.Encounters, arg.Most)
 	if err != nil {
@@ -113,6 +128,7 @@ func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]Event
 			&i.DepartmentCode,
 			&i.TimestampType,
 			&i.Timestamp,
+			&i.IsSuspect,
 			&i.NamedSource,
 		); err != nil {
 			return nil, err
@@ -129,34 +145,25 @@ const eventClaimEncounters = `-- name: EventClaimEncounters :many
 WITH pending AS MATERIALIZED (
     SELECT e.seq, e.encounter_id
     FROM events e
-    WHERE e.status = 'pending' AND e.seq >= $1
+    WHERE e.status = 'pending' AND e.seq >= $2
     ORDER BY e.seq
-    LIMIT $2::integer
+    LIMIT $3::integer
 ), waiting AS MATERIALIZED (
     SELECT p.encounter_id, min(p.seq)::bigint AS seq
     FROM pending p
     GROUP BY p.encounter_id
     ORDER BY min(p.seq)
-), head AS MATERIALIZED (
-    SELECT first.encounter_id, first.seq
-    FROM waiting w
-    CROSS JOIN LATERAL (
-        SELECT e.encounter_id, e.seq
-        FROM events e
-        WHERE e.seq = w.seq AND e.status = 'pending'
-        FOR UPDATE SKIP LOCKED
-    ) first
-    LIMIT $3::integer
 )
-SELECT h.encounter_id, h.seq
-FROM head h
-WHERE pg_try_advisory_xact_lock(hashtextextended(h.encounter_id, 0))
+SELECT w.encounter_id, w.seq
+FROM waiting w
+WHERE pg_try_advisory_xact_lock(hashtextextended(w.encounter_id, 0))
+LIMIT $1::integer
 `
 
 type EventClaimEncountersParams struct {
+	Most       int32
 	FromSeq    int64
 	WindowSize int32
-	Most       int32
 }
 
 type EventClaimEncountersRow struct {
@@ -164,12 +171,13 @@ type EventClaimEncountersRow struct {
 	Seq         int64
 }
 
-// Claims encounters that have pending events, oldest event first, from a window of the queue. The first event of
-// each is locked with SKIP LOCKED, so that workers spread over the queue; then the encounter's mutex is taken
-// with a try-lock, so that nothing waits. Each step is MATERIALIZED to fix the plan: the statistics of a queue
-// are always out of date.
+// Claims encounters that have pending events, oldest event first, from a window of the queue: it takes the mutex of
+// each with a try-lock, so that nothing waits and workers spread over the queue. It locks no row: whoever changes a
+// pending event holds the mutex of its encounter. An encounter whose events were finished since the statement began is
+// claimed too, and has no pending event then. Each step is MATERIALIZED to fix the plan: the statistics of a queue are
+// always out of date.
 func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncountersParams) ([]EventClaimEncountersRow, error) {
-	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.FromSeq, arg.WindowSize, arg.Most)
+	rows, err := q.db.Query(ctx, eventClaimEncounters, arg.Most, arg.FromSeq, arg.WindowSize)
 	if err != nil {
 		return nil, err
 	}
@@ -738,11 +746,14 @@ func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (int32, erro
 }
 
 const eventTryBegin = `-- name: EventTryBegin :exec
-SELECT set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false)
+SELECT
+    set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
+    set_config('synchronous_commit', 'off', false)
 `
 
 // Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
-// for longer than a transaction could.
+// for longer than a transaction could. Counts are committed asynchronously: they are for a worker that crashes, and
+// survive that.
 func (q *Queries) EventTryBegin(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, eventTryBegin)
 	return err

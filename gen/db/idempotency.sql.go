@@ -99,3 +99,16 @@ func (q *Queries) IdempotencyPut(ctx context.Context, arg IdempotencyPutParams) 
 	)
 	return err
 }
+
+const repeatWait = `-- name: RepeatWait :exec
+SELECT pg_logical_emit_message(true, 'px360', '')
+`
+
+// Makes the commit of this transaction wait until what it has read is as durable as what it would write: before a repeat
+// is answered, the first request must be on the synchronous standby. It may be visible without being there, where its
+// own wait was cancelled. A transaction that writes nothing does not wait, so this writes a WAL record without a
+// meaning.
+func (q *Queries) RepeatWait(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, repeatWait)
+	return err
+}

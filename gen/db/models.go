@@ -277,6 +277,13 @@ type SurveyTemplate struct {
 	Search    string
 }
 
+type SuspectBatch struct {
+	ID         uuid.UUID
+	Encounters []string
+	LastSeq    int64
+	MarkedAt   time.Time
+}
+
 type UsedRefreshToken struct {
 	TokenID   string
 	UsedBy    uuid.UUID
