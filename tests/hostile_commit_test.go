@@ -348,7 +348,7 @@ func TestNothingIsReadAfterTheCommit(t *testing.T) {
 	template, patient := c.Template(), c.Patient(unique("M"))
 	journey := c.Journey(template, patient, unique("E"))
 	known := lostEvent("known", "source_event_id", unique("m"))
-	c.expect(t, http.StatusCreated, "POST", oneEventPath, c.px, known)
+	c.expect(t, http.StatusCreated, "POST", oneEventPath, c.px.access, known)
 	for name, change := range map[string]struct {
 		method, path string
 		body         func(marker string) fields
@@ -372,11 +372,11 @@ func TestNothingIsReadAfterTheCommit(t *testing.T) {
 		}, http.StatusServiceUnavailable},
 	} {
 		dbtest.Eventually(t, "the server has a connection", func() bool {
-			return s.send("GET", "/api/auth/users/me/", c.px, nil).status == http.StatusOK
+			return s.send("GET", "/api/auth/users/me/", c.px.access, nil).status == http.StatusOK
 		})
 		marker := unique("marker")
 		proxy.closeAfterCommit(marker)
-		a := s.send(change.method, change.path, c.px, change.body(marker))
+		a := s.send(change.method, change.path, c.px.access, change.body(marker))
 		if a.status != change.status || a.status == http.StatusServiceUnavailable && a.json()["code"] != client.CodeOutcomeUnknown {
 			t.Errorf("%s: answered %d %s, want %d", name, a.status, a.body, change.status)
 		}
