@@ -218,7 +218,7 @@ func (h *harness) checkAudit(t *truth) {
 }
 
 // longestWait is how long an event may wait besides the time in which faults excuse it.
-const longestWait = 30 * time.Second
+const longestWait = 20 * time.Second
 
 // checkWaiting: no event waited for long without an excuse. Those that wait for their journey, for a poison event or to be
 // reprocessed are left out.

@@ -33,13 +33,13 @@ func kinds() []kind {
 		{name: "delay", either: true, atLeast: 2 * s, more: 6 * s, inject: misbehave(delayed)},
 		{name: "black-hole", either: true, atLeast: 3 * s, more: 15 * s, inject: misbehave(blackHole)},
 		{name: "half-open", either: true, atLeast: 3 * s, more: 15 * s, inject: misbehave(halfOpen)},
-		{name: "stop-reading", workers: true, atLeast: 45 * s, quiet: 46 * s, inject: stopReadingAnswer},
+		{name: "stop-reading", workers: true, atLeast: 40 * s, quiet: 41 * s, inject: stopReadingAnswer},
 		{name: "lock-table", scope: scopeCluster, atLeast: s, more: 5 * s, inject: lockTable},
 		{name: "exhaust", scope: scopeCluster, atLeast: 2 * s, more: 4 * s, inject: exhaustConnections},
 		{name: "migrate", scope: scopeCluster, inject: migrate},
 		{name: "poison-error", scope: scopePoison, inject: poison("error")},
 		{name: "poison-exit", scope: scopePoison, atLeast: 20 * s, inject: poison("exit")},
-		{name: "poison-hang", scope: scopePoison, atLeast: 45 * s, quiet: 46 * s, inject: poison("hang")},
+		{name: "poison-hang", scope: scopePoison, atLeast: 40 * s, quiet: 41 * s, inject: poison("hang")},
 		{name: "standby-away", scope: scopeCluster, standby: true, atLeast: 2 * s, more: 6 * s, inject: standbyAway},
 		{name: "failover", scope: scopeCluster, standby: true, once: true, atLeast: 18 * s, quiet: 30 * s, inject: failOver},
 	}
@@ -63,7 +63,7 @@ type happened struct {
 }
 
 // excused is until when the fault may make events wait: everybody recovers within 15 s of the end of an outage, and
-// whatever becomes of a single process, the others take over within 10 s.
+// whatever becomes of a single process, the others take over within 15 s.
 func (h happened) excused() time.Time {
 	switch h.kind.scope {
 	case scopeCluster:
@@ -71,7 +71,7 @@ func (h happened) excused() time.Time {
 	case scopePoison:
 		return h.begin
 	}
-	return h.begin.Add(10 * s)
+	return h.begin.Add(15 * s)
 }
 
 // injectAll injects the plan's faults at their times, and returns when all are over.
@@ -165,39 +165,43 @@ func misbehave(m mischief) func(*injection) error {
 
 // stopReadingAnswer lets events pile up and stops a worker while it reads a long claim of them.
 func stopReadingAnswer(i *injection) error {
-	others := []*process{}
-	for _, w := range i.workers {
-		if w != i.process {
-			w.pause()
-			others = append(others, w)
-		}
-	}
-	resume := sync.OnceFunc(func() {
-		for _, w := range others {
-			w.resume()
-		}
-	})
-	defer resume()
 	stopped := make(chan struct{})
 	onStop := sync.OnceFunc(func() {
 		i.process.pause()
 		close(stopped)
 	})
+	resume := i.pileUp(i.process)
+	defer resume()
 	for _, proxy := range i.process.proxies {
 		defer proxy.set(&trouble{mischief: stopReading, onStop: onStop})()
 	}
-	i.process.pause() // while they pile up
-	i.traffic.burst(i.ctx)
 	i.process.resume()
 	select {
 	case <-stopped:
 		defer i.process.resume()
-	case <-time.After(5 * s): // no claim was so long
+	case <-time.After(10 * s):
+		return errors.New("no claim was so long")
 	case <-i.ctx.Done():
 	}
 	resume()
 	i.wait()
 	return nil
+}
+
+// pileUp stops the workers while a thousand events are sent. The returned function lets all but one go on, whom the
+// caller resumes.
+func (i *injection) pileUp(one *process) (resume func()) {
+	for _, w := range i.workers {
+		w.pause()
+	}
+	i.traffic.burst(i.ctx)
+	return sync.OnceFunc(func() {
+		for _, w := range i.workers {
+			if w != one {
+				w.resume()
+			}
+		}
+	})
 }
 
 func lockTable(i *injection) error {
@@ -266,9 +270,12 @@ func migrate(i *injection) error {
 	return errors.Join(errs...)
 }
 
+// poison sends a poison event, in a backlog.
 func poison(mischief string) func(*injection) error {
 	return func(i *injection) error {
+		resume := i.pileUp(nil)
 		i.traffic.poison(i.ctx, mischief)
+		resume()
 		i.wait()
 		return nil
 	}

@@ -113,10 +113,9 @@ func readMetrics(ctx context.Context, url string) (map[string]float64, error) {
 // checkLogs looks for what Postgres and the processes tell only there.
 func (h *harness) checkLogs() {
 	for _, n := range h.cluster.nodes {
-		found := linesWith(n.logFile(), "deadlock detected")
 		h.found.look(checkDeadlocks, 1)
-		for range found {
-			h.found.add(checkDeadlocks, "see %s", n.logFile())
+		for _, line := range linesWith(n.logFile(), "deadlock detected") {
+			h.found.add(checkDeadlocks, "%s (%s)", line, n.logFile())
 		}
 	}
 	for _, p := range h.processes() {

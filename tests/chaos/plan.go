@@ -83,7 +83,7 @@ func newPlan(seed uint64, duration time.Duration, kinds []kind, standby bool) []
 		case k.scope == scopeCluster: // one at a time
 			at += f.length + between(2*time.Second, 5*time.Second)
 		default: // those of processes overlap
-			at += between(500*time.Millisecond, 4*time.Second)
+			at += between(300*time.Millisecond, 3*time.Second)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -44,7 +45,8 @@ func (t *traffic) poison(ctx context.Context, mischief string) {
 	}
 }
 
-// burst sends a thousand events of as many encounters in one request, with ids as long as they may be.
+// burst sends a thousand events of as many encounters in one request. All that a claim reads of them is as long as it may
+// be: a claim's answer does not fit into the buffer of a socket.
 func (t *traffic) burst(ctx context.Context) {
 	var events []*event
 	var body client.EventBulkCreate
@@ -52,6 +54,7 @@ func (t *traffic) burst(ctx context.Context) {
 		v := t.ledger.newVisit()
 		v.encounter = fmt.Sprintf("%s-%080d", v.encounter, 0)
 		e := t.ledger.newEvent(v, codeTick)
+		e.body = json.RawMessage(fmt.Sprintf(`{"chaos": %d, "physician_license": "%0100d", "department_code": "%0100d"}`, e.number, 0, 0))
 		events = append(events, e)
 		body.Events = append(body.Events, e.create())
 	}
