@@ -267,4 +267,3 @@ func unexcused(from, to time.Time, faults []happened) time.Duration {
 	}
 	return wait + max(0, to.Sub(from))
 }
-
