@@ -38,6 +38,9 @@ var serverSettings = map[string]string{
 	"max_connections":         "70",
 	"autovacuum":              "on",
 	"log_min_error_statement": "panic",
+	// What reads from the standby does not hold up its replay.
+	"max_standby_streaming_delay": "1s",
+	"max_standby_archive_delay":   "1s",
 }
 
 // A cluster is the Postgres that the harness owns: a primary and, with a standby, its synchronous standby.
@@ -97,17 +100,30 @@ func (c *cluster) current() *node { return c.nodes[c.primary.Load()] }
 
 // promote makes the standby the primary.
 func (c *cluster) promote(ctx context.Context) error {
-	standby := c.nodes[1]
-	conn, err := pgx.Connect(ctx, standby.url())
+	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
+	defer cancel()
+	for {
+		done, err := c.nodes[1].promoted(ctx)
+		if done {
+			c.primary.Store(1)
+			return nil
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return errors.Join(errors.New("the standby is not promoted"), err)
+		}
+	}
+}
+
+// promoted asks a standby to become the primary, and whether it is. It does not wait for that in one statement, whose
+// snapshot the replay would have to wait for.
+func (n *node) promoted(ctx context.Context) (done bool, err error) {
+	conn, err := pgx.Connect(ctx, n.url())
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, "SELECT pg_promote()"); err != nil {
-		return fmt.Errorf("promote the standby: %w", err)
-	}
-	c.primary.Store(1)
-	return nil
+	err = conn.QueryRow(ctx, "SELECT CASE WHEN pg_is_in_recovery() THEN NOT pg_promote(false) ELSE true END").Scan(&done)
+	return done, err
 }
 
 // connect opens a connection to the primary, past every proxy.

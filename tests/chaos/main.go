@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -77,7 +78,7 @@ func run(ctx context.Context, o options) error {
 		}
 		return nil
 	}
-	h, err := newHarness(o)
+	h, err := newHarness(o, os.Stdout)
 	if err != nil {
 		return err
 	}
@@ -106,6 +107,7 @@ func newRandom(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(stream, s
 // A harness is a run.
 type harness struct {
 	options
+	out     io.Writer // for people
 	dir     string
 	cluster *cluster
 	servers []*process
@@ -120,7 +122,7 @@ type harness struct {
 	background sync.WaitGroup
 }
 
-func newHarness(o options) (*harness, error) {
+func newHarness(o options, out io.Writer) (*harness, error) {
 	dir, err := os.MkdirTemp("", "px360-chaos-")
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func newHarness(o options) (*harness, error) {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return nil, err
 	}
-	h := &harness{options: o, dir: dir, found: newFindings(), ledger: newLedger(fmt.Sprint(o.seed)), cancel: func() {}}
+	h := &harness{options: o, out: out, dir: dir, found: newFindings(), ledger: newLedger(fmt.Sprint(o.seed)), cancel: func() {}}
 	return h, os.Chmod(dir, 0o755) // as root, another account runs Postgres
 }
 
@@ -142,7 +144,7 @@ func (h *harness) say(format string, args ...any) {
 	if !h.began.IsZero() {
 		at = fmt.Sprintf("%6.1fs", time.Since(h.began).Seconds())
 	}
-	fmt.Printf("%s  %s\n", at, fmt.Sprintf(format, args...))
+	fmt.Fprintf(h.out, "%s  %s\n", at, fmt.Sprintf(format, args...))
 }
 
 // run makes the run: traffic and faults for the duration, then a time to recover, then the checks.
@@ -175,7 +177,7 @@ func (h *harness) run(ctx context.Context, plan []fault) error {
 	h.checkProgress(ctx, truth)
 	h.checkLeaks(ctx)
 	h.checkLogs()
-	h.report(os.Stdout, faults, h.recoveries(truth, faults))
+	h.report(h.out, faults, h.recoveries(truth, faults))
 	return nil
 }
 
@@ -295,7 +297,7 @@ func (h *harness) close(failed bool) error {
 		err = h.cluster.remove()
 	}
 	if failed {
-		fmt.Printf("\nThe logs are in %s\n", h.dir)
+		fmt.Fprintf(h.out, "\nThe logs are in %s\n", h.dir)
 		return err
 	}
 	return errors.Join(err, os.RemoveAll(h.dir))

@@ -45,18 +45,20 @@ func (t *traffic) poison(ctx context.Context, mischief string) {
 	}
 }
 
-// burst sends a thousand events of as many encounters in one request. All that a claim reads of them is as long as it may
-// be: a claim's answer does not fit into the buffer of a socket.
+// burst sends a thousand events of 250 encounters in one request, which is what a worker claims at once. All that a claim
+// reads of them is as long as it may be: its answer does not fit into the buffer of a socket.
 func (t *traffic) burst(ctx context.Context) {
 	var events []*event
 	var body client.EventBulkCreate
-	for range 1000 {
+	for range 250 {
 		v := t.ledger.newVisit()
 		v.encounter = fmt.Sprintf("%s-%080d", v.encounter, 0)
-		e := t.ledger.newEvent(v, codeTick)
-		e.body = json.RawMessage(fmt.Sprintf(`{"chaos": %d, "physician_license": "%0100d", "department_code": "%0100d"}`, e.number, 0, 0))
-		events = append(events, e)
-		body.Events = append(body.Events, e.create())
+		for range 4 {
+			e := t.ledger.newEvent(v, codeTick)
+			e.body = json.RawMessage(fmt.Sprintf(`{"chaos": %d, "physician_license": "%0100d", "department_code": "%0100d"}`, e.number, 0, 0))
+			events = append(events, e)
+			body.Events = append(body.Events, e.create())
+		}
 	}
 	key := client.WithIdempotencyKey(fmt.Sprintf("%s-burst-%d", t.ledger.run, events[0].number))
 	a, err := t.call(ctx, true, func(a *api) error {
