@@ -53,7 +53,7 @@ func (h *harness) checkVisit(t *truth, v *visit) {
 	rows := h.countedOnce(t.visits[v.encounter])
 	h.checkOrder(v, t)
 	journey := t.journeys[v.encounter]
-	if v.journey != uuid.Nil {
+	if v.created {
 		h.found.expect(checkJourneys, t.byID[v.journey] != nil, "journey of %s was acknowledged and is not there", v.encounter)
 	}
 	if v.refused {

@@ -111,7 +111,7 @@ func (p *player) create(ctx context.Context, v *visit) {
 	var failure *client.Error
 	switch {
 	case err == nil:
-		v.journey = journey.ID
+		v.journey, v.created = journey.ID, true
 		p.ledger.changed(change{answer.Header.Get("X-Request-ID"), "createJourneyInstance", journey.ID})
 	case errors.As(err, &failure) && saysExists(failure):
 		if !a.maybeDone {

@@ -68,7 +68,8 @@ type visit struct {
 	steps     []step
 	startedAt time.Time
 
-	journey   uuid.UUID // nil until its creation was acknowledged
+	journey   uuid.UUID // nil until it is known
+	created   bool      // its creation was acknowledged; a journey may also be known from a list
 	refused   bool      // the creation was refused for good, with the promise that nothing was done
 	events    []*event  // in the order of the script
 	cancelled bool      // for good: what follows is ignored
