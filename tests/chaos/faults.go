@@ -35,6 +35,7 @@ func kinds() []kind {
 		{name: "half-open", either: true, atLeast: 3 * s, more: 15 * s, inject: misbehave(halfOpen)},
 		{name: "stop-reading", workers: true, atLeast: 40 * s, quiet: 41 * s, inject: stopReadingAnswer},
 		{name: "lock-table", scope: scopeCluster, atLeast: s, more: 5 * s, inject: lockTable},
+		{name: "exhaust-pool", scope: scopeCluster, atLeast: 3 * s, more: 4 * s, inject: exhaustPool},
 		{name: "exhaust", scope: scopeCluster, atLeast: 2 * s, more: 4 * s, inject: exhaustConnections},
 		{name: "migrate", scope: scopeCluster, inject: migrate},
 		{name: "poison-error", scope: scopePoison, quiet: 3 * s, inject: poison("error")},
@@ -207,16 +208,37 @@ func (i *injection) pileUp(one *process) (resume func()) {
 func lockTable(i *injection) error {
 	tables := []string{"events", "journey_instances", "stage_instances", "surveys", "idempotency_keys", "audit_log"}
 	modes := []string{"ACCESS EXCLUSIVE", "EXCLUSIVE", "SHARE"}
+	return i.lock(tables[i.choice%6], modes[i.choice/6%3], i.wait)
+}
+
+// exhaustPool lets requests with an Idempotency-Key wait for a lock, until the servers have no connection left, and has
+// journeys created with those that become free.
+func exhaustPool(i *injection) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	return i.lock("idempotency_keys", "ACCESS EXCLUSIVE", func() {
+		for range 2 * len(i.servers) * maxConnections {
+			v := i.ledger.newVisit()
+			p := &player{traffic: i.traffic, random: newRandom(uint64(v.number))}
+			e := i.ledger.newEvent(v, codeTick)
+			all.Go(func() { p.sendOne(i.ctx, e, 0) })
+			all.Go(func() { p.create(i.ctx, v) })
+		}
+		i.wait()
+	})
+}
+
+// lock holds a lock on a table while f runs.
+func (i *injection) lock(table, mode string, f func()) error {
 	conn, err := i.cluster.connect(i.ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(i.ctx))
 	return pgx.BeginFunc(i.ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(i.ctx, fmt.Sprintf("SET LOCAL lock_timeout = '3s'; LOCK TABLE %s IN %s MODE",
-			tables[i.choice%6], modes[i.choice/6%3]))
+		_, err := tx.Exec(i.ctx, fmt.Sprintf("SET LOCAL lock_timeout = '3s'; LOCK TABLE %s IN %s MODE", table, mode))
 		if err == nil {
-			i.wait()
+			f()
 		}
 		return err
 	})

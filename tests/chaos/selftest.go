@@ -16,7 +16,7 @@ import (
 
 const (
 	selfTestSeed     = 1
-	selfTestDuration = 25 * time.Second
+	selfTestDuration = 20 * time.Second
 	// leastPatches keeps a self-test that found no patches from passing.
 	leastPatches = 3
 )

@@ -24,7 +24,7 @@ type traffic struct {
 }
 
 // players is how many goroutines play visits.
-const players = 24
+const players = 32
 
 // run plays visits until offering ends, and ends those that began by then, or when ctx ends.
 func (t *traffic) run(ctx, offering context.Context, seed uint64) {
