@@ -25,7 +25,7 @@ const (
 	checkWaits     check = "no event waits 20 s that no fault excuses"
 	checkAudit     check = "an acknowledged change has one audit row"
 	checkCrashes   check = "no process ends by itself"
-	checkLeaks     check = "no connection, descriptor, goroutine or memory is leaked"
+	checkLeaks     check = "every process is ready, and leaks no connection, descriptor, goroutine or memory"
 	checkDeadlocks check = "Postgres ends no transaction as a deadlock victim"
 )
 

@@ -32,7 +32,7 @@ func (h *harness) checkLeaks(ctx context.Context) {
 			break
 		}
 	}
-	h.found.look(checkLeaks, 4*len(h.processes())+2)
+	h.found.look(checkLeaks, 5*len(h.processes())+2)
 	for _, w := range wrong {
 		h.found.add(checkLeaks, "%s", w)
 	}
@@ -40,6 +40,9 @@ func (h *harness) checkLeaks(ctx context.Context) {
 
 func (h *harness) processLeaks(ctx context.Context) (wrong []string) {
 	for _, p := range h.processes() {
+		if !answersOK(ctx, p.url()+"/readyz") {
+			wrong = append(wrong, p.name+" is not ready")
+		}
 		metrics, err := readMetrics(ctx, "http://"+p.metrics+"/metrics")
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("%s has no metrics: %v", p.name, err))

@@ -110,7 +110,7 @@ func (p *process) runOnce(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(p.binary, p.command)
+	cmd := exec.CommandContext(ctx, p.binary, p.command) // killed when ctx ends
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.environment, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -120,18 +120,7 @@ func (p *process) runOnce(ctx context.Context) error {
 	p.cmd, p.asked, p.starts = cmd, false, p.starts+1
 	p.mu.Unlock()
 	began := time.Now()
-	ended := make(chan error, 1)
-	watched, cancel := context.WithCancel(ctx)
-	go func() {
-		<-watched.Done()
-		if ctx.Err() != nil {
-			_ = cmd.Process.Kill()
-		}
-		ended <- nil
-	}()
 	err = cmd.Wait()
-	cancel()
-	<-ended
 	p.mu.Lock()
 	asked := p.asked
 	p.cmd = nil

@@ -22,6 +22,7 @@ const (
 )
 
 // A broken is a patch that breaks the program. Its head says by which check that is to be found, and under which faults.
+// One that no longer applies is renewed: make the same mistake in the sources as they are, and keep the head.
 type broken struct {
 	path, finds, faults string
 }

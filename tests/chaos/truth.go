@@ -30,7 +30,6 @@ type storedEvent struct {
 	Attempts    int32
 	ReceivedAt  time.Time
 	ProcessedAt *time.Time
-	Survey      *uuid.UUID
 }
 
 type storedJourney struct {
@@ -65,7 +64,7 @@ func (h *harness) readTruth(ctx context.Context) (*truth, error) {
 	}
 	events, err := rowsOf[storedEvent](ctx, conn, `
 		SELECT seq, (payload_json ->> 'chaos')::bigint AS number, id, encounter_id AS encounter, event_code AS code, status, reason,
-		    attempts, received_at, processed_at, survey_id AS survey
+		    attempts, received_at, processed_at
 		FROM events ORDER BY seq`)
 	if err != nil {
 		return nil, err
