@@ -217,7 +217,7 @@ func exhaustPool(i *injection) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	return i.lock("idempotency_keys", "ACCESS EXCLUSIVE", func() {
-		for range 2 * len(i.servers) * maxConnections {
+		for range 5 * len(i.servers) * maxConnections {
 			v := i.ledger.newVisit()
 			p := &player{traffic: i.traffic, random: newRandom(uint64(v.number))}
 			e := i.ledger.newEvent(v, codeTick)
@@ -279,17 +279,16 @@ func migrate(i *injection) error {
 	if err := runCommand(i.ctx, i.binary, i.dir, i.cluster.current().url(), "", "migrate"); err != nil {
 		return err
 	}
-	var errs []error
-	for range 10 { // as a careful migration: it gives way rather than make everybody wait behind it
-		err := i.cluster.exec(i.ctx, fmt.Sprintf(
+	var err error
+	for range 20 { // as a careful migration: it gives way rather than make everybody wait behind it
+		err = i.cluster.exec(i.ctx, fmt.Sprintf(
 			"SET lock_timeout = '500ms'; ALTER TABLE events ADD COLUMN chaos_%d integer NOT NULL DEFAULT 0; ALTER TABLE journey_instances ADD COLUMN chaos_%d text", i.choice, i.choice))
 		if err == nil {
 			return nil
 		}
-		errs = append(errs, err)
 		sleep(i.ctx, 300*time.Millisecond)
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // poison sends a poison event, in a backlog.

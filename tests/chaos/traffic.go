@@ -24,7 +24,7 @@ type traffic struct {
 }
 
 // players is how many goroutines play visits.
-const players = 32
+const players = 48
 
 // run plays visits until offering ends, and ends those that began by then, or when ctx ends.
 func (t *traffic) run(ctx, offering context.Context, seed uint64) {
@@ -89,12 +89,16 @@ type attempts struct {
 // again if it is repeatable. It waits as long as the server asks.
 func (t *traffic) call(ctx context.Context, repeatable bool, f func(*api) error) (a attempts, err error) {
 	for {
-		err := f(t.apis[int(t.turn.Add(1))%len(t.apis)])
+		server := t.pick()
+		err := f(server)
 		var failure *client.Error
 		if err == nil || !errors.As(err, &failure) {
 			return a, err
 		}
 		a.failed++
+		if failure.Status == 0 {
+			server.silentAt.Store(time.Now().UnixNano())
+		}
 		t.judge(failure)
 		if failure.MaybeDone {
 			a.maybeDone = true
@@ -108,6 +112,20 @@ func (t *traffic) call(ctx context.Context, repeatable bool, f func(*api) error)
 			return a, err
 		}
 	}
+}
+
+// avoided is for how long a server that did not answer is given no requests, as by a load balancer.
+const avoided = 3 * time.Second
+
+// pick takes the servers in turn, but for those that did not answer lately.
+func (t *traffic) pick() *api {
+	for range t.apis {
+		a := t.apis[int(t.turn.Add(1))%len(t.apis)]
+		if time.Since(time.Unix(0, a.silentAt.Load())) > avoided {
+			return a
+		}
+	}
+	return t.apis[int(t.turn.Add(1))%len(t.apis)]
 }
 
 // judge counts failures, of which some must not be.

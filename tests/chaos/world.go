@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +36,8 @@ type api struct {
 	keyless *client.Client
 	// admin makes single requests as the PX Admin.
 	admin *client.Client
+
+	silentAt atomic.Int64 // when it last did not answer, in nanoseconds
 }
 
 // withoutKey is a transport that leaves the Idempotency-Key out.
