@@ -41,6 +41,8 @@ var serverSettings = map[string]string{
 	// What reads from the standby does not hold up its replay.
 	"max_standby_streaming_delay": "1s",
 	"max_standby_archive_delay":   "1s",
+	// The standby follows a restarted primary at once: commits wait for it.
+	"wal_retrieve_retry_interval": "200ms",
 }
 
 // A cluster is the Postgres that the harness owns: a primary and, with a standby, its synchronous standby.

@@ -86,7 +86,7 @@ func median(list []time.Duration) string {
 		return "-"
 	}
 	slices.Sort(list)
-	return seconds(list[len(list)/2])
+	return seconds(list[(len(list)-1)/2])
 }
 
 func most(list []time.Duration) string {
