@@ -21,7 +21,7 @@ func TestPlanDependsOnTheSeed(t *testing.T) {
 		}
 		return all
 	}
-	if text(1) != text(1) {
+	if first, second := text(1), text(1); first != second {
 		t.Error("two plans of one seed differ")
 	}
 	if text(1) == text(2) {

@@ -35,7 +35,7 @@ var serverSettings = map[string]string{
 	"wal_level":               "replica",
 	"max_wal_senders":         "4",
 	"wal_keep_size":           "256MB",
-	"max_connections":         "70",
+	"max_connections":         "100",
 	"autovacuum":              "on",
 	"log_min_error_statement": "panic",
 	// What reads from the standby does not hold up its replay.

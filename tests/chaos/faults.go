@@ -42,7 +42,7 @@ func kinds() []kind {
 		{name: "poison-exit", scope: scopePoison, atLeast: 20 * s, quiet: 10 * s, inject: poison("exit")},
 		{name: "poison-hang", scope: scopePoison, atLeast: 40 * s, quiet: 41 * s, inject: poison("hang")},
 		{name: "standby-away", scope: scopeCluster, standby: true, atLeast: 2 * s, more: 6 * s, inject: standbyAway},
-		{name: "failover", scope: scopeCluster, standby: true, once: true, atLeast: 18 * s, quiet: 30 * s, inject: failOver},
+		{name: "failover", scope: scopeCluster, standby: true, once: true, atLeast: 25 * s, quiet: 36 * s, inject: failOver},
 	}
 }
 
@@ -314,8 +314,8 @@ func standbyAway(i *injection) error {
 	return standby.start(context.WithoutCancel(i.ctx))
 }
 
-// failOver loses the standby, after a while also the primary, and promotes the standby: what was acknowledged meanwhile
-// must be there.
+// failOver loses the standby and, when clients have repeated what timed out, also the primary, and promotes the standby:
+// what was acknowledged meanwhile must be there.
 func failOver(i *injection) error {
 	primary, standby := i.cluster.nodes[0], i.cluster.nodes[1]
 	if err := standby.kill(syscall.SIGQUIT); err != nil {

@@ -167,15 +167,6 @@ func (p *process) resume() {
 	}
 }
 
-func (p *process) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return 0
-	}
-	return p.cmd.Process.Pid
-}
-
 // url is where the process listens.
 func (p *process) url() string { return "http://" + p.addr }
 

@@ -84,7 +84,6 @@ type event struct {
 	visit    *visit
 	code     string
 	body     json.RawMessage
-	invalid  bool // without an event code: refused within a bulk
 	sourceID string
 	poison   string // the mischief of its trigger, blank for none
 
