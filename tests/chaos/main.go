@@ -109,6 +109,7 @@ type harness struct {
 	options
 	out     io.Writer // for people
 	dir     string
+	ports   *ports
 	cluster *cluster
 	servers []*process
 	workers []*process
@@ -130,7 +131,7 @@ func newHarness(o options, out io.Writer) (*harness, error) {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return nil, err
 	}
-	h := &harness{options: o, out: out, dir: dir, found: newFindings(), ledger: newLedger(fmt.Sprint(o.seed)), cancel: func() {}}
+	h := &harness{options: o, out: out, dir: dir, ports: newPorts(), found: newFindings(), ledger: newLedger(fmt.Sprint(o.seed)), cancel: func() {}}
 	return h, os.Chmod(dir, 0o755) // as root, another account runs Postgres
 }
 

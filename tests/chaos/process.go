@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -58,10 +59,10 @@ func newProcess(ctx context.Context, h *harness, command string, index int) (*pr
 		hosts = append(hosts, proxy.addr())
 	}
 	var err error
-	if p.addr, err = freeAddress(); err != nil {
+	if p.addr, err = h.ports.address(); err != nil {
 		return nil, err
 	}
-	if p.metrics, err = freeAddress(); err != nil {
+	if p.metrics, err = h.ports.address(); err != nil {
 		return nil, err
 	}
 	p.environment = environment(h.dir, "postgres://postgres@"+strings.Join(hosts, ",")+"/"+databaseName+"?sslmode=disable")
@@ -76,13 +77,21 @@ func environment(dir, databaseURL string) []string {
 		"PX360_ACCESS_TOKEN_LIFETIME=24h", "PX360_LOG_LEVEL=warn", "PX360_DATA_DIR="+filepath.Join(dir, "data"))
 }
 
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// ports gives addresses that no outgoing connection takes while a process is down: those are from 32768 on.
+type ports struct{ next int }
+
+func newPorts() *ports { return &ports{next: 10000 + rand.IntN(20000)} }
+
+func (p *ports) address() (string, error) {
+	for range 200 {
+		p.next++
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.next))
+		if err != nil {
+			continue
+		}
+		return listener.Addr().String(), listener.Close()
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	return "", errors.New("no port is free")
 }
 
 // supervise starts the process whenever it is down, until ctx ends; then it kills it.
