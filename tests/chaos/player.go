@@ -152,6 +152,7 @@ func (p *player) patch(ctx context.Context, v *visit, body client.JourneyInstanc
 		return false
 	}
 	p.ledger.changed(change{answer.Header.Get("X-Request-ID"), "updateJourneyInstance", v.journey})
+	p.confirm(ctx, v)
 	return true
 }
 
@@ -186,6 +187,7 @@ func (p *player) completeByHand(ctx context.Context, v *visit) {
 			return
 		}
 		p.ledger.changed(change{answer.Header.Get("X-Request-ID"), "updateStageInstance", stage.ID})
+		p.confirm(ctx, v)
 	}
 }
 
@@ -231,21 +233,42 @@ func (v *visit) lastSent() *event {
 // settle waits until the visit's events have an outcome.
 func (p *player) settle(ctx context.Context, v *visit) {
 	for _, e := range v.events {
-		if e.unknown || e.ack.IsZero() {
-			v.unresolved = v.unresolved || e.unknown
-			continue
-		}
-		for pending := !e.ack.IsZero(); pending; {
-			var now *client.Event
-			_, err := p.call(ctx, true, func(a *api) (err error) {
-				now, err = a.admin.RetrieveEvent(ctx, e.id)
-				return err
-			})
+		v.unresolved = v.unresolved || e.unknown
+		for e.outcomeAt == nil && !e.ack.IsZero() && !v.unresolved {
+			now, err := p.retrieve(ctx, e)
 			if err != nil || !sleep(ctx, 50*time.Millisecond) {
 				v.unresolved = true
 				return
 			}
-			pending = now.Status == client.EventStatusPending
+			e.outcomeAt = now.ProcessedAt
 		}
 	}
+}
+
+// confirm looks whether the outcomes that were waited for came before a change that was acknowledged since. The worker
+// commits outcomes asynchronously: a crash of Postgres may undo one that was seen, and then it is decided on again, after
+// the change. Once the change is acknowledged, what came before it is durable.
+func (p *player) confirm(ctx context.Context, v *visit) {
+	for _, e := range v.events {
+		if e.outcomeAt == nil {
+			continue
+		}
+		now, err := p.retrieve(ctx, e)
+		if err != nil {
+			v.unresolved = true
+			return
+		}
+		if now.ProcessedAt == nil || !now.ProcessedAt.Equal(*e.outcomeAt) {
+			v.unresolved = true
+			p.ledger.count("outcomes undone by a crash of Postgres", 1)
+		}
+	}
+}
+
+func (p *player) retrieve(ctx context.Context, e *event) (now *client.Event, err error) {
+	_, err = p.call(ctx, true, func(a *api) (err error) {
+		now, err = a.admin.RetrieveEvent(ctx, e.id)
+		return err
+	})
+	return now, err
 }

@@ -87,11 +87,12 @@ type event struct {
 	sourceID string
 	poison   string // the mischief of its trigger, blank for none
 
-	id            uuid.UUID // where the answer told it
-	ack           time.Time // zero: not acknowledged
-	unknown       bool      // it may be stored
-	afterCancel   bool      // sent to a journey that was cancelled for good
-	isReprocessed bool      // ignored at first, and put back into the queue
+	id            uuid.UUID  // where the answer told it
+	ack           time.Time  // zero: not acknowledged
+	unknown       bool       // it may be stored
+	outcomeAt     *time.Time // when it got the outcome that was waited for
+	afterCancel   bool       // sent to a journey that was cancelled for good
+	isReprocessed bool       // ignored at first, and put back into the queue
 }
 
 // A scribe writes the scripts of visits. It is not safe for concurrent use.
