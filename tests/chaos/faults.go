@@ -11,10 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const s = time.Second
-
 // kinds are the faults.
 func kinds() []kind {
+	const s = time.Second
 	return []kind{
 		{name: "kill-serve", more: 2 * s, inject: kill(syscall.SIGKILL)},
 		{name: "kill-work", workers: true, more: 2 * s, inject: kill(syscall.SIGKILL)},
@@ -63,16 +62,20 @@ type happened struct {
 	begin, end time.Time
 }
 
-// excused is until when the fault may make events wait: everybody recovers within 15 s of the end of an outage, and
-// whatever becomes of a single process, the others take over within 15 s.
+// recoveryExpected is what the timeouts of the program allow: 10 s until Postgres ends an idle transaction, and the
+// longest backoff.
+const recoveryExpected = 15 * time.Second
+
+// excused is until when the fault may make events wait: everybody recovers from the end of an outage; from whatever
+// becomes of a single process, the others recover as from its beginning.
 func (h happened) excused() time.Time {
 	switch h.kind.scope {
 	case scopeCluster:
-		return h.end.Add(15 * s)
+		return h.end.Add(recoveryExpected)
 	case scopePoison:
 		return h.begin
 	}
-	return h.begin.Add(15 * s)
+	return h.begin.Add(recoveryExpected)
 }
 
 // injectAll injects the plan's faults at their times, and returns when all are over.
@@ -180,7 +183,7 @@ func stopReadingAnswer(i *injection) error {
 	select {
 	case <-stopped:
 		defer i.process.resume()
-	case <-time.After(10 * s):
+	case <-time.After(10 * time.Second):
 		return errors.New("no claim was so long")
 	case <-i.ctx.Done():
 	}

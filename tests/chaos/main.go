@@ -201,18 +201,13 @@ func (h *harness) start(ctx context.Context) error {
 	}
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until close
 	h.cancel = cancel
-	for command, group := range map[string]*[]*process{"serve": &h.servers, "work": &h.workers} {
-		for i := range map[string]int{"serve": 2, "work": 3}[command] {
-			p, err := newProcess(lasting, h, command, i+1)
-			if err != nil {
-				return err
-			}
-			*group = append(*group, p)
-			h.background.Go(func() { p.supervise(lasting) })
-		}
+	if h.servers, err = h.launch(lasting, "serve", 2); err != nil {
+		return err
 	}
-	h.background.Add(1)
-	go h.executioner(lasting, &h.background)
+	if h.workers, err = h.launch(lasting, "work", 3); err != nil {
+		return err
+	}
+	h.background.Go(func() { h.executioner(lasting) })
 	for _, p := range h.processes() {
 		if err := p.waitReady(ctx, 30*time.Second); err != nil {
 			return err
@@ -231,6 +226,19 @@ func (h *harness) start(ctx context.Context) error {
 		h.traffic.apis = append(h.traffic.apis, a)
 	}
 	return nil
+}
+
+// launch starts some processes of one command.
+func (h *harness) launch(ctx context.Context, command string, n int) (group []*process, err error) {
+	for i := range n {
+		p, err := newProcess(ctx, h, command, i+1)
+		if err != nil {
+			return nil, err
+		}
+		group = append(group, p)
+		h.background.Go(func() { p.supervise(ctx) })
+	}
+	return group, nil
 }
 
 // showProgress prints a line every ten seconds.

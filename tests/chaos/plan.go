@@ -21,9 +21,9 @@ const (
 type kind struct {
 	name          string
 	scope         scope
-	workers       bool // its target is a worker; otherwise a server, or either one
-	either        bool
-	atLeast, more time.Duration
+	workers       bool          // its target is a worker
+	either        bool          // or a server or a worker; otherwise a server
+	atLeast, more time.Duration // its length is the one, and up to the other on top
 	quiet         time.Duration // no other fault for so long after it began, or the wait that it causes would not show
 	once          bool          // in a run
 	standby       bool          // needs one

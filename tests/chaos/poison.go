@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -73,8 +72,7 @@ func (t *traffic) burst(ctx context.Context) {
 }
 
 // executioner kills each worker that applies a poison event of the kind exit.
-func (h *harness) executioner(ctx context.Context, done *sync.WaitGroup) {
-	defer done.Done()
+func (h *harness) executioner(ctx context.Context) {
 	for sleep(ctx, 200*time.Millisecond) {
 		conn, err := h.cluster.connect(ctx)
 		if err != nil {
