@@ -215,19 +215,18 @@ func lockTable(i *injection) error {
 }
 
 // exhaustPool lets requests with an Idempotency-Key wait for a lock, until the servers have no connection left, and has
-// journeys created with those that become free.
+// journeys created meanwhile, with the few that become free.
 func exhaustPool(i *injection) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	return i.lock("idempotency_keys", "ACCESS EXCLUSIVE", func() {
-		for range 5 * len(i.servers) * maxConnections {
+		for until := time.Now().Add(i.length); time.Now().Before(until) && sleep(i.ctx, 20*time.Millisecond); {
 			v := i.ledger.newVisit()
 			p := &player{traffic: i.traffic, random: newRandom(uint64(v.number))}
 			e := i.ledger.newEvent(v, codeTick)
 			all.Go(func() { p.sendOne(i.ctx, e, 0) })
 			all.Go(func() { p.create(i.ctx, v) })
 		}
-		i.wait()
 	})
 }
 
