@@ -156,11 +156,13 @@ func (p *player) patch(ctx context.Context, v *visit, body client.JourneyInstanc
 	return true
 }
 
-// unresolve notes a step that was not acknowledged. A refusal other than for want of time was not to be expected.
+// unresolve notes a step that was not acknowledged. A refusal other than for want of time was not to be expected, but of a
+// journey that was only seen in a list: what is seen may yet be lost with its server, and only an answer is a promise.
 func (p *player) unresolve(v *visit, err error) {
 	v.unresolved = true
 	var failure *client.Error
-	if errors.As(err, &failure) && failure.Status >= 400 && failure.Status < 500 {
+	lost := errors.As(err, &failure) && failure.Status == http.StatusNotFound && !v.created
+	if failure != nil && failure.Status >= 400 && failure.Status < 500 && !lost {
 		p.found.add(checkAnswers, "visit %s: %v", v.encounter, failure)
 	}
 }
