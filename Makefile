@@ -83,6 +83,21 @@ bench: build ## Benchmark, each figure beside plain Postgres
 	cd tests/bench && go build -o ../../$(BIN)/bench .
 	$(BIN)/bench -px360 $(BIN)/px360 $(BENCH)
 
+# A run of the chaos harness: its seed, 0 for a random one, its length, and more arguments; see `bin/chaos -help`.
+SEED     = 0
+DURATION = 3m
+CHAOS    =
+
+.PHONY: chaos
+chaos: build ## Inject faults for DURATION, from SEED, and check that every promise was kept
+	go build -o $(BIN)/chaos ./tests/chaos
+	$(BIN)/chaos -px360 $(BIN)/px360 -seed $(SEED) -duration $(DURATION) $(CHAOS)
+
+.PHONY: chaos-self-test
+chaos-self-test: ## Build deliberately broken programs, and fail unless the chaos harness finds each
+	go build -o $(BIN)/chaos ./tests/chaos
+	$(BIN)/chaos -self-test .
+
 # The tools are built once, outside of go.mod: the program does not depend on them.
 $(BIN)/oapi-codegen: TOOL = $(OAPI_CODEGEN)
 $(BIN)/oapi-codegen: TAKES = 1 minute, and sqlc 3 to 6

@@ -41,6 +41,7 @@ var allowedImports = map[string][]string{
 	"server/limits":     {"gen/db", "queries", "server/problem"},
 	"server/problem":    {"queries"},
 	"worker":            {"queries", "queries/rules", "gen/db"},
+	"tests/chaos":       {"schema/localpg", "gen/client", "tests/hospitalday"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/examples":    {}, // px360 demo --examples uses it
 	"tests/fixtures":    {"gen/db"},
