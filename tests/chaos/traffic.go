@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -244,7 +245,7 @@ func (t *traffic) sendBulk(ctx context.Context, random *rand.Rand, events, befor
 func (e *event) create() client.EventCreate {
 	body := client.EventCreate{
 		SourceSystem: sourceSystem, EventCode: e.code, EncounterID: e.visit.encounter, PatientIdentifier: client.Ptr(patientMRN),
-		PayloadJSON: client.JSON(e.body),
+		PayloadJSON: json.RawMessage(e.body),
 	}
 	if e.sourceID != "" {
 		body.SourceEventID = &e.sourceID
