@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"go/ast"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,31 @@ func TestReadmeExamples(t *testing.T) {
 		if len(blocks) == 0 {
 			t.Errorf("the README has no block of %s", language)
 		}
+	}
+}
+
+// TestReadmePromisesNameTests looks for the tests that the README names as holding its promises.
+func TestReadmePromisesNameTests(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(readme)
+	must(t, err)
+	tests := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	eachGoFile(t, func(_ string, _ *ast.File, source []byte) {
+		for _, found := range declaration.FindAllSubmatch(source, -1) {
+			tests[string(found[1])] = true
+		}
+	})
+	_, promises, _ := strings.Cut(string(text), "### What to rely on")
+	promises, _, _ = strings.Cut(promises, "\n## ")
+	named := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(promises, -1)
+	for _, name := range named {
+		if !tests[name[1]] {
+			t.Errorf("the README names %s, which is no test", name[1])
+		}
+	}
+	if promised := regexp.MustCompile(`(?m)^\d+\. `).FindAllString(promises, -1); len(promised) < 9 || len(named) < len(promised) {
+		t.Errorf("%d promises name %d tests", len(promised), len(named))
 	}
 }
 
