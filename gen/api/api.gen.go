@@ -1442,9 +1442,6 @@ type HospitalUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
-// ID An id.
-type ID = openapi_types.UUID
-
 // IntegrationConfig Systems that send events, and their API keys.
 type IntegrationConfig struct {
 	// ID Identifies the config; made by the server.
@@ -3712,26 +3709,26 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
-// DepartmentID An id.
-type DepartmentID = ID
+// DepartmentID defines model for DepartmentID.
+type DepartmentID = openapi_types.UUID
 
-// EventID An id.
-type EventID = ID
+// EventID defines model for EventID.
+type EventID = openapi_types.UUID
 
-// HospitalID An id.
-type HospitalID = ID
+// HospitalID defines model for HospitalID.
+type HospitalID = openapi_types.UUID
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
-// IntegrationConfigID An id.
-type IntegrationConfigID = ID
+// IntegrationConfigID defines model for IntegrationConfigID.
+type IntegrationConfigID = openapi_types.UUID
 
-// JourneyInstanceID An id.
-type JourneyInstanceID = ID
+// JourneyInstanceID defines model for JourneyInstanceID.
+type JourneyInstanceID = openapi_types.UUID
 
-// JourneyTemplateID An id.
-type JourneyTemplateID = ID
+// JourneyTemplateID defines model for JourneyTemplateID.
+type JourneyTemplateID = openapi_types.UUID
 
 // Page defines model for Page.
 type Page = int32
@@ -3739,26 +3736,26 @@ type Page = int32
 // PageSize defines model for PageSize.
 type PageSize = int
 
-// PatientID An id.
-type PatientID = ID
+// PatientID defines model for PatientID.
+type PatientID = openapi_types.UUID
 
-// PhysicianID An id.
-type PhysicianID = ID
+// PhysicianID defines model for PhysicianID.
+type PhysicianID = openapi_types.UUID
 
-// RoleID An id.
-type RoleID = ID
+// RoleID defines model for RoleID.
+type RoleID = openapi_types.UUID
 
-// StageInstanceID An id.
-type StageInstanceID = ID
+// StageInstanceID defines model for StageInstanceID.
+type StageInstanceID = openapi_types.UUID
 
-// StageTemplateID An id.
-type StageTemplateID = ID
+// StageTemplateID defines model for StageTemplateID.
+type StageTemplateID = openapi_types.UUID
 
-// SurveyTemplateID An id.
-type SurveyTemplateID = ID
+// SurveyTemplateID defines model for SurveyTemplateID.
+type SurveyTemplateID = openapi_types.UUID
 
-// UserID An id.
-type UserID = ID
+// UserID defines model for UserID.
+type UserID = openapi_types.UUID
 
 // Conflict What went wrong.
 //
@@ -4424,7 +4421,7 @@ type ServerInterface interface {
 	RetrieveEvent(ctx echo.Context, id EventID) error
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
-	ReprocessEvent(ctx echo.Context, id ID) error
+	ReprocessEvent(ctx echo.Context, id openapi_types.UUID) error
 	// ListJourneyInstances List journey instances
 	// (GET /api/journeys/instances/)
 	ListJourneyInstances(ctx echo.Context, params ListJourneyInstancesParams) error
@@ -5250,7 +5247,7 @@ func (w *ServerInterfaceWrapper) RetrieveEvent(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) ReprocessEvent(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id openapi_types.UUID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
 	if err != nil {
@@ -6837,7 +6834,7 @@ type StrictServerInterface interface {
 	RetrieveEvent(ctx context.Context, id EventID) (answer Event, err error)
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
-	ReprocessEvent(ctx context.Context, id ID) (answer Event, err error)
+	ReprocessEvent(ctx context.Context, id openapi_types.UUID) (answer Event, err error)
 	// ListJourneyInstances List journey instances
 	// (GET /api/journeys/instances/)
 	ListJourneyInstances(ctx context.Context, params ListJourneyInstancesParams) (answer JourneyInstanceList, err error)
@@ -7678,7 +7675,7 @@ func (sh *strictHandler) RetrieveEvent(ctx echo.Context, id EventID) error {
 }
 
 // ReprocessEvent binds the request of the operation.
-func (sh *strictHandler) ReprocessEvent(ctx echo.Context, id ID) error {
+func (sh *strictHandler) ReprocessEvent(ctx echo.Context, id openapi_types.UUID) error {
 	answer, err := sh.ssi.ReprocessEvent(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }

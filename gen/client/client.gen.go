@@ -1030,9 +1030,6 @@ type HospitalUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
-// ID An id.
-type ID = openapi_types.UUID
-
 // IntegrationConfig Systems that send events, and their API keys.
 type IntegrationConfig struct {
 	// ID Identifies the config; made by the server.
@@ -3300,26 +3297,26 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
-// DepartmentID An id.
-type DepartmentID = ID
+// DepartmentID defines model for DepartmentID.
+type DepartmentID = openapi_types.UUID
 
-// EventID An id.
-type EventID = ID
+// EventID defines model for EventID.
+type EventID = openapi_types.UUID
 
-// HospitalID An id.
-type HospitalID = ID
+// HospitalID defines model for HospitalID.
+type HospitalID = openapi_types.UUID
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
-// IntegrationConfigID An id.
-type IntegrationConfigID = ID
+// IntegrationConfigID defines model for IntegrationConfigID.
+type IntegrationConfigID = openapi_types.UUID
 
-// JourneyInstanceID An id.
-type JourneyInstanceID = ID
+// JourneyInstanceID defines model for JourneyInstanceID.
+type JourneyInstanceID = openapi_types.UUID
 
-// JourneyTemplateID An id.
-type JourneyTemplateID = ID
+// JourneyTemplateID defines model for JourneyTemplateID.
+type JourneyTemplateID = openapi_types.UUID
 
 // Page defines model for Page.
 type Page = int32
@@ -3327,26 +3324,26 @@ type Page = int32
 // PageSize defines model for PageSize.
 type PageSize = int
 
-// PatientID An id.
-type PatientID = ID
+// PatientID defines model for PatientID.
+type PatientID = openapi_types.UUID
 
-// PhysicianID An id.
-type PhysicianID = ID
+// PhysicianID defines model for PhysicianID.
+type PhysicianID = openapi_types.UUID
 
-// RoleID An id.
-type RoleID = ID
+// RoleID defines model for RoleID.
+type RoleID = openapi_types.UUID
 
-// StageInstanceID An id.
-type StageInstanceID = ID
+// StageInstanceID defines model for StageInstanceID.
+type StageInstanceID = openapi_types.UUID
 
-// StageTemplateID An id.
-type StageTemplateID = ID
+// StageTemplateID defines model for StageTemplateID.
+type StageTemplateID = openapi_types.UUID
 
-// SurveyTemplateID An id.
-type SurveyTemplateID = ID
+// SurveyTemplateID defines model for SurveyTemplateID.
+type SurveyTemplateID = openapi_types.UUID
 
-// UserID An id.
-type UserID = ID
+// UserID defines model for UserID.
+type UserID = openapi_types.UUID
 
 // ListAuditEntriesParams says which rows to list, and in what order.
 type ListAuditEntriesParams struct {
@@ -3980,7 +3977,7 @@ func (c *Client) RetrieveEvent(ctx context.Context, id EventID, options ...CallO
 // ReprocessEvent queues a failed or ignored event again, for instance after its journey or physician was put in order.
 //
 //	POST /api/integrations/events/{id}/reprocess/
-func (c *Client) ReprocessEvent(ctx context.Context, id ID, options ...CallOption) (*Event, error) {
+func (c *Client) ReprocessEvent(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*Event, error) {
 	return send[Event](ctx, c, operation{method: "POST", path: pathOf("/api/integrations/events/%s/reprocess/", id)}, options)
 }
 

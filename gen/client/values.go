@@ -1,6 +1,12 @@
 package client
 
-import "github.com/oapi-codegen/nullable"
+import (
+	"github.com/google/uuid"
+	"github.com/oapi-codegen/nullable"
+)
+
+// ID is the id of an object, such as a PatientID, which is the same type.
+type ID = uuid.UUID
 
 // Ptr returns a pointer to the value, for what may be left out of a body or of parameters.
 func Ptr[T any](value T) *T { return &value }
