@@ -217,8 +217,9 @@ func (h *harness) checkAudit(t *truth) {
 	}
 }
 
-// longestWait is how long an event may wait besides the time in which faults excuse it.
-const longestWait = 20 * time.Second
+// longestWait is how long an event may wait besides the time in which faults excuse it. A poison event that hangs costs the
+// others of its batch a statement_timeout of 10 s, and the poller that tries it alone another one.
+const longestWait = 30 * time.Second
 
 // checkWaiting: no event waited for long without an excuse. Those that wait for their journey, for a poison event or to be
 // reprocessed are left out.

@@ -22,7 +22,7 @@ const (
 	checkSurveys   check = "each completed stage has its survey, once"
 	checkPoison    check = "a poison event is given up, alone"
 	checkPending   check = "nothing is pending 30 s after the last fault"
-	checkWaits     check = "no event waits 20 s that no fault excuses"
+	checkWaits     check = "no event waits 30 s that no fault excuses"
 	checkAudit     check = "an acknowledged change has one audit row"
 	checkCrashes   check = "no process ends by itself"
 	checkLeaks     check = "every process is ready, and leaks no connection, descriptor, goroutine or memory"
