@@ -212,7 +212,8 @@ WHERE e.seq = f.seq AND e.status || '' = 'pending';
 -- Beyond max_tries the event is only given up, which is no attempt.
 -- It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 -- session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
--- an earlier event is pending or the mutex is held.
+-- an earlier event is pending or the mutex is held. A statement of the first attempt may take a fifth of the
+-- statement_timeout: a single event takes milliseconds, and the others of its batch wait while it hangs.
 UPDATE events e
 SET attempts = e.attempts + (e.tries < sqlc.arg(max_tries)::integer)::integer, tries = e.tries + 1
 WHERE e.seq = @seq AND e.processed_at IS NULL
@@ -220,13 +221,18 @@ WHERE e.seq = @seq AND e.processed_at IS NULL
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
   AND pg_try_advisory_lock(hashtextextended(e.encounter_id, 0))
-RETURNING e.tries;
+RETURNING e.tries, set_config('statement_timeout',
+    CASE e.tries
+        WHEN 1 THEN (extract(epoch FROM current_setting('px360.statement_timeout')::interval) * 1000)::integer / 5 || 'ms'
+        ELSE current_setting('px360.statement_timeout')
+    END, false)::text AS statement_timeout;
 
 -- name: EventTryBegin :exec
 -- Limits how long a session may be idle: the connection of a crashed client must not hold a mutex
 -- for longer than a transaction could. Counts are committed asynchronously: they are for a worker that crashes, and
 -- survive that.
 SELECT
+    set_config('px360.statement_timeout', current_setting('statement_timeout'), false),
     set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
     set_config('synchronous_commit', 'off', false);
 

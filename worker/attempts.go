@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,12 +28,13 @@ func transient(err error) bool {
 }
 
 // applySingly attempts events in their order, each in a transaction of its own, so that a poison event holds up nobody
-// but its encounter, and that one only until it is given up. It returns how many were finished, or the error that is no
-// fault of any event's.
+// but its encounter, and that one only until it is given up. Those that failed alone before come last: they may hang. It
+// returns how many were finished, or the error that is no fault of any event's.
 func (w *Worker) applySingly(ctx context.Context, events []event) (finished int, err error) {
 	if len(events) == 0 {
 		return 0, nil
 	}
+	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(min(a.Tries, 1), min(b.Tries, 1)) })
 	conn, err := w.connect(ctx)
 	if err != nil {
 		return 0, err
@@ -94,14 +97,14 @@ func (w *Worker) attempt(running context.Context, conn *pgxpool.Conn, e *event) 
 			err = errors.Join(err, w.uncount(running, e.Seq))
 		}
 	}()
-	tries, err := db.New(conn).EventTry(ctx, db.EventTryParams{Seq: e.Seq, MaxTries: maxTries})
+	try, err := db.New(conn).EventTry(ctx, db.EventTryParams{Seq: e.Seq, MaxTries: maxTries})
 	switch {
 	case queries.NoRows(err):
 		return attemptNotMade, nil
 	case err != nil:
 		return attemptNotMade, err
 	}
-	if tries <= maxTries {
+	if try.Tries <= maxTries {
 		done, err := w.applyOne(ctx, conn, e.Seq, w.decideAll)
 		switch {
 		case err == nil && done:
@@ -109,8 +112,8 @@ func (w *Worker) attempt(running context.Context, conn *pgxpool.Conn, e *event) 
 		case err == nil || transient(err): // another transaction has locked the journey, or the database failed
 			return attemptUndone, err
 		}
-		w.log.WarnContext(ctx, "an event failed", "event", e.ID, "try", tries, "error", err)
-		if tries < maxTries {
+		w.log.WarnContext(ctx, "an event failed", "event", e.ID, "try", try.Tries, "error", err)
+		if try.Tries < maxTries {
 			return attemptFailed, nil
 		}
 	}

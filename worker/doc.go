@@ -23,10 +23,11 @@
 //
 // Events are applied in batches, one transaction each. If a batch fails for a reason of an event's own, which may be a
 // statement that hangs or rules that loop endlessly, it is suspect: each of its events is attempted alone, whichever
-// worker claims it, and each attempt is counted, in tries, before it is made. Neither an event of a suspect batch nor one
-// with tries > 0 is part of a batch; the later events of its encounter wait for it, and nobody else's do. Failures that
-// are no fault of an event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such
-// a failure left behind is taken back first (see uncount).
+// worker claims it, and each attempt is counted, in tries, before it is made. A statement of its first attempt may take a
+// fifth of the statement_timeout only: the others of its batch wait for it, if it hangs, and not yet for its other
+// attempts. Neither an event of a suspect batch nor one with tries > 0 is part of a batch; the later events of its
+// encounter wait for it, and nobody else's do. Failures that are no fault of an event's (see transient) are retried in one
+// place, the poller's loop, with backoff; a count that such a failure left behind is taken back first (see uncount).
 //
 // A suspect batch is marked by a row of suspect_batches, which another connection commits before the batch's transaction
 // gives up its encounters. A worker that has just started marks each batch before it applies it, and unmarks it in the

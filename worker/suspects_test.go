@@ -35,6 +35,23 @@ func TestPoisonFailsOneBatch(t *testing.T) {
 	}
 }
 
+// A poison event that hangs costs the others of its batch one statement_timeout, and a fifth of one for its first attempt
+// alone.
+func TestFirstAttemptIsShort(t *testing.T) {
+	t.Parallel()
+	f := poisonable(t)
+	f.exec(`CREATE SEQUENCE failed_after_1min`) // the statement_timeout of the tests
+	f.exec(`CREATE SEQUENCE failed_after_12s`)
+	f.poison(`PERFORM nextval('failed_after_' || current_setting('statement_timeout')); RAISE query_canceled`)
+	poisoned := f.sendPoison()
+	f.start()
+	f.expectOneFailure(poisoned)
+	whole, short := one[int](f, `SELECT last_value FROM failed_after_1min`), one[int](f, `SELECT last_value FROM failed_after_12s`)
+	if whole != 3 || short != 1 {
+		t.Errorf("%d failures under the whole timeout, %d under a fifth; want the batch's and two attempts, and the first attempt", whole, short)
+	}
+}
+
 func (f *fixture) expectNoMarks() {
 	f.Helper()
 	dbtest.Eventually(f, "no batch is marked", func() bool { return one[int](f, `SELECT count(*) FROM suspect_batches`) == 0 })

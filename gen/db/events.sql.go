@@ -725,7 +725,11 @@ WHERE e.seq = $2 AND e.processed_at IS NULL
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
   AND pg_try_advisory_lock(hashtextextended(e.encounter_id, 0))
-RETURNING e.tries
+RETURNING e.tries, set_config('statement_timeout',
+    CASE e.tries
+        WHEN 1 THEN (extract(epoch FROM current_setting('px360.statement_timeout')::interval) * 1000)::integer / 5 || 'ms'
+        ELSE current_setting('px360.statement_timeout')
+    END, false)::text AS statement_timeout
 `
 
 type EventTryParams struct {
@@ -733,20 +737,27 @@ type EventTryParams struct {
 	Seq      int64
 }
 
+type EventTryRow struct {
+	Tries            int32
+	StatementTimeout string
+}
+
 // Counts an attempt before it is made, so that a poison event which crashes the worker is counted too.
 // Beyond max_tries the event is only given up, which is no attempt.
 // It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 // session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
-// an earlier event is pending or the mutex is held.
-func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (int32, error) {
+// an earlier event is pending or the mutex is held. A statement of the first attempt may take a fifth of the
+// statement_timeout: a single event takes milliseconds, and the others of its batch wait while it hangs.
+func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (EventTryRow, error) {
 	row := q.db.QueryRow(ctx, eventTry, arg.MaxTries, arg.Seq)
-	var tries int32
-	err := row.Scan(&tries)
-	return tries, err
+	var i EventTryRow
+	err := row.Scan(&i.Tries, &i.StatementTimeout)
+	return i, err
 }
 
 const eventTryBegin = `-- name: EventTryBegin :exec
 SELECT
+    set_config('px360.statement_timeout', current_setting('statement_timeout'), false),
     set_config('idle_session_timeout', current_setting('idle_in_transaction_session_timeout'), false),
     set_config('synchronous_commit', 'off', false)
 `
