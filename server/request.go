@@ -19,6 +19,7 @@ type request struct {
 	operation *contract.Operation // nil outside of the contract
 	page      contract.Page       // of a list
 	body      contract.Body       // as it was checked
+	place     *place              // nil outside of the contract
 	// Whom an operation authenticated by itself, by a token in the body: for the log line alone, which is written when
 	// the operation is over.
 	actor *auth.Principal
