@@ -66,15 +66,12 @@ type admission struct {
 	received  bool   // the body is in raw, or could not be read
 	raw       []byte // the body as it was sent
 	rawErr    error
-	refusal   error  // a body or the work on it that was refused, whatever the request says: 503
+	refusal   error  // the request was given up, whatever it says
 	stale     bool   // the body took so long that the principal may have changed
 	input     *input // once it was read
 	inputErr  error
 	uncounted bool // events whose body was not read when the limits were asked
 }
-
-// principalKept is how long a body may take before its sender is looked up again.
-const principalKept = time.Second
 
 // begin is the way to a place: a small body is received first, so that no place waits for it. It gives the work its
 // deadline: above the statement timeout, so that it is the database that gives up first, with a reason.
@@ -90,13 +87,17 @@ func (a *admission) begin(caller string, known bool) error {
 	return a.work()
 }
 
-// receive reads the body. What is wrong with it is told in its turn, but for a 503.
+// receive reads the body. What is wrong with it is told in its turn, but for a 503, and for a body that did not come:
+// net/http has given the connection up then, and with it the request's context.
 func (a *admission) receive() {
 	a.received = true
 	a.raw, a.rawErr = a.server.receiveBody(a.c, a.place, a.operation.BodyLimit)
 	var p *problem.Problem
 	if errors.As(a.rawErr, &p) && p.Status == http.StatusServiceUnavailable {
 		a.refusal = p
+	}
+	if a.connection.Err() != nil {
+		a.refusal = a.rawErr
 	}
 }
 
@@ -120,10 +121,10 @@ func (a *admission) rawBody() ([]byte, error) {
 		began := time.Now()
 		a.place.lease.Release()
 		a.receive()
-		if err := a.work(); err != nil {
-			a.refusal = err
+		if a.refusal == nil {
+			a.refusal = a.work()
 		}
-		a.stale = time.Since(began) > principalKept
+		a.stale = time.Since(began) > a.server.kept
 	}
 	return a.raw, a.rawErr
 }

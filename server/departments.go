@@ -35,6 +35,10 @@ func newDepartments(e *engine) api.DepartmentResource {
 			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.DepartmentInsertParams) error {
 				return lockHospitals(ctx, q, id, stated.Hospital)
 			},
+			// A child that takes the code of a department that is being deleted waits for it, and that looks for its children.
+			lockForDelete: func(ctx context.Context, q *db.Queries, id uuid.UUID) error {
+				return lockHospitals(ctx, q, id, uuid.Nil)
+			},
 			checkUpdate: checkDepartmentTree,
 		},
 	}

@@ -31,6 +31,7 @@ type Options struct {
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int            // requests that are worked on at once, at least 1; a quarter of them is kept for events
 	SlowestClient     Pace           // a client that sends or reads slower is cut off
+	PrincipalKept     time.Duration  // a caller whose body takes longer to come is looked up again
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 }
@@ -46,6 +47,7 @@ func DefaultOptions() Options {
 		LongestLoginWait: limits.LongestLoginWait,
 		MaxInFlight:      limits.DefaultInFlight,
 		SlowestClient:    DefaultPace,
+		PrincipalKept:    time.Second,
 		Log:              slog.New(slog.DiscardHandler),
 	}
 }

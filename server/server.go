@@ -66,6 +66,7 @@ type Server struct {
 	knownKeys *limits.Cache[struct{}]       // API keys that were right a while ago
 	budgets   *limits.Budgets
 	pace      Pace
+	kept      time.Duration // how long a principal is taken to be the same
 	notifier  *notifier
 	ready     *readiness
 	metrics   *metrics
@@ -81,7 +82,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	s := &Server{
 		engine: &engine{db: database, publicURL: strings.TrimSuffix(o.PublicURL, "/")},
 		log:    o.Log, static: map[string]bool{}, passwords: &passwords{auth.NewPasswords(), o.Log},
-		refused: limits.NewCache[auth.Principal](limits.CacheSize), knownKeys: limits.NewCache[struct{}](limits.CacheSize), pace: o.SlowestClient,
+		refused: limits.NewCache[auth.Principal](limits.CacheSize), knownKeys: limits.NewCache[struct{}](limits.CacheSize), pace: o.SlowestClient, kept: o.PrincipalKept,
 		notifier: newNotifier(database, o.Log), ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
 	}
 	ring, err := auth.NewKeys([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
