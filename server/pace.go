@@ -102,6 +102,9 @@ func grow(lease *limits.Lease, raw []byte, limit, announced int64) ([]byte, erro
 // buffers of the connection.
 const largeAnswer = 64 << 10
 
+// slowRequest is when less than half of the HTTP server's timeout is left for the answer.
+const slowRequest = 15 * time.Second
+
 // answering takes the memory of an answer for as long as it is written. The answer to what changed something is never
 // refused: it is small, and a 503 would say that nothing was done.
 func (s *Server) answering(c echo.Context, size int64) (limits.Lease, error) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,6 +14,7 @@ import (
 // there; they get a copy, so that nothing in it changes on the way.
 type request struct {
 	id        string // X-Request-ID
+	began     time.Time
 	clientIP  string
 	path      string              // as it was sent, for the links between pages
 	principal auth.Principal      // anonymous until the gate has authenticated the caller

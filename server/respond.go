@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -62,7 +63,13 @@ func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
-	if _, err = s.pacedWriter(c).Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
+	out := io.Writer(c.Response())
+	// For a small answer the timeout of the HTTP server is enough, unless a slow body has used it up: it fits into the
+	// buffers of the connection, and setting a deadline wakes the network poller.
+	if len(text) >= largeAnswer || time.Since(requestOf(c.Request().Context()).began) > slowRequest {
+		out = s.pacedWriter(c)
+	}
+	if _, err = out.Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
 		return nil
 	}
 	return err

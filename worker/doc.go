@@ -27,32 +27,10 @@
 // event's (see transient) are retried in one place, the poller's loop, with backoff; a count that such a failure left
 // behind is taken back first (see uncount).
 //
-// # Lock order
+// # Locks
 //
-// Workers and the server's operations on journeys and stages take their locks in this order. Each takes those that it
-// needs, and none takes one further up while it holds one further down.
-//
-//	                           worker                         server
-//	1 idempotency key          -                              advisory lock, waits: events with a key
-//	2 first pending event      FOR UPDATE SKIP LOCKED         -
-//	  of an encounter
-//	3 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits: creating a journey,
-//	  an advisory lock)        a single attempt: for the      changing its encounter id
-//	                           session, EventTry
-//	4 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
-//	                                                          journey or one of its stages
-//	5 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
-//	                           journey's lock covers them
-//	6 survey rows              INSERT                         INSERT, DELETE with its stage
-//	7 journey row again        UPDATE to completed            UPDATE to completed
-//	8 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
-//
-// Neither 2, 3 nor 4 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
-// decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages holds
-// the journey without which nobody else can. Reprocessing an event locks its row and nothing else.
-//
-// Two waits are outside of this order. The foreign keys of a write lock physicians, departments and templates, which
-// somebody may be deleting. And a transaction that got lock 2 of an encounter but not lock 3 keeps the event's row, for
-// which the holder of the mutex waits at 8. Where two such waits meet, Postgres ends one transaction as a deadlock
-// victim, and it is retried.
+// Package queries has the lock order. What a worker claims it claims without waiting: the first pending event of an
+// encounter, the encounter's mutex, the journey. What another transaction holds is left for a later batch. So a worker
+// that decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages
+// holds the journey without which nobody else can. Reprocessing an event locks its row and nothing else.
 package worker
