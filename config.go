@@ -46,7 +46,7 @@ type Config struct {
 	RotateRefresh    bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
 	RateLimits       rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
 	LimitEvents      limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
-	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, by client address"`
+	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, and wrong API keys, by client address"`
 	LimitUser        limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
 	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
 	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`

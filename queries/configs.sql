@@ -35,7 +35,7 @@ SELECT
     name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
 FROM integration_configs c
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: ConfigInsert :exec
 INSERT INTO integration_configs (

@@ -41,7 +41,7 @@ SELECT
     hospital_id, name, name_ar, code, parent_id, manager_id, phone, location, status, id
 FROM departments d
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: DepartmentInsert :exec
 INSERT INTO departments (
@@ -60,10 +60,10 @@ WHERE id = @id;
 -- name: DepartmentDelete :exec
 DELETE FROM departments WHERE id = @id;
 
--- name: DepartmentLockTree :exec
--- Serializes changes of the department tree of a hospital: two concurrent moves, each valid alone, could
--- close a cycle.
-SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;
+-- name: DepartmentLockManaged :exec
+-- Locks the departments that a user manages, before the user is deleted: a department that is being deleted looks for
+-- its users, and a user for the departments.
+SELECT FROM departments WHERE manager_id = @manager::uuid ORDER BY id FOR KEY SHARE;
 
 -- name: DepartmentIsBelow :one
 -- Reports whether the department is or is below the other, so that it cannot become its parent.

@@ -31,7 +31,7 @@ SELECT
     name, name_ar, code, address, city, phone, email, license_number, capacity, status, id
 FROM hospitals h
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: HospitalInsert :exec
 INSERT INTO hospitals (
@@ -49,3 +49,23 @@ WHERE id = @id;
 
 -- name: HospitalDelete :exec
 DELETE FROM hospitals WHERE id = @id;
+
+-- name: HospitalLockOf :exec
+-- Serializes the changes of a hospital's rows that depend on each other: the department tree, default templates, codes
+-- and numbers that are unique in the hospital. Locks the hospital that the row is in and the one that it is to be in,
+-- as far as the caller may see them. Ids are unique across tables.
+SELECT FROM hospitals h
+WHERE (h.id = sqlc.narg(stated)::uuid
+       OR h.id IN (
+           SELECT hospital_id FROM departments WHERE id = @id::uuid
+           UNION ALL SELECT hospital_id FROM physicians WHERE id = @id
+           UNION ALL SELECT primary_hospital_id FROM patients WHERE id = @id
+           UNION ALL SELECT hospital_id FROM journey_templates WHERE id = @id))
+  AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
+ORDER BY h.id
+FOR NO KEY UPDATE;
+
+-- name: HospitalLockCode :exec
+-- Locks a hospital and the one that has the code that it is to have: two hospitals that swap their codes wait for each
+-- other in this order.
+SELECT FROM hospitals WHERE id = @id OR code = @code ORDER BY id FOR NO KEY UPDATE;

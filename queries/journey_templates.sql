@@ -39,7 +39,7 @@ SELECT
     name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
 FROM journey_templates t
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: JourneyTemplateInsert :exec
 INSERT INTO journey_templates (
@@ -64,6 +64,10 @@ UPDATE journey_templates
 SET is_default = false, updated_at = now()
 WHERE hospital_id = @hospital AND journey_type = @journey_type AND is_default AND id <> @id;
 
--- name: JourneyTemplateLockDefault :exec
--- Serializes changes of the default templates of a hospital.
-SELECT FROM hospitals WHERE id = @hospital FOR NO KEY UPDATE;
+-- name: JourneyTemplateLockOf :exec
+-- Locks the journey template of a stage template.
+SELECT
+FROM journey_templates t
+WHERE t.id = (SELECT s.journey_template_id FROM stage_templates s WHERE s.id = @stage)
+  AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
+FOR NO KEY UPDATE;

@@ -52,7 +52,7 @@ SELECT
     started_at_stated, id
 FROM journey_instances j
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: JourneyInsert :exec
 INSERT INTO journey_instances (
@@ -143,4 +143,4 @@ SELECT j.id
 FROM journey_instances j
 WHERE j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = @stage)
   AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;

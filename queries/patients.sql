@@ -40,7 +40,7 @@ SELECT
     address, city, primary_hospital_id, status, id
 FROM patients p
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: PatientInsert :exec
 INSERT INTO patients (

@@ -42,7 +42,7 @@ SELECT
     phone, email, status, id
 FROM physicians p
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: PhysicianInsert :exec
 INSERT INTO physicians (

@@ -1,7 +1,3 @@
-// Package queries is the way to the database: the SQL files that sqlc compiles into gen/db, one per noun, and the Go
-// beside them: the pool and transactions (queries.go), retry with backoff (retry.go), the order of lists
-// (ordering.go), the verdict on errors (verdict.go), the message for each constraint (constraints.go) and panics within
-// a transaction (panic.go). It knows neither HTTP nor the rules of the domain, which are in queries/rules.
 package queries
 
 import (

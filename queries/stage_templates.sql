@@ -54,7 +54,7 @@ SELECT
     auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional, is_active, id
 FROM stage_templates s
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: StageTemplateInsert :exec
 INSERT INTO stage_templates (

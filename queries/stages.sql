@@ -58,7 +58,7 @@ SELECT
     hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 FROM stage_instances s
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: StageInsert :exec
 INSERT INTO stage_instances (

@@ -33,7 +33,7 @@ SELECT
     name, name_ar, hospital_id, is_active, id
 FROM survey_templates s
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: SurveyTemplateInsert :exec
 INSERT INTO survey_templates (

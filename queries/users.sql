@@ -50,7 +50,15 @@ SELECT
     is_active, id
 FROM users u
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope))
-FOR UPDATE;
+FOR NO KEY UPDATE;
+
+-- name: UserLockName :exec
+-- Locks a user and the one that has the name that they are to have: two users who swap their names wait for each other
+-- in this order.
+SELECT FROM users u
+WHERE u.username = @username OR u.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope))
+ORDER BY u.id
+FOR NO KEY UPDATE;
 
 -- name: UserInsert :exec
 INSERT INTO users (
@@ -97,7 +105,7 @@ FROM (
 ) u;
 
 -- name: UserPassword :one
-SELECT password FROM users WHERE id = @id FOR UPDATE;
+SELECT password FROM users WHERE id = @id FOR NO KEY UPDATE;
 
 -- name: UserSetPassword :exec
 -- Revokes all tokens of the user.

@@ -57,7 +57,7 @@ func (o accountOperations) ChangePassword(ctx context.Context, body api.Password
 		return answer, err
 	}
 	// Hashing takes its time, so it happens outside the transaction. Guessing is slowed down as at login.
-	ok, err := o.logins.Attempt(ctx, me.Username, func() (bool, error) {
+	ok, err := o.logins.Attempt(ctx, loginOf(ctx, me.Username), func() (bool, error) {
 		ok, _, err := o.passwords.check(ctx, old, body.OldPassword)
 		return ok, err
 	})

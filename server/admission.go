@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -33,8 +35,10 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 		case !acceptsJSON(c.Request().Header.Values("Accept")):
 			return problem.NotAcceptable
 		}
-		a := &admission{server: s, c: c, path: path, operation: path.Operations[c.Request().Method], leave: func() {}}
-		defer func() { a.leave() }()
+		a := &admission{
+			server: s, c: c, path: path, operation: path.Operations[c.Request().Method], connection: c.Request().Context(), cancel: func() {},
+		}
+		defer func() { a.place.leave(); a.cancel() }()
 		if err := a.admit(); err != nil {
 			return err
 		}
@@ -55,11 +59,91 @@ type admission struct {
 	path       *contract.Path
 	operation  *contract.Operation // nil for a method that the path does not have
 	credential credential
-	leave      func() // gives back the caller's place among the requests in flight
+	place      *place
+	connection context.Context // ends with the connection, and without a deadline
+	cancel     func()          // ends the deadline of the work
 
+	received  bool   // the body is in raw, or could not be read
+	raw       []byte // the body as it was sent
+	rawErr    error
+	refusal   error  // the request was given up, whatever it says
+	stale     bool   // the body took so long that the principal may have changed
 	input     *input // once it was read
 	inputErr  error
 	uncounted bool // events whose body was not read when the limits were asked
+}
+
+// begin is the way to a place: a small body is received first, so that no place waits for it. It gives the work its
+// deadline: above the statement timeout, so that it is the database that gives up first, with a reason.
+func (a *admission) begin(caller string, known bool) error {
+	a.place = &place{
+		budgets: a.server.budgets, caller: caller, known: known, event: a.operation != nil && a.operation.TakesEvents(),
+	}
+	if size := a.c.Request().ContentLength; a.operation != nil && a.operation.HasBody() && 0 <= size && size <= smallBody {
+		if a.receive(); a.refusal != nil {
+			return a.refusal
+		}
+	}
+	return a.work()
+}
+
+// receive reads the body. What is wrong with it is told in its turn, but for a 503, and for a body that did not come:
+// net/http has given the connection up then, and with it the request's context.
+func (a *admission) receive() {
+	a.received = true
+	a.raw, a.rawErr = a.server.receiveBody(a.c, a.place, a.operation.BodyLimit)
+	var p *problem.Problem
+	if errors.As(a.rawErr, &p) && p.Status == http.StatusServiceUnavailable {
+		a.refusal = p
+	}
+	if a.connection.Err() != nil {
+		a.refusal = a.rawErr
+	}
+}
+
+// work takes a place and sets the deadline.
+func (a *admission) work() error {
+	if err := a.place.take(); err != nil {
+		return err
+	}
+	r := requestOf(a.c.Request().Context())
+	r.operation, r.place = a.operation, a.place
+	a.cancel()
+	ctx, cancel := context.WithTimeout(r.in(a.connection), requestTimeout)
+	a.cancel = cancel
+	a.c.SetRequest(a.c.Request().WithContext(ctx))
+	return nil
+}
+
+// rawBody is the body as it was sent. For a large one the place is given back meanwhile.
+func (a *admission) rawBody() ([]byte, error) {
+	if !a.received {
+		began := time.Now()
+		a.place.lease.Release()
+		a.receive()
+		if a.refusal == nil {
+			a.refusal = a.work()
+		}
+		a.stale = time.Since(began) > a.server.kept
+	}
+	return a.raw, a.rawErr
+}
+
+// refresh authenticates the caller again, and checks the permission, without counting the call.
+func (a *admission) refresh() error {
+	a.stale = false
+	if requestOf(a.c.Request().Context()).principal.Kind == auth.KindAnonymous {
+		return nil
+	}
+	principal, _, err := a.lookUp(nil)
+	if err != nil {
+		return err
+	}
+	a.keep(func(r *request) { r.principal = principal })
+	if !a.permitted(principal) {
+		return problem.Forbidden
+	}
+	return nil
 }
 
 // keep makes what was learned part of the request.
@@ -73,17 +157,16 @@ func (a *admission) keep(learn func(*request)) {
 // admit authenticates the caller, checks the permission of the operation or, for a method that the path does not have,
 // of any of the path's, and counts the call against its rate limits.
 func (a *admission) admit() error {
-	s, ctx := a.server, a.c.Request().Context()
-	a.keep(func(r *request) { r.operation = a.operation })
+	s, address := a.server, limits.ClientAddress(requestOf(a.c.Request().Context()).clientIP)
 	policy := a.path.RateLimit(a.operation)
 	if field := s.rates.Policy(policy); field != "" {
 		a.c.Response().Header().Set("RateLimit-Policy", field)
 	}
 	if a.operation != nil && a.operation.Public() || a.operation == nil && a.path.MayAny(auth.Principal{}) {
-		if policy != contract.PolicyAuth {
-			return nil
+		if err := a.begin(address, false); err != nil || policy != contract.PolicyAuth {
+			return err
 		}
-		return a.take(s.rates.Charges(policy, limits.ClientAddress(requestOf(ctx).clientIP), nil))
+		return a.take(s.rates.Charges(policy, address, nil))
 	}
 
 	began := time.Now()
@@ -92,11 +175,16 @@ func (a *admission) admit() error {
 		return err
 	}
 	since(s.metrics.credential, began)
-	leave, ok := s.inFlight.EnterAs(a.credential.id())
-	if !ok {
-		return problem.Busy()
+	caller, known := a.credential.id(), a.credential.key == ""
+	if !known { // nothing is known of a key that was not seen before: it is a stranger's
+		if _, known = s.knownKeys.Get(caller, began); !known {
+			caller = address
+		}
 	}
-	a.leave = leave
+	if err := a.begin(caller, known); err != nil {
+		return err
+	}
+	ctx := a.c.Request().Context()
 	a.peekSources(policy)
 
 	began = time.Now()
@@ -122,9 +210,6 @@ func (a *admission) permitted(p auth.Principal) bool {
 	return p.May(a.operation.Permission)
 }
 
-// smallBody is how large a body of events may be, in bytes, that is read before its sender is authenticated.
-const smallBody = 16 << 10
-
 // peekSources finds out which source systems a call counts for, so that limits and principal are one round trip. A
 // body of events names them; an API key stands for one. A small body is read first, and what is wrong with it is told
 // in its turn; a large one is read, and charged, when its sender is known to be admitted. An anonymous caller does not
@@ -133,7 +218,7 @@ func (a *admission) peekSources(policy string) {
 	if a.operation == nil || policy != contract.PolicyEvents || a.credential.key != "" {
 		return
 	}
-	if size := a.c.Request().ContentLength; 0 <= size && size <= smallBody {
+	if a.received {
 		_ = a.read()
 	} else {
 		a.uncounted = true
@@ -171,10 +256,42 @@ func (a *admission) authenticate(policy string) (auth.Principal, limits.Decision
 			return known, decision, nil
 		}
 	}
-	if a.credential.key != "" {
-		return a.authenticateKey(policy)
+	principal, decision, err := a.lookUp(func(p auth.Principal) []limits.Charge { return a.charges(policy, p) })
+	if err == nil && a.credential.key != "" && !a.place.known {
+		a.server.knownKeys.Put(a.credential.id(), struct{}{}, time.Now().Add(keyKnown), time.Now())
 	}
-	return a.authenticateToken(policy)
+	return principal, decision, err
+}
+
+// keyKnown is how long an API key is known that was right once: its caller is then told apart from others at the same
+// address. Whether it is still right is asked each time.
+const keyKnown = 10 * time.Minute
+
+// lookUp loads the caller from the database and, in the same statement, counts what the call costs; nil costs nothing.
+func (a *admission) lookUp(charges func(auth.Principal) []limits.Charge) (auth.Principal, limits.Decision, error) {
+	if charges == nil {
+		charges = func(auth.Principal) []limits.Charge { return nil }
+	}
+	if a.credential.key != "" {
+		return a.authenticateKey(charges)
+	}
+	return a.authenticateToken(charges)
+}
+
+// wrongKey answers a wrong API key, and counts it by the client's address; too many are refused with 429. A right key
+// never counts.
+func (a *admission) wrongKey() error {
+	ctx := a.c.Request().Context()
+	r := requestOf(ctx)
+	decision, err := a.server.rates.Take(ctx, a.server.rates.Charges(limits.PolicyKey, limits.ClientAddress(r.clientIP), nil))
+	if err != nil {
+		return err
+	}
+	a.server.rates.Record(ctx, decision, slog.String("request_id", r.id), slog.String("ip", r.clientIP))
+	if err := decision.Err(); err != nil {
+		return err
+	}
+	return problem.Unauthorized(problem.Detail{Detail: "Invalid API key."})
 }
 
 // take counts a call in a round trip of its own, and is an error if it is refused.
@@ -204,6 +321,14 @@ func (a *admission) record(decision limits.Decision) {
 // readInput reads the request, charges it if that is still to be done, and leaves what was read to the handler.
 func (a *admission) readInput() error {
 	refused := a.read()
+	if a.refusal != nil {
+		return a.refusal
+	}
+	if a.stale {
+		if err := a.refresh(); err != nil {
+			return err
+		}
+	}
 	if a.uncounted {
 		a.uncounted = false
 		if err := a.take(a.charges(contract.PolicyEvents, requestOf(a.c.Request().Context()).principal)); err != nil {

@@ -61,9 +61,9 @@ func (s *Server) credential(header http.Header, path *contract.Path) (credential
 // authenticateToken loads the user of a token and, in the same statement, counts the call under its rate limits.
 // Whatever a token says of its user beside who it is, the database knows better: roles, hospital and whether the
 // account is active are read each time.
-func (a *admission) authenticateToken(policy string) (auth.Principal, limits.Decision, error) {
+func (a *admission) authenticateToken(charged func(auth.Principal) []limits.Charge) (auth.Principal, limits.Decision, error) {
 	claims, ctx := a.credential.claims, a.c.Request().Context()
-	charges := a.charges(policy, auth.Principal{Kind: auth.KindUser, UserID: claims.UserID})
+	charges := charged(auth.Principal{Kind: auth.KindUser, UserID: claims.UserID})
 	ask := a.server.rates.Ask(charges)
 	row, err := userPrincipal(ctx, a.server.engine.db, db.UserPrincipalParams{
 		ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: a.operation != nil && auth.MembersOnly(a.operation.Permission),
@@ -112,9 +112,9 @@ func tokenProblem(err error) error {
 
 // authenticateKey does the same for an API key. Whom the limits are about, the config and its source system, is known
 // only with the answer: the statement fills it in.
-func (a *admission) authenticateKey(policy string) (auth.Principal, limits.Decision, error) {
+func (a *admission) authenticateKey(charged func(auth.Principal) []limits.Charge) (auth.Principal, limits.Decision, error) {
 	who, ctx := a.credential, a.c.Request().Context()
-	ask := a.server.rates.Ask(a.charges(policy, auth.Principal{Kind: auth.KindAPIKey}))
+	ask := a.server.rates.Ask(charged(auth.Principal{Kind: auth.KindAPIKey}))
 	var row db.ConfigPrincipalRow
 	err := a.server.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
@@ -124,12 +124,12 @@ func (a *admission) authenticateKey(policy string) (auth.Principal, limits.Decis
 	})
 	switch {
 	case queries.NoRows(err), err == nil && !a.server.keys.Matches(who.key, row.APIKeyHash):
-		return auth.Principal{}, limits.Decision{}, problem.Unauthorized(problem.Detail{Detail: "Invalid API key."})
+		return auth.Principal{}, limits.Decision{}, a.wrongKey()
 	case err != nil:
 		return auth.Principal{}, limits.Decision{}, err
 	}
 	p := auth.Principal{
 		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital,
 	}
-	return p, a.server.rates.Decide(ask, a.charges(policy, p), row.Limits), nil
+	return p, a.server.rates.Decide(ask, charged(p), row.Limits), nil
 }

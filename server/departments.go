@@ -31,7 +31,16 @@ func newDepartments(e *engine) api.DepartmentResource {
 		defaults: db.DepartmentInsertParams{Status: "active"},
 		id:       func(fields *db.DepartmentInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.DepartmentInsertParams) *uuid.UUID { return &fields.Hospital },
-		hooks:    hooks[db.DepartmentInsertParams]{checkUpdate: checkDepartmentTree},
+		hooks: hooks[db.DepartmentInsertParams]{
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.DepartmentInsertParams) error {
+				return lockHospitals(ctx, q, id, stated.Hospital)
+			},
+			// A child that takes the code of a department that is being deleted waits for it, and that looks for its children.
+			lockForDelete: func(ctx context.Context, q *db.Queries, id uuid.UUID) error {
+				return lockHospitals(ctx, q, id, uuid.Nil)
+			},
+			checkUpdate: checkDepartmentTree,
+		},
 	}
 	return struct {
 		list[api.ListDepartmentsParams, api.DepartmentList]
@@ -44,13 +53,11 @@ func newDepartments(e *engine) api.DepartmentResource {
 	}
 }
 
-// checkDepartmentTree keeps the departments of a hospital a tree: none is below itself.
+// checkDepartmentTree keeps the departments of a hospital a tree: none is below itself. The hospital is locked, so that
+// two moves, each valid alone, do not close a cycle.
 func checkDepartmentTree(ctx context.Context, q *db.Queries, w *write[db.DepartmentInsertParams]) error {
 	if w.row.Parent == nil {
 		return nil
-	}
-	if err := q.DepartmentLockTree(ctx, w.row.Hospital); err != nil {
-		return err
 	}
 	below, err := q.DepartmentIsBelow(ctx, db.DepartmentIsBelowParams{Department: *w.row.Parent, Above: w.id})
 	if err == nil && below {

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -59,7 +58,7 @@ var limitedBy = map[string]string{contract.PolicyAuth: "client address", contrac
 // routeDocs adds the schema and the pages that show it: open to everyone, for GET and HEAD only.
 func (s *Server) routeDocs() {
 	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
-	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.rates.Limit) })
+	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.rates.Limit, s.writeFile) })
 	route := func(path, policy string, answer func(*docs, echo.Context) error) {
 		s.routeStatic(path, func(c echo.Context) error {
 			header := c.Response().Header()
@@ -74,8 +73,8 @@ func (s *Server) routeDocs() {
 		})
 	}
 	route(schemaPath, lockedPolicy, (*docs).serveSchema)
-	route(swaggerPath, swaggerPolicy, func(d *docs, c echo.Context) error { return d.swagger.send(c, cacheRevalidate) })
-	route(redocPath, redocPolicy, func(d *docs, c echo.Context) error { return d.redoc.send(c, cacheRevalidate) })
+	route(swaggerPath, swaggerPolicy, func(d *docs, c echo.Context) error { return d.send(c, d.swagger, cacheRevalidate) })
+	route(redocPath, redocPolicy, func(d *docs, c echo.Context) error { return d.send(c, d.redoc, cacheRevalidate) })
 	route(assetsPath+":name/", lockedPolicy, (*docs).serveAsset)
 }
 
@@ -98,14 +97,18 @@ type docs struct {
 	swagger, redoc *file
 	assets         map[string]*file // by name
 	schema         map[string]*file // by format
+	write          writer
 }
 
-func newDocs(limit func(policy string) limits.Limit) (*docs, error) {
+// A writer writes a file under these headers.
+type writer func(c echo.Context, header map[string]string, content []byte) error
+
+func newDocs(limit func(policy string) limits.Limit, write writer) (*docs, error) {
 	published, err := openapi.Publish(about(), noter(limit))
 	if err != nil {
 		return nil, fmt.Errorf("publish the contract: %w", err)
 	}
-	d := &docs{assets: map[string]*file{}, schema: map[string]*file{
+	d := &docs{write: write, assets: map[string]*file{}, schema: map[string]*file{
 		"yaml": newFile("schema.yaml", published.YAML), "json": newFile("schema.json", published.JSON),
 	}}
 	entries, err := fs.ReadDir(openapi.Docs, "docs")
@@ -214,12 +217,12 @@ func newPackedFile(name string, packed []byte) *file {
 	}
 }
 
-// send writes the file, or 304 to who has it.
-func (f *file) send(c echo.Context, cache string) error {
+// send writes a file, or 304 to who has it.
+func (d *docs) send(c echo.Context, f *file, cache string) error {
 	content, tag := f.packed, f.version+"-gzip"
-	header := c.Response().Header()
+	header := map[string]string{"Content-Type": f.mediaType, "Cache-Control": cache}
 	if quality(c.Request().Header.Get("Accept-Encoding"), "gzip", "*") > 0 {
-		header.Set("Content-Encoding", "gzip")
+		header["Content-Encoding"] = "gzip"
 	} else {
 		var err error
 		if content, err = f.plain(); err != nil {
@@ -227,13 +230,9 @@ func (f *file) send(c echo.Context, cache string) error {
 		}
 		tag = f.version
 	}
-	header.Add("Vary", "Accept-Encoding")
-	header.Set("Content-Type", f.mediaType)
-	header.Set("Content-Length", strconv.Itoa(len(content)))
-	header.Set("Cache-Control", cache)
-	header.Set("ETag", `"`+tag+`"`)
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, bytes.NewReader(content))
-	return nil
+	c.Response().Header().Add("Vary", "Accept-Encoding")
+	header["Content-Length"], header["ETag"] = strconv.Itoa(len(content)), `"`+tag+`"`
+	return d.write(c, header, content)
 }
 
 // serveAsset sends what a page loads. While two versions of the program run side by side, one may be
@@ -247,7 +246,7 @@ func (d *docs) serveAsset(c echo.Context) error {
 	if c.QueryParam("v") == f.version {
 		cache = cacheForever
 	}
-	return f.send(c, cache)
+	return d.send(c, f, cache)
 }
 
 // schemaTypes are the media types of the schema and the format of each, the preferred ones first.
@@ -291,5 +290,5 @@ func (d *docs) serveSchema(c echo.Context) error {
 	if f.mediaType = offer.mediaType; offer.format == "yaml" { // JSON is UTF-8 always
 		f.mediaType += "; charset=utf-8"
 	}
-	return f.send(c, cacheRevalidate)
+	return d.send(c, &f, cacheRevalidate)
 }

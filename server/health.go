@@ -21,7 +21,7 @@ const (
 
 // healthz answers as long as the process does.
 func (s *Server) healthz(c echo.Context) error {
-	return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
+	return s.writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 // readyz answers 200 when requests can be served: the database is there, takes writes, and its schema is no older than
@@ -30,9 +30,9 @@ func (s *Server) readyz(c echo.Context) error {
 	ctx := c.Request().Context()
 	if err := s.ready.ask(ctx); err != nil {
 		s.log.WarnContext(ctx, "not ready", "request_id", requestOf(ctx).id, "error", loggable(err))
-		return writeJSON(c, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
+		return s.writeJSON(c, http.StatusServiceUnavailable, map[string]string{"status": "unavailable"})
 	}
-	return writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
+	return s.writeJSON(c, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 const (

@@ -30,6 +30,14 @@ func newHospitals(e *engine) api.HospitalResource {
 		defaults: db.HospitalInsertParams{Status: "active"},
 		id:       func(fields *db.HospitalInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.HospitalInsertParams) *uuid.UUID { return &fields.ID },
+		hooks: hooks[db.HospitalInsertParams]{
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.HospitalInsertParams) error {
+				if stated.Code == "" {
+					return nil
+				}
+				return q.HospitalLockCode(ctx, db.HospitalLockCodeParams{ID: id, Code: stated.Code})
+			},
+		},
 	}
 	return struct {
 		list[api.ListHospitalsParams, api.HospitalList]
@@ -40,4 +48,10 @@ func newHospitals(e *engine) api.HospitalResource {
 			func(p page[api.Hospital]) api.HospitalList { return api.HospitalList(p) }, "Scope"),
 		rows.bind(e),
 	}
+}
+
+// lockHospitals locks the hospital of a row before the row, and that which the row is to be in. Those outside of the
+// caller's scope are not waited for, because the wait would tell of them; the checks refuse them.
+func lockHospitals(ctx context.Context, q *db.Queries, id, stated uuid.UUID) error {
+	return q.HospitalLockOf(ctx, db.HospitalLockOfParams{ID: id, Stated: &stated, Scope: requestOf(ctx).principal.Scope()})
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -28,13 +27,13 @@ type input struct {
 // read reads the request once: the id in the path, the query string of a list, headers and body.
 func (a *admission) read() error {
 	if a.input == nil && a.inputErr == nil {
-		a.input, a.inputErr = readInput(a.c, a.operation)
+		a.input, a.inputErr = a.readOnce()
 	}
 	return a.inputErr
 }
 
-func readInput(c echo.Context, o *contract.Operation) (*input, error) {
-	in := &input{}
+func (a *admission) readOnce() (*input, error) {
+	c, o, in := a.c, a.operation, &input{}
 	if slices.Contains(c.ParamNames(), "id") {
 		id, ok := contract.ParseUUID(c.Param("id"))
 		if !ok {
@@ -54,7 +53,10 @@ func readInput(c echo.Context, o *contract.Operation) (*input, error) {
 	if !o.HasBody() {
 		return in, nil
 	}
-	raw, err := readBody(c, o.BodyLimit)
+	raw, err := a.rawBody()
+	if err == nil {
+		raw, err = checkBodyHeaders(c.Request(), raw)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -79,17 +81,8 @@ func (in *input) bind(c echo.Context) {
 	}
 }
 
-// readBody reads a body of JSON of at most limit bytes. Without any bytes it is nil, whatever its type.
-func readBody(c echo.Context, limit int64) ([]byte, error) {
-	r := c.Request()
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, problem.BodyTooLarge
-		}
-		return nil, problem.BadRequest("The request body could not be read.")
-	}
+// checkBodyHeaders refuses what is no JSON by its headers. Without any bytes the body is nil, whatever its type.
+func checkBodyHeaders(r *http.Request, raw []byte) ([]byte, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}

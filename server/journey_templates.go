@@ -37,7 +37,16 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 		defaults: db.JourneyTemplateInsertParams{IsActive: true},
 		id:       func(fields *db.JourneyTemplateInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.JourneyTemplateInsertParams) *uuid.UUID { return &fields.Hospital },
-		hooks:    hooks[db.JourneyTemplateInsertParams]{checkCreate: clearOtherDefault, checkUpdate: clearOtherDefault},
+		hooks: hooks[db.JourneyTemplateInsertParams]{
+			lockForCreate: func(ctx context.Context, q *db.Queries, stated db.JourneyTemplateInsertParams) error {
+				return lockHospitals(ctx, q, uuid.Nil, stated.Hospital)
+			},
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.JourneyTemplateInsertParams) error {
+				return lockHospitals(ctx, q, id, stated.Hospital)
+			},
+			checkCreate: clearOtherDefault,
+			checkUpdate: clearOtherDefault,
+		},
 	}
 	return struct {
 		list[api.ListJourneyTemplatesParams, api.JourneyTemplateList]
@@ -50,13 +59,10 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 	}
 }
 
-// clearOtherDefault takes the default from the hospital's other template of the journey type.
+// clearOtherDefault takes the default from the hospital's other template of the journey type. The hospital is locked.
 func clearOtherDefault(ctx context.Context, q *db.Queries, w *write[db.JourneyTemplateInsertParams]) error {
 	if !w.row.IsDefault {
 		return nil
-	}
-	if err := q.JourneyTemplateLockDefault(ctx, w.row.Hospital); err != nil {
-		return err
 	}
 	return q.JourneyTemplateClearDefault(ctx, db.JourneyTemplateClearDefaultParams{Hospital: w.row.Hospital, JourneyType: w.row.JourneyType, ID: w.id})
 }

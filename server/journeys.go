@@ -45,15 +45,13 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 		hospital: func(fields db.JourneyInsertParams) *uuid.UUID { return &fields.Hospital },
 		hooks: hooks[db.JourneyInsertParams]{
 			lockForCreate: lockEncounter,
-			lockForUpdate: func(ctx context.Context, q *db.Queries, _ uuid.UUID, stated db.JourneyInsertParams) error {
-				return lockEncounter(ctx, q, stated)
-			},
-			checkCreate: checkNewJourney,
-			checkUpdate: checkJourney,
-			checkDelete: keepSentJourney,
-			created:     startJourney,
-			updated:     requeueForEncounter,
-			committed:   n.notify, // events may have been put back into the queue
+			lockForUpdate: lockEncounters,
+			checkCreate:   checkNewJourney,
+			checkUpdate:   checkJourney,
+			checkDelete:   keepSentJourney,
+			created:       startJourney,
+			updated:       requeueForEncounter,
+			committed:     n.notify, // events may have been put back into the queue
 		},
 	}
 	return struct {
@@ -68,12 +66,32 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 }
 
 // lockEncounter takes the mutex of the encounter that the journey is to have, before any row is locked: a worker that
-// is deciding on the encounter's events has committed by then, and the next one sees the journey.
+// is deciding on the encounter's events has committed by then, and the next one sees the journey. What the caller may
+// not refer to is refused before, because the wait would tell that somebody works on the encounter.
 func lockEncounter(ctx context.Context, q *db.Queries, stated db.JourneyInsertParams) error {
+	if err := checkBody(ctx, q); err != nil {
+		return err
+	}
+	return q.EncounterLock(ctx, stated.EncounterID)
+}
+
+// lockEncounters does so for a journey that gets another encounter id.
+func lockEncounters(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.JourneyInsertParams) error {
 	if stated.EncounterID == "" {
 		return nil
 	}
-	return q.EncounterLock(ctx, stated.EncounterID)
+	self := contract.Reference{Field: "id", Noun: "journey_instance", ID: id}
+	missing, err := missingReferences(ctx, q, requestOf(ctx).principal, []contract.Reference{self})
+	switch {
+	case err != nil:
+		return err
+	case len(missing) > 0:
+		return problem.NotFound
+	}
+	if err := checkBody(ctx, q); err != nil {
+		return err
+	}
+	return q.EncounterLockBoth(ctx, db.EncounterLockBothParams{EncounterID: stated.EncounterID, Journey: id})
 }
 
 const messageCompletedByStages = "A journey is completed by its stages."

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/px360/px360/server/auth"
-	"github.com/px360/px360/server/problem"
 )
 
 // normalize gives a request the path and method that the routes have: with a trailing slash, and GET for HEAD, whose
@@ -33,15 +31,22 @@ func normalize(r *http.Request) *http.Request {
 	return &again
 }
 
-// identify gives each request its id, the headers that every answer has, and a deadline: above the statement timeout,
-// so that it is the database that gives up first, with a reason.
+// identify gives each request its id and the headers that every answer has.
+//
+// A body that nobody reads is waited for as long as a small one, before the connection is used again. After a request
+// with Transfer-Encoding the connection is closed: with a Content-Length beside it, a proxy may see the request end
+// elsewhere (RFC 9112, section 6.1). net/http hides whether there was one, and ignores Transfer-Encoding in HTTP/1.0.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := request{id: newID().String(), clientIP: c.RealIP(), path: c.Request().URL.Path, actor: &auth.Principal{}}
-		ctx, cancel := context.WithTimeout(r.in(c.Request().Context()), requestTimeout)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
+		r := request{id: newID().String(), began: time.Now(), clientIP: c.RealIP(), path: c.Request().URL.Path, actor: &auth.Principal{}}
+		c.SetRequest(c.Request().WithContext(r.in(c.Request().Context())))
 		header := c.Response().Header()
+		if len(c.Request().TransferEncoding) > 0 || !c.Request().ProtoAtLeast(1, 1) {
+			header.Set("Connection", "close")
+		}
+		if c.Request().ContentLength != 0 {
+			_ = http.NewResponseController(c.Response()).SetReadDeadline(s.pace.deadline(time.Now(), 0))
+		}
 		header.Set("X-Request-ID", r.id)
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")
@@ -74,25 +79,4 @@ func truncated(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
-// limitInFlight refuses a request at once with 503 when too many are in flight. Whether the process is alive and ready
-// is answered all the same: a busy process must not be taken for a dead one.
-func (s *Server) limitInFlight(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if path := c.Path(); path == healthPath || path == readyPath {
-			return next(c)
-		}
-		event := false
-		if path, declared := s.contract.Paths[c.Path()]; declared {
-			o := path.Operations[c.Request().Method]
-			event = o != nil && o.TakesEvents()
-		}
-		leave, ok := s.inFlight.Enter(event)
-		if !ok {
-			return problem.Busy()
-		}
-		defer leave()
-		return next(c)
-	}
 }

@@ -29,7 +29,9 @@ type Options struct {
 	Limits            limits.Limits  // each needs calls and a window
 	LongestLoginWait  time.Duration  // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
-	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
+	MaxInFlight       int            // requests that are worked on at once, at least 1; a quarter of them is kept for events
+	SlowestClient     Pace           // a client that sends or reads slower is cut off
+	PrincipalKept     time.Duration  // a caller whose body takes longer to come is looked up again
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 }
@@ -44,6 +46,8 @@ func DefaultOptions() Options {
 		Limits:           limits.DefaultLimits(),
 		LongestLoginWait: limits.LongestLoginWait,
 		MaxInFlight:      limits.DefaultInFlight,
+		SlowestClient:    DefaultPace,
+		PrincipalKept:    time.Second,
 		Log:              slog.New(slog.DiscardHandler),
 	}
 }
@@ -56,6 +60,8 @@ func (o Options) validate() error {
 		return errors.New("server options: no PublicURL")
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
+	case o.SlowestClient.Grace <= 0 || o.SlowestClient.BytesPerSecond < 1:
+		return fmt.Errorf("server options: SlowestClient is %v and needs a grace and a byte per second", o.SlowestClient)
 	case o.LongestLoginWait < 0 || o.LongestLoginWait > limits.LongestLoginWait:
 		return fmt.Errorf("server options: LongestLoginWait is %s and must be from 0 to %s", o.LongestLoginWait, limits.LongestLoginWait)
 	case o.Log == nil:

@@ -32,7 +32,13 @@ func newPatients(e *engine) api.PatientResource {
 		defaults: db.PatientInsertParams{Status: "active"},
 		id:       func(fields *db.PatientInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.PatientInsertParams) *uuid.UUID { return fields.PrimaryHospital },
-		hooks:    hooks[db.PatientInsertParams]{checkCreate: checkNewPatient, checkUpdate: checkPatient},
+		hooks: hooks[db.PatientInsertParams]{
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.PatientInsertParams) error {
+				return lockHospitals(ctx, q, id, value(stated.PrimaryHospital))
+			},
+			checkCreate: checkNewPatient,
+			checkUpdate: checkPatient,
+		},
 	}
 	return struct {
 		list[api.ListPatientsParams, api.PatientList]

@@ -30,6 +30,11 @@ func newPhysicians(e *engine) api.PhysicianResource {
 		defaults: db.PhysicianInsertParams{Status: "active"},
 		id:       func(fields *db.PhysicianInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.PhysicianInsertParams) *uuid.UUID { return &fields.Hospital },
+		hooks: hooks[db.PhysicianInsertParams]{
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.PhysicianInsertParams) error {
+				return lockHospitals(ctx, q, id, stated.Hospital)
+			},
+		},
 	}
 	return struct {
 		list[api.ListPhysiciansParams, api.PhysicianList]

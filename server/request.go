@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,12 +14,14 @@ import (
 // there; they get a copy, so that nothing in it changes on the way.
 type request struct {
 	id        string // X-Request-ID
+	began     time.Time
 	clientIP  string
 	path      string              // as it was sent, for the links between pages
 	principal auth.Principal      // anonymous until the gate has authenticated the caller
 	operation *contract.Operation // nil outside of the contract
 	page      contract.Page       // of a list
 	body      contract.Body       // as it was checked
+	place     *place              // nil outside of the contract
 	// Whom an operation authenticated by itself, by a token in the body: for the log line alone, which is written when
 	// the operation is over.
 	actor *auth.Principal

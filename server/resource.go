@@ -66,7 +66,7 @@ type resource[Answer, Create, Replace, Update, Fields any] struct {
 // Hooks of a noun, each optional, in the order in which they are called. stated are the fields that a body states, and
 // zero values elsewhere.
 type hooks[Fields any] struct {
-	// Locks that have to be taken before that of the row: see the lock order in package worker.
+	// Locks that have to be taken before that of the row: see the lock order in package queries.
 	lockForCreate func(ctx context.Context, q *db.Queries, stated Fields) error
 	lockForUpdate func(ctx context.Context, q *db.Queries, id uuid.UUID, stated Fields) error
 	lockForDelete func(ctx context.Context, q *db.Queries, id uuid.UUID) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -39,11 +40,12 @@ func (s *Server) respond(c echo.Context, status int, answer any, err error) erro
 	case err != nil:
 		return err
 	}
-	return writeJSON(c, status, answer)
+	return s.writeJSON(c, status, answer)
 }
 
-// writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
-func writeJSON(c echo.Context, status int, body any) error {
+// writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error, and
+// gives the request's place back before a client can be slow to read.
+func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		return c.NoContent(status)
 	}
@@ -51,11 +53,23 @@ func writeJSON(c echo.Context, status int, body any) error {
 	if err != nil {
 		return err
 	}
+	requestOf(c.Request().Context()).place.leave()
+	lease, err := s.answering(c, int64(len(text)))
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
 	header := c.Response().Header()
 	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
-	if _, err = c.Response().Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
+	out := io.Writer(c.Response())
+	// For a small answer the timeout of the HTTP server is enough, unless a slow body has used it up: it fits into the
+	// buffers of the connection, and setting a deadline wakes the network poller.
+	if len(text) >= largeAnswer || time.Since(requestOf(c.Request().Context()).began) > slowRequest {
+		out = s.pacedWriter(c)
+	}
+	if _, err = out.Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
 		return nil
 	}
 	return err
@@ -74,7 +88,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 	for name, value := range p.Header {
 		c.Response().Header().Set(name, value)
 	}
-	if err := writeJSON(c, p.Status, p.Body); err != nil {
+	if err := s.writeJSON(c, p.Status, p.Body); err != nil {
 		s.log.WarnContext(ctx, "answer not written", "request_id", requestOf(ctx).id, "error", err)
 	}
 }

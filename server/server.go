@@ -63,7 +63,10 @@ type Server struct {
 	users     *userRows
 	rates     *limits.RateLimiter
 	refused   *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
-	inFlight  *limits.InFlight
+	knownKeys *limits.Cache[struct{}]       // API keys that were right a while ago
+	budgets   *limits.Budgets
+	pace      Pace
+	kept      time.Duration // how long a principal is taken to be the same
 	notifier  *notifier
 	ready     *readiness
 	metrics   *metrics
@@ -79,7 +82,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	s := &Server{
 		engine: &engine{db: database, publicURL: strings.TrimSuffix(o.PublicURL, "/")},
 		log:    o.Log, static: map[string]bool{}, passwords: &passwords{auth.NewPasswords(), o.Log},
-		refused: limits.NewCache[auth.Principal](limits.CacheSize), inFlight: limits.NewInFlight(o.MaxInFlight),
+		refused: limits.NewCache[auth.Principal](limits.CacheSize), knownKeys: limits.NewCache[struct{}](limits.CacheSize), pace: o.SlowestClient, kept: o.PrincipalKept,
 		notifier: newNotifier(database, o.Log), ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
 	}
 	ring, err := auth.NewKeys([]byte(o.SecretKey), []byte(o.SecretKeyPrevious))
@@ -93,6 +96,9 @@ func New(database *queries.DB, o Options) (*Server, error) {
 		return nil, err
 	}
 	if s.rates, err = limits.NewRateLimiter(database, limits.RateOptions{Mode: o.RateLimits, Limits: o.Limits, Log: o.Log, Registerer: o.Registerer}); err != nil {
+		return nil, err
+	}
+	if s.budgets, err = limits.NewBudgets(o.MaxInFlight, o.Registerer); err != nil {
 		return nil, err
 	}
 	doc, err := openapi.Load()
@@ -124,7 +130,7 @@ var nouns = []string{
 
 // makeOperations puts together what answers the operations of each noun.
 func (s *Server) makeOperations(o Options) error {
-	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait), newConfigs(s.engine)
+	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait, s.budgets.LoginWaits), newConfigs(s.engine)
 	s.users = newUsers(e)
 	s.Resources = api.Resources{
 		AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
@@ -146,16 +152,15 @@ func (s *Server) makeOperations(o Options) error {
 	return e.checks.err()
 }
 
-// route sets up the way of a request, in this order: identify gives it an id and a deadline, logRequest writes its
-// line when it is over, a panic becomes a 500, limitInFlight refuses what is too much at once, and gate decides
-// whether its operation is called: see there.
+// route sets up the way of a request, in this order: identify gives it an id, logRequest writes its line when it is
+// over, a panic becomes a 500, and gate decides whether its operation is called: see there.
 func (s *Server) route(proxies []netip.Prefix) {
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientIP(proxies)
 	e.HTTPErrorHandler = s.writeError
 	recovered := middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: s.logPanic})
-	e.Use(s.identify, s.logRequest, recovered, s.limitInFlight, s.gate)
+	e.Use(s.identify, s.logRequest, recovered, s.gate)
 	api.RegisterHandlers(e, api.NewStrictHandler(s, s.respond))
 	s.routeUndeclared()
 	s.routeDocs()

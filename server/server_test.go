@@ -36,46 +36,45 @@ func newServerWithoutDatabase(t *testing.T, change ...func(*Options)) *Server {
 	return s
 }
 
-// Above the in-flight limit every request gets a 503 at once, except for health checks.
-func TestInFlightRefuses(t *testing.T) {
+// Without a free place a request gets a 503 at once. Health checks need none, and neither does a refusal that takes
+// no look into the database.
+func TestNoPlaceIsFree(t *testing.T) {
 	t.Parallel()
 	s := newServerWithoutDatabase(t, func(o *Options) { o.MaxInFlight = 4 })
-	release := func() {}
-	for {
-		last, ok := s.inFlight.Enter(false)
-		if !ok {
-			break
+	var taken []limits.Lease
+	for _, caller := range []string{"a", "b", "c"} {
+		lease, err := s.budgets.Places.Take(caller, false, 1)
+		if err != nil {
+			t.Fatal(err)
 		}
-		release = last
+		taken = append(taken, lease)
 	}
-	status := func(method, path string) (int, http.Header) {
+	answer := func(method, path, body string) *http.Response {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest(method, path, nil))
-		return w.Code, w.Header()
+		s.ServeHTTP(w, r)
+		return w.Result()
 	}
-	code, header := status("GET", "/api/auth/users/")
-	if code != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || header.Get("Cache-Control") != "no-store" {
-		t.Errorf("without a free slot: %d %v, want 503 with Retry-After", code, header)
+	login := func() int { return answer("POST", "/api/auth/token/", "{}").StatusCode }
+	busy := answer("POST", "/api/auth/token/", "{}")
+	if busy.StatusCode != http.StatusServiceUnavailable || busy.Header.Get("Retry-After") == "" || busy.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("without a free place: %d %v, want 503 with Retry-After", busy.StatusCode, busy.Header)
 	}
-	if code, _ := status("GET", "/healthz"); code != http.StatusOK {
-		t.Errorf("/healthz: %d", code)
-	}
-	// One slot is reserved for events; this request lacks credentials.
-	if code, _ := status("POST", "/api/integrations/events/"); code != http.StatusUnauthorized {
-		t.Errorf("an event: %d, want 401", code)
-	}
-	release()
-	if code, _ := status("GET", "/api/auth/users/"); code != http.StatusUnauthorized {
-		t.Errorf("with a free slot: %d, want 401", code)
-	}
-	// All slots are free again: one for any request, and one reserved for events.
-	for i, event := range []bool{false, true} {
-		if _, ok := s.inFlight.Enter(event); !ok {
-			t.Errorf("slot %d was not released", i+1)
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/api/auth/users/": http.StatusUnauthorized, "/api/docs/": http.StatusOK} {
+		if got := answer("GET", path, "").StatusCode; got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}
-	if _, ok := s.inFlight.Enter(true); ok {
-		t.Error("a slot was released twice")
+	taken[0].Release()
+	if got := login(); got != http.StatusBadRequest {
+		t.Errorf("with a free place: %d, want 400", got)
+	}
+	for _, lease := range taken[1:] {
+		lease.Release()
+	}
+	if places, bodies := s.budgets.Places.Used(), s.budgets.Bodies.Used(); places != 0 || bodies != 0 {
+		t.Errorf("%d places and %d bytes of bodies are still in use", places, bodies)
 	}
 }
 

@@ -33,7 +33,13 @@ func newStageTemplates(e *engine) api.StageTemplateResource {
 		defaults: db.StageTemplateInsertParams{IsActive: true},
 		id:       func(fields *db.StageTemplateInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.StageTemplateInsertParams) *uuid.UUID { return &fields.Hospital },
-		hooks:    hooks[db.StageTemplateInsertParams]{checkCreate: checkStageTemplate, checkUpdate: checkStageTemplateUpdate},
+		hooks: hooks[db.StageTemplateInsertParams]{
+			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, _ db.StageTemplateInsertParams) error {
+				return q.JourneyTemplateLockOf(ctx, db.JourneyTemplateLockOfParams{Stage: id, Scope: requestOf(ctx).principal.Scope()})
+			},
+			checkCreate: checkStageTemplate,
+			checkUpdate: checkStageTemplateUpdate,
+		},
 	}
 	return struct {
 		list[api.ListStageTemplatesParams, api.StageTemplateList]

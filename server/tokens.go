@@ -31,11 +31,17 @@ var errLogin = problem.Unauthorized(problem.Detail{Detail: "No active account fo
 // errTokenUsed is what SimpleJWT says of a refresh token that rotation has used up.
 var errTokenUsed = problem.Unauthorized(problem.Detail{Detail: "Token is blacklisted", Code: codeNotValid})
 
+// loginOf is an attempt to log in as the user with this name. It gives its place back while it waits.
+func loginOf(ctx context.Context, name string) limits.Login {
+	r := requestOf(ctx)
+	return limits.Login{Name: name, Address: limits.ClientAddress(r.clientIP), Pause: r.place.pause}
+}
+
 // CreateToken exchanges a username and a password for tokens.
 func (o tokenOperations) CreateToken(ctx context.Context, body api.TokenRequest) (answer api.TokenPair, err error) {
 	var user db.UserForLoginRow
 	var rehash bool
-	ok, err := o.logins.Attempt(ctx, body.Username, func() (ok bool, err error) {
+	ok, err := o.logins.Attempt(ctx, loginOf(ctx, body.Username), func() (ok bool, err error) {
 		err = o.engine.db.Read(ctx, func(q *db.Queries) error {
 			user, err = q.UserForLogin(ctx, body.Username)
 			return err

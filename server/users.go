@@ -57,13 +57,23 @@ func newUsers(e *engine) *userRows {
 		id:       func(fields *db.UserInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.UserInsertParams) *uuid.UUID { return fields.Hospital },
 		hooks: hooks[db.UserInsertParams]{
-			checkCreate: checkNewUser,
-			checkUpdate: checkUser,
-			checkDelete: checkUserDelete,
-			updated:     endTokensOfInactive,
+			lockForUpdate: lockUserName,
+			lockForDelete: func(ctx context.Context, q *db.Queries, id uuid.UUID) error { return q.DepartmentLockManaged(ctx, id) },
+			checkCreate:   checkNewUser,
+			checkUpdate:   checkUser,
+			checkDelete:   checkUserDelete,
+			updated:       endTokensOfInactive,
 		},
 	}
 	return rows.bind(e, "PasswordConfirm")
+}
+
+// lockUserName locks the holder of the name that a user is to have, if there is another.
+func lockUserName(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.UserInsertParams) error {
+	if stated.Username == "" {
+		return nil
+	}
+	return q.UserLockName(ctx, db.UserLockNameParams{ID: id, Username: stated.Username, Scope: requestOf(ctx).principal.Scope()})
 }
 
 // errUserGone is about the caller's own account, that was deleted while the request was under way.

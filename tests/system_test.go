@@ -47,6 +47,8 @@ type system struct {
 	db    *pgxpool.Pool // for direct access
 	admin *client.Client
 	log   *logBuffer
+
+	registry *prometheus.Registry // of the server's metrics
 }
 
 // start runs a server and a worker until the end of the test, on an empty database with one PX
@@ -75,9 +77,9 @@ func startServerOn(t testing.TB, dbURL string, change ...func(*server.Options)) 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s.url = "http://" + listener.Addr().String()
-	registry := prometheus.NewRegistry()
+	s.registry = prometheus.NewRegistry()
 	o := server.DefaultOptions()
-	o.Registerer = registry
+	o.Registerer = s.registry
 	o.PublicURL, o.SecretKey, o.RateLimits, o.Log = s.url, signingKey, "off", slog.New(slog.NewJSONHandler(s.log, nil))
 	for _, f := range change {
 		f(&o)
@@ -94,7 +96,7 @@ func startServerOn(t testing.TB, dbURL string, change ...func(*server.Options)) 
 			t.Errorf("serve: %v", err)
 		}
 		database.Close()
-		recordStatuses(t, registry)
+		recordStatuses(t, s.registry)
 	})
 	s.admin = s.login(adminName, adminPassword)
 	return s

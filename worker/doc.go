@@ -49,30 +49,11 @@
 //
 // When it goes on it finds its connections closed, and nothing of what it had begun is stored.
 //
-// # Lock order
+// # Locks
 //
-// Workers and the server's operations on journeys and stages take their locks in this order. Each takes those that it
-// needs, and none takes one further up while it holds one further down.
-//
-//	                           worker                         server
-//	1 idempotency key          -                              advisory lock, waits: events with a key
-//	2 encounter (its mutex,    pg_try_advisory_xact_lock;     advisory lock, waits 1 s at most: creating a
-//	  an advisory lock)        a single attempt: for the      journey, changing its encounter id
-//	                           session, EventTry
-//	3 journey row              FOR NO KEY UPDATE SKIP LOCKED  FOR UPDATE, waits: changing or deleting a
-//	                                                          journey or one of its stages
-//	4 stage rows               UPDATE, waits for nobody: the  FOR UPDATE, UPDATE, INSERT, DELETE
-//	                           journey's lock covers them
-//	5 survey rows              INSERT                         INSERT, DELETE with its stage
-//	6 journey row again        UPDATE to completed            UPDATE to completed
-//	7 event rows               UPDATE: the outcomes           UPDATE of ignored events: EventRequeue
-//
-// Neither 2 nor 3 makes a worker wait: what another transaction holds is left for a later batch. So a worker that
-// decides no_journey holds the mutex without which nobody can create the journey, and a worker that changes stages holds
-// the journey without which nobody else can. A pending event is changed by the holder of its encounter's mutex only, so
-// the mutex covers the rows of 7 too. Reprocessing an event locks its row, which is not pending, and nothing else.
-//
-// One wait is outside of this order: the foreign keys of a write lock physicians, departments and templates, which
-// somebody may be deleting. Where two such waits meet, Postgres ends one transaction as a deadlock victim, and it is
-// retried.
+// Package queries has the lock order. What a worker claims, the encounter's mutex and the journey, it claims without
+// waiting: what another transaction holds is left for a later batch. So a worker that decides no_journey holds the mutex
+// without which nobody can create the journey, and a worker that changes stages holds the journey without which nobody else
+// can. A pending event is changed by the holder of its encounter's mutex only, so the mutex covers the events' rows too.
+// Reprocessing an event locks its row, which is not pending, and nothing else.
 package worker

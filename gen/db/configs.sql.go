@@ -236,7 +236,7 @@ SELECT
     name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
 FROM integration_configs c
 WHERE id = $1 AND ($2::uuid IS NULL OR c.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type ConfigLockParams struct {

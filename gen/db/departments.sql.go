@@ -302,7 +302,7 @@ SELECT
     hospital_id, name, name_ar, code, parent_id, manager_id, phone, location, status, id
 FROM departments d
 WHERE id = $1 AND ($2::uuid IS NULL OR d.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type DepartmentLockParams struct {
@@ -342,14 +342,14 @@ func (q *Queries) DepartmentLock(ctx context.Context, arg DepartmentLockParams) 
 	return i, err
 }
 
-const departmentLockTree = `-- name: DepartmentLockTree :exec
-SELECT FROM hospitals WHERE id = $1 FOR NO KEY UPDATE
+const departmentLockManaged = `-- name: DepartmentLockManaged :exec
+SELECT FROM departments WHERE manager_id = $1::uuid ORDER BY id FOR KEY SHARE
 `
 
-// Serializes changes of the department tree of a hospital: two concurrent moves, each valid alone, could
-// close a cycle.
-func (q *Queries) DepartmentLockTree(ctx context.Context, hospital uuid.UUID) error {
-	_, err := q.db.Exec(ctx, departmentLockTree, hospital)
+// Locks the departments that a user manages, before the user is deleted: a department that is being deleted looks for
+// its users, and a user for the departments.
+func (q *Queries) DepartmentLockManaged(ctx context.Context, manager uuid.UUID) error {
+	_, err := q.db.Exec(ctx, departmentLockManaged, manager)
 	return err
 }
 

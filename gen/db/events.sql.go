@@ -32,6 +32,32 @@ func (q *Queries) EncounterLock(ctx context.Context, encounterID string) error {
 	return err
 }
 
+const encounterLockBoth = `-- name: EncounterLockBoth :exec
+WITH setting AS MATERIALIZED (
+    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
+)
+SELECT pg_advisory_xact_lock(e.key)
+FROM setting s, (
+    SELECT hashtextextended($1::text, 0) AS key
+    UNION
+    SELECT hashtextextended(j.encounter_id, 0) FROM journey_instances j WHERE j.id = $2
+    ORDER BY key
+) e
+WHERE s.lock_timeout IS NOT NULL
+`
+
+type EncounterLockBothParams struct {
+	EncounterID string
+	Journey     uuid.UUID
+}
+
+// Locks the mutexes of the encounter that a journey has and of the one that it is to have, in the order of their keys:
+// two journeys that swap their encounter ids would otherwise wait for each other. It waits as long as EncounterLock.
+func (q *Queries) EncounterLockBoth(ctx context.Context, arg EncounterLockBothParams) error {
+	_, err := q.db.Exec(ctx, encounterLockBoth, arg.EncounterID, arg.Journey)
+	return err
+}
+
 const eventApplyAsync = `-- name: EventApplyAsync :exec
 SELECT set_config('synchronous_commit', 'off', true)
 `
@@ -348,21 +374,24 @@ WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', CASE WHEN $14::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
 INSERT INTO events (
-    id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
+    seq, id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
     hospital_id, sender_kind, sender_id, client_ip, request_id
 )
+OVERRIDING SYSTEM VALUE
 SELECT
-    e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
+    e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
     nullif(($1::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'), ($2::text[])[e.request],
     ($3::uuid[])[e.request], ($4::text[])[e.request], ($5::text[])[e.request]
 FROM (
     SELECT
+        nextval('events_seq_seq') AS seq,
         unnest($6::uuid[]) AS id, unnest($7::text[]) AS source_system, unnest($8::text[]) AS event_code,
         unnest($9::text[]) AS encounter_id, unnest($10::text[]) AS patient_identifier,
         unnest($11::text[]) AS payload, unnest($12::text[]) AS source_event_id,
         unnest($13::integer[]) AS request
 ) e, setting s
 WHERE s.lock_timeout IS NOT NULL
+ORDER BY e.source_event_id, e.source_system, e.seq
 ON CONFLICT DO NOTHING
 RETURNING id, received_at
 `
@@ -389,7 +418,8 @@ type EventInsertRow struct {
 	ReceivedAt time.Time
 }
 
-// Inserts events in the order of the lists and returns the new ones. An event is skipped if its source_event_id is
+// Inserts events and returns the new ones. Their seq is in the order of the lists. The rows are inserted in the order of
+// source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if its source_event_id is
 // known or if its id is, which means that the statement is a retry whose first answer was lost. The lists of events are
 // parallel arrays, one element for each event. The lists of requests have one element for each request; requests has
 // the index of each event's request, from 1. The nil UUID means no hospital. With short_lock_timeout the statement

@@ -222,7 +222,7 @@ SELECT
     name, name_ar, code, address, city, phone, email, license_number, capacity, status, id
 FROM hospitals h
 WHERE id = $1 AND ($2::uuid IS NULL OR h.id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type HospitalLockParams struct {
@@ -262,6 +262,49 @@ func (q *Queries) HospitalLock(ctx context.Context, arg HospitalLockParams) (Hos
 		&i.ID,
 	)
 	return i, err
+}
+
+const hospitalLockCode = `-- name: HospitalLockCode :exec
+SELECT FROM hospitals WHERE id = $1 OR code = $2 ORDER BY id FOR NO KEY UPDATE
+`
+
+type HospitalLockCodeParams struct {
+	ID   uuid.UUID
+	Code string
+}
+
+// Locks a hospital and the one that has the code that it is to have: two hospitals that swap their codes wait for each
+// other in this order.
+func (q *Queries) HospitalLockCode(ctx context.Context, arg HospitalLockCodeParams) error {
+	_, err := q.db.Exec(ctx, hospitalLockCode, arg.ID, arg.Code)
+	return err
+}
+
+const hospitalLockOf = `-- name: HospitalLockOf :exec
+SELECT FROM hospitals h
+WHERE (h.id = $1::uuid
+       OR h.id IN (
+           SELECT hospital_id FROM departments WHERE id = $2::uuid
+           UNION ALL SELECT hospital_id FROM physicians WHERE id = $2
+           UNION ALL SELECT primary_hospital_id FROM patients WHERE id = $2
+           UNION ALL SELECT hospital_id FROM journey_templates WHERE id = $2))
+  AND ($3::uuid IS NULL OR h.id = $3)
+ORDER BY h.id
+FOR NO KEY UPDATE
+`
+
+type HospitalLockOfParams struct {
+	Stated *uuid.UUID
+	ID     uuid.UUID
+	Scope  *uuid.UUID
+}
+
+// Serializes the changes of a hospital's rows that depend on each other: the department tree, default templates, codes
+// and numbers that are unique in the hospital. Locks the hospital that the row is in and the one that it is to be in,
+// as far as the caller may see them. Ids are unique across tables.
+func (q *Queries) HospitalLockOf(ctx context.Context, arg HospitalLockOfParams) error {
+	_, err := q.db.Exec(ctx, hospitalLockOf, arg.Stated, arg.ID, arg.Scope)
+	return err
 }
 
 const hospitalUpdate = `-- name: HospitalUpdate :exec

@@ -246,7 +246,7 @@ SELECT
     name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
 FROM journey_templates t
 WHERE id = $1 AND ($2::uuid IS NULL OR t.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type JourneyTemplateLockParams struct {
@@ -282,13 +282,22 @@ func (q *Queries) JourneyTemplateLock(ctx context.Context, arg JourneyTemplateLo
 	return i, err
 }
 
-const journeyTemplateLockDefault = `-- name: JourneyTemplateLockDefault :exec
-SELECT FROM hospitals WHERE id = $1 FOR NO KEY UPDATE
+const journeyTemplateLockOf = `-- name: JourneyTemplateLockOf :exec
+SELECT
+FROM journey_templates t
+WHERE t.id = (SELECT s.journey_template_id FROM stage_templates s WHERE s.id = $1)
+  AND ($2::uuid IS NULL OR t.hospital_id = $2)
+FOR NO KEY UPDATE
 `
 
-// Serializes changes of the default templates of a hospital.
-func (q *Queries) JourneyTemplateLockDefault(ctx context.Context, hospital uuid.UUID) error {
-	_, err := q.db.Exec(ctx, journeyTemplateLockDefault, hospital)
+type JourneyTemplateLockOfParams struct {
+	Stage uuid.UUID
+	Scope *uuid.UUID
+}
+
+// Locks the journey template of a stage template.
+func (q *Queries) JourneyTemplateLockOf(ctx context.Context, arg JourneyTemplateLockOfParams) error {
+	_, err := q.db.Exec(ctx, journeyTemplateLockOf, arg.Stage, arg.Scope)
 	return err
 }
 

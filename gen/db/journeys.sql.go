@@ -399,7 +399,7 @@ SELECT
     started_at_stated, id
 FROM journey_instances j
 WHERE id = $1 AND ($2::uuid IS NULL OR j.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type JourneyLockParams struct {
@@ -444,7 +444,7 @@ SELECT j.id
 FROM journey_instances j
 WHERE j.id = (SELECT s.journey_instance_id FROM stage_instances s WHERE s.id = $1)
   AND ($2::uuid IS NULL OR j.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type JourneyLockOfParams struct {

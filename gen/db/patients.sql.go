@@ -273,7 +273,7 @@ SELECT
     address, city, primary_hospital_id, status, id
 FROM patients p
 WHERE id = $1 AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type PatientLockParams struct {

@@ -299,7 +299,7 @@ SELECT
     phone, email, status, id
 FROM physicians p
 WHERE id = $1 AND ($2::uuid IS NULL OR p.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type PhysicianLockParams struct {

@@ -338,7 +338,7 @@ SELECT
     auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional, is_active, id
 FROM stage_templates s
 WHERE id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type StageTemplateLockParams struct {

@@ -471,7 +471,7 @@ SELECT
     hospital_id, journey_instance_id, stage_template_id, status, physician_id, department_id, metadata, id
 FROM stage_instances s
 WHERE id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type StageLockParams struct {

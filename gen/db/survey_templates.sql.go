@@ -192,7 +192,7 @@ SELECT
     name, name_ar, hospital_id, is_active, id
 FROM survey_templates s
 WHERE id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type SurveyTemplateLockParams struct {

@@ -362,7 +362,7 @@ SELECT
     is_active, id
 FROM users u
 WHERE id = $1 AND ($2::uuid IS NULL OR u.hospital_id = $2)
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type UserLockParams struct {
@@ -417,6 +417,26 @@ func (q *Queries) UserLockAdmins(ctx context.Context) error {
 	return err
 }
 
+const userLockName = `-- name: UserLockName :exec
+SELECT FROM users u
+WHERE u.username = $1 OR u.id = $2 AND ($3::uuid IS NULL OR u.hospital_id = $3)
+ORDER BY u.id
+FOR NO KEY UPDATE
+`
+
+type UserLockNameParams struct {
+	Username string
+	ID       uuid.UUID
+	Scope    *uuid.UUID
+}
+
+// Locks a user and the one that has the name that they are to have: two users who swap their names wait for each other
+// in this order.
+func (q *Queries) UserLockName(ctx context.Context, arg UserLockNameParams) error {
+	_, err := q.db.Exec(ctx, userLockName, arg.Username, arg.ID, arg.Scope)
+	return err
+}
+
 const userLoggedIn = `-- name: UserLoggedIn :exec
 UPDATE users SET last_login = now(), password = coalesce($1, password)
 WHERE id = $2 AND token_version = $3
@@ -452,7 +472,7 @@ func (q *Queries) UserOtherAdmins(ctx context.Context, id uuid.UUID) (int64, err
 }
 
 const userPassword = `-- name: UserPassword :one
-SELECT password FROM users WHERE id = $1 FOR UPDATE
+SELECT password FROM users WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) UserPassword(ctx context.Context, id uuid.UUID) (string, error) {

@@ -16,7 +16,7 @@ type Limit struct {
 // Limits by policy. Start from DefaultLimits.
 type Limits struct {
 	Events Limit // creation of events, by source system; a sender has ten times that over all sources
-	Auth   Limit // token operations, all together, by client address
+	Auth   Limit // token operations, all together, by client address; and so wrong API keys, by themselves
 	User   Limit // everything else, by user
 }
 

@@ -25,9 +25,6 @@ const (
 	failuresExpire = 15 * time.Minute
 	// maxLoginNames bounds the memory that a flood of invented names can take, at some 300 bytes each.
 	maxLoginNames = 10_000
-	// maxLoginWaits is how many logins may wait at once. Beyond that a throttled name is told to come back, so that
-	// guessing holds no more than a part of the requests in flight; a name that is not throttled waits for nothing.
-	maxLoginWaits = 64
 )
 
 // Logins throttles the guessing of passwords with exponential backoff: each failure in a row makes the next attempt
@@ -38,59 +35,125 @@ type Logins struct {
 	sleep   func(context.Context, time.Duration) error
 	longest time.Duration
 
-	mu       sync.Mutex // no failure is lost between reading a count and writing the next
-	failures *Cache[int]
-	waits    *semaphore.Weighted
+	mu        sync.Mutex // no failure is lost between reading a count and writing the next
+	failures  *Cache[int]
+	addresses *Cache[struct{}] // that failed
+	waits     *Budget
+	// Attempts for throttled names are checked one at a time, so that guessing keeps nobody else from having a password
+	// hashed. Of the attempts from one address only the first waits for the turn, so that addresses take turns: who
+	// guesses does not keep the owner of a name from theirs.
+	turn   *semaphore.Weighted
+	queues map[string]*queue // by address
+}
+
+// A queue is the attempts from one address that wait for a turn, in the order in which they came.
+type queue struct {
+	first   *semaphore.Weighted
+	members int
+}
+
+// A Login is an attempt to log in.
+type Login struct {
+	Name    string
+	Address string // of the client
+	// Pause is called before the attempt waits, to give back what it holds; what it returns, afterwards.
+	Pause func() (resume func() error)
 }
 
 // errManyWait tells the log why a login was answered 503.
 var errManyWait = errors.New("too many logins wait")
 
-// NewLogins knows of no failures. No attempt waits longer than longest, which is at most LongestLoginWait.
-func NewLogins(longest time.Duration) *Logins {
+// NewLogins knows of no failures. No attempt waits longer than longest, which is at most LongestLoginWait, and the turn
+// after it. Who waits is part of the budget: an address has a share of it, and the reserve is for those that have not
+// failed, so that many addresses that guess do not keep the owner of a name from waiting, too.
+func NewLogins(longest time.Duration, waits *Budget) *Logins {
 	return &Logins{
 		now: time.Now, sleep: sleep, longest: longest,
-		failures: NewCache[int](maxLoginNames), waits: semaphore.NewWeighted(maxLoginWaits),
+		failures: NewCache[int](maxLoginNames), addresses: NewCache[struct{}](maxLoginNames), waits: waits, turn: semaphore.NewWeighted(1), queues: map[string]*queue{},
 	}
 }
 
 // Attempt runs check, which tells whether a password is right, after the wait that the failures of the name require.
-// No slot for hashing and no connection is held meanwhile. What check returns comes back as it is; an error is neither
+// No slot for hashing, no connection to the database and no place is held meanwhile. What check returns comes back as it is; an error is neither
 // a failure nor a success. When too many wait, the error is problem.Busy; when ctx ends, its own.
-func (l *Logins) Attempt(ctx context.Context, name string, check func() (bool, error)) (bool, error) {
-	if err := l.wait(ctx, name); err != nil {
+func (l *Logins) Attempt(ctx context.Context, login Login, check func() (bool, error)) (bool, error) {
+	done, err := l.wait(ctx, login)
+	if err != nil {
 		return false, err
 	}
+	defer done()
 	ok, err := check()
 	if err == nil {
-		l.record(name, ok)
+		l.record(login, ok)
 	}
 	return ok, err
 }
 
-func (l *Logins) wait(ctx context.Context, name string) error {
-	failed, _ := l.failures.Get(name, l.now())
+// wait returns when it is the attempt's turn; done ends it.
+func (l *Logins) wait(ctx context.Context, login Login) (done func(), err error) {
+	failed, _ := l.failures.Get(login.Name, l.now())
 	d := min(loginWait(failed), l.longest)
 	if d == 0 {
-		return nil
+		return func() {}, nil
 	}
-	if !l.waits.TryAcquire(1) {
-		return fmt.Errorf("%w: %w", errManyWait, problem.Busy())
+	_, guessing := l.addresses.Get(login.Address, l.now())
+	lease, err := l.waits.Take(login.Address, !guessing, 1)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errManyWait, problem.Busy())
 	}
-	defer l.waits.Release(1)
-	return l.sleep(ctx, d)
+	defer lease.Release()
+	resume := login.Pause()
+	if err := l.sleep(ctx, d); err != nil {
+		return nil, err
+	}
+	if err := l.queue(ctx, login.Address); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", errManyWait, problem.Busy())
+		}
+		return nil, err
+	}
+	if err := resume(); err != nil {
+		l.turn.Release(1)
+		return nil, err
+	}
+	return func() { l.turn.Release(1) }, nil
 }
 
-func (l *Logins) record(name string, ok bool) {
+// queue waits for the turn.
+func (l *Logins) queue(ctx context.Context, address string) error {
+	l.mu.Lock()
+	q := l.queues[address]
+	if q == nil {
+		q = &queue{first: semaphore.NewWeighted(1)}
+		l.queues[address] = q
+	}
+	q.members++
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if q.members--; q.members == 0 {
+			delete(l.queues, address)
+		}
+	}()
+	if err := q.first.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer q.first.Release(1)
+	return l.turn.Acquire(ctx, 1)
+}
+
+func (l *Logins) record(login Login, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ok {
-		l.failures.Remove(name)
+		l.failures.Remove(login.Name)
 		return
 	}
 	now := l.now()
-	failed, _ := l.failures.Get(name, now)
-	l.failures.Put(name, failed+1, now.Add(failuresExpire), now)
+	failed, _ := l.failures.Get(login.Name, now)
+	l.failures.Put(login.Name, failed+1, now.Add(failuresExpire), now)
+	l.addresses.Put(login.Address, struct{}{}, now.Add(failuresExpire), now)
 }
 
 // loginWait is how long an attempt waits after so many failures in a row.

@@ -16,10 +16,14 @@ import (
 // instead of sleeping.
 func newTestLogins() (l *Logins, waits *[]time.Duration, advance func(time.Duration)) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	l, waits = NewLogins(LongestLoginWait), &[]time.Duration{}
+	l, waits = NewLogins(LongestLoginWait, newTestBudget(maxLoginWaits)), &[]time.Duration{}
 	l.now = func() time.Time { return now }
 	l.sleep = func(_ context.Context, d time.Duration) error { *waits = append(*waits, d); return nil }
 	return l, waits, func(d time.Duration) { now = now.Add(d) }
+}
+
+func loginFrom(address, name string) Login {
+	return Login{Name: name, Address: address, Pause: func() func() error { return func() error { return nil } }}
 }
 
 func correctPassword() (bool, error) { return true, nil }
@@ -28,7 +32,7 @@ func wrongPassword() (bool, error)   { return false, nil }
 func (l *Logins) try(t *testing.T, name string, check func() (bool, error)) {
 	t.Helper()
 	want, _ := check()
-	if ok, err := l.Attempt(t.Context(), name, check); ok != want || err != nil {
+	if ok, err := l.Attempt(t.Context(), loginFrom("192.0.2.1", name), check); ok != want || err != nil {
 		t.Fatalf("attempt of %s: %v, %v, want %v", name, ok, err, want)
 	}
 }
@@ -100,7 +104,7 @@ func TestLoginErrorsDoNotCount(t *testing.T) {
 		l.try(t, "sara", wrongPassword)
 	}
 	for range 3 {
-		if _, err := l.Attempt(t.Context(), "sara", func() (bool, error) { return false, failed }); !errors.Is(err, failed) {
+		if _, err := l.Attempt(t.Context(), loginFrom("192.0.2.1", "sara"), func() (bool, error) { return false, failed }); !errors.Is(err, failed) {
 			t.Fatal(err)
 		}
 	}
@@ -127,34 +131,92 @@ func TestLoginsEvictTheOldest(t *testing.T) {
 	}
 }
 
-// The number of waiting logins is bounded: further throttled logins get a 503, and names that are
-// not throttled are not affected.
-func TestLoginsWaitingAreBounded(t *testing.T) {
+// waiting starts so many attempts from an address, whose waits last until wake is closed. Each tells done its error.
+func (l *Logins) waiting(n int, address string, wake chan bool, done chan error) {
+	sleeping := make(chan bool)
+	l.sleep = func(context.Context, time.Duration) error { sleeping <- true; <-wake; return nil }
+	for range n {
+		go func() {
+			_, err := l.Attempt(context.Background(), loginFrom(address, "sara"), wrongPassword)
+			done <- err
+		}()
+		<-sleeping
+	}
+	l.sleep = func(context.Context, time.Duration) error { return nil }
+}
+
+func isBusy(err error) bool {
+	var busy *problem.Problem
+	return errors.As(err, &busy) && busy.Status == http.StatusServiceUnavailable && busy.Header["Retry-After"] != ""
+}
+
+// Others who guess at a name do not keep its owner from logging in, be it from their own address or from another, and
+// be it that every address that guesses has used up its share. What one address may have waiting is bounded.
+func TestLoginsOfTheOwner(t *testing.T) {
 	t.Parallel()
 	l, _, _ := newTestLogins()
 	for range freeFailures {
 		l.try(t, "sara", wrongPassword)
 	}
-	sleeping, wake, done := make(chan bool), make(chan bool), make(chan error)
-	l.sleep = func(context.Context, time.Duration) error { sleeping <- true; <-wake; return nil }
-	for range maxLoginWaits {
-		go func() { _, err := l.Attempt(context.Background(), "sara", wrongPassword); done <- err }()
-		<-sleeping
+	wake, done, share := make(chan bool), make(chan error), maxLoginWaits/callerShare
+	l.waiting(72, "192.0.2.1", wake, done)
+	l.try(t, "sara", correctPassword) // from the same address
+	for range freeFailures {
+		l.try(t, "sara", wrongPassword)
 	}
-	var busy *problem.Problem
-	if _, err := l.Attempt(t.Context(), "sara", correctPassword); !errors.As(err, &busy) || busy.Status != http.StatusServiceUnavailable || busy.Header["Retry-After"] == "" {
-		t.Errorf("above the limit of waiting logins: %v, want 503 with Retry-After", err)
+	l.waiting(share-72, "192.0.2.1", wake, done)
+	if _, err := l.Attempt(t.Context(), loginFrom("192.0.2.1", "sara"), wrongPassword); !isBusy(err) {
+		t.Errorf("an address above its share of waits: %v, want 503 with Retry-After", err)
 	}
-	l.try(t, "omar", correctPassword)
+	started := share
+	for _, address := range []string{"192.0.2.2", "192.0.2.3"} {
+		// One failure, after which the address has no part in the reserve any more.
+		if _, err := l.Attempt(t.Context(), loginFrom(address, "omar"), wrongPassword); err != nil {
+			t.Fatal(err)
+		}
+		l.waiting(share, address, wake, done)
+		started += share
+	}
+	if _, err := l.Attempt(t.Context(), loginFrom("192.0.2.2", "sara"), wrongPassword); !isBusy(err) {
+		t.Errorf("an address that guesses, when all but the reserve is used up: %v, want 503", err)
+	}
+	if ok, err := l.Attempt(t.Context(), loginFrom("198.51.100.1", "sara"), correctPassword); !ok || err != nil {
+		t.Errorf("the owner: %v, %v", ok, err)
+	}
+	l.try(t, "anna", correctPassword) // who is not throttled waits for nothing
 	close(wake)
-	for range maxLoginWaits {
+	for range started {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
-	if !l.waits.TryAcquire(maxLoginWaits) {
-		t.Error("not all slots were released")
+	if l.waits.Used() != 0 || !l.turn.TryAcquire(1) || len(l.queues) != 0 {
+		t.Error("not everything was given back")
 	}
+}
+
+// An attempt that waits holds nothing, and takes it again for the check.
+func TestLoginsPause(t *testing.T) {
+	t.Parallel()
+	l, _, _ := newTestLogins()
+	for range freeFailures {
+		l.try(t, "sara", wrongPassword)
+	}
+	var order []string
+	note := func(what string) { order = append(order, what) }
+	l.sleep = func(context.Context, time.Duration) error { note("wait"); return nil }
+	login := loginFrom("192.0.2.1", "sara")
+	login.Pause = func() func() error {
+		note("pause")
+		return func() error { note("resume"); return problem.Busy() }
+	}
+	if _, err := l.Attempt(t.Context(), login, correctPassword); !isBusy(err) {
+		t.Errorf("could not go on: %v", err)
+	}
+	if got := fmt.Sprint(order); got != "[pause wait resume]" {
+		t.Error(got)
+	}
+	l.try(t, "sara", correctPassword)
 }
 
 func TestSleepEndsWithItsContext(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package limits is how much one caller, or all of them together, may ask for: calls in a sliding window
-// (ratelimit.go and decision.go; limit.go reads a limit, cache.go keeps refusals), requests in flight (inflight.go)
+// (ratelimit.go and decision.go; limit.go reads a limit, cache.go keeps refusals), what is in use at one time (budget.go)
 // and repeated logins (logins.go). It knows the policies and the SQL function that counts calls. It must not know who
 // a caller is beyond a text that identifies them, nor any operation, request or noun.
 package limits
@@ -31,6 +31,7 @@ const (
 	PolicyAuth   = "auth"   // by client address
 	PolicyEvents = "events" // by source system, and beside it by sender
 	PolicySender = "sender" // by whoever sends events
+	PolicyKey    = "key"    // wrong API keys, by client address
 )
 
 // RateOptions of a RateLimiter.
@@ -68,7 +69,7 @@ func NewRateLimiter(database *queries.DB, o RateOptions) (*RateLimiter, error) {
 	sender := Limit{set.Events.Calls * senderFactor, set.Events.Window}
 	l := &RateLimiter{
 		db: database, log: o.Log, mode: mode, now: time.Now,
-		limits: map[string]Limit{PolicyUser: set.User, PolicyAuth: set.Auth, PolicyEvents: set.Events, PolicySender: sender},
+		limits: map[string]Limit{PolicyUser: set.User, PolicyAuth: set.Auth, PolicyEvents: set.Events, PolicySender: sender, PolicyKey: set.Auth},
 		declared: map[string]string{
 			PolicyUser:   policyItem(PolicyUser, set.User),
 			PolicyAuth:   policyItem(PolicyAuth, set.Auth),
