@@ -95,7 +95,7 @@ func (p *program) prepare(c *cobra.Command) error {
 	config, warnings, err := readConfig(p.environ)
 	p.config = config
 	options := &slog.HandlerOptions{Level: config.LogLevel}
-	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
+	p.log = newJSONLog(p.stderr, options)
 	if err != nil {
 		return err
 	}
