@@ -149,7 +149,7 @@ func (d *DB) connection(ctx context.Context) (*pgxpool.Conn, error) {
 	switch {
 	case err == nil:
 		return conn, nil
-	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded): // the wait's or the caller's: nothing was sent
 		return nil, ErrBusy
 	}
 	return nil, err
