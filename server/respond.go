@@ -39,6 +39,9 @@ func (s *Server) respond(c echo.Context, status int, answer any, err error) erro
 	case err != nil:
 		return err
 	}
+	if o := requestOf(c.Request().Context()).operation; o != nil && o.IsList() {
+		return writePage(c, status, answer)
+	}
 	return writeJSON(c, status, answer)
 }
 
@@ -51,11 +54,37 @@ func writeJSON(c echo.Context, status int, body any) error {
 	if err != nil {
 		return err
 	}
+	return writeText(c, status, text)
+}
+
+// writePage is writeJSON of a page, which is encoded only as far as it may go.
+func writePage(c echo.Context, status int, page any) error {
+	var text pageBuffer
+	if err := json.MarshalWrite(&text, page, encoding); err != nil {
+		return err
+	}
+	return writeText(c, status, text)
+}
+
+// A pageBuffer holds up to maxPageBytes. To write more is errPageTooLarge.
+type pageBuffer []byte
+
+func (b *pageBuffer) Write(part []byte) (int, error) {
+	if len(*b)+len(part) > maxPageBytes {
+		return 0, errPageTooLarge
+	}
+	*b = append(*b, part...)
+	return len(part), nil
+}
+
+// writeText sends the JSON of an answer.
+func writeText(c echo.Context, status int, text []byte) error {
 	header := c.Response().Header()
 	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
-	if _, err = c.Response().Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
+	_, err := c.Response().Write(text)
+	if errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
 		return nil
 	}
 	return err
