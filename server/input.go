@@ -58,7 +58,7 @@ func readInput(c echo.Context, o *contract.Operation) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.body, err = o.ReadBody(raw); err != nil {
+	if in.body, err = o.ReadBody(c.Request().Context(), raw); err != nil {
 		return nil, err
 	}
 	return in, nil

@@ -16,6 +16,12 @@ import (
 // MinSecretKeyBytes is the least length of Options.SecretKey.
 const MinSecretKeyBytes = auth.MinKeyBytes
 
+// The range of Options.MaxPayload, in bytes: the contract promises the lower end, and says the upper one.
+const (
+	MinMaxPayload = 64 << 10
+	MaxMaxPayload = 1 << 20
+)
+
 // Options of a server. Start from DefaultOptions, set PublicURL and SecretKey, and change what else
 // you want: New replaces no zero value, it refuses those that make no sense.
 type Options struct {
@@ -30,6 +36,7 @@ type Options struct {
 	LongestLoginWait  time.Duration  // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
 	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int            // requests that are answered at once, at least 1; a quarter of them is kept for events
+	MaxPayload        int            // bytes of an event's payload_json, from MinMaxPayload to MaxMaxPayload
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 }
@@ -44,6 +51,7 @@ func DefaultOptions() Options {
 		Limits:           limits.DefaultLimits(),
 		LongestLoginWait: limits.LongestLoginWait,
 		MaxInFlight:      limits.DefaultInFlight,
+		MaxPayload:       MinMaxPayload,
 		Log:              slog.New(slog.DiscardHandler),
 	}
 }
@@ -56,6 +64,8 @@ func (o Options) validate() error {
 		return errors.New("server options: no PublicURL")
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
+	case o.MaxPayload < MinMaxPayload || o.MaxPayload > MaxMaxPayload:
+		return fmt.Errorf("server options: MaxPayload is %d and must be from %d to %d", o.MaxPayload, MinMaxPayload, MaxMaxPayload)
 	case o.LongestLoginWait < 0 || o.LongestLoginWait > limits.LongestLoginWait:
 		return fmt.Errorf("server options: LongestLoginWait is %s and must be from 0 to %s", o.LongestLoginWait, limits.LongestLoginWait)
 	case o.Log == nil:

@@ -1158,8 +1158,9 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells, any JSON value; all of it is kept, numbers exactly as sent. Of an object, three
-	// members have a meaning: physician_license, department_code and timestamp, which is when it happened.
+	// PayloadJSON What else the sender tells, any JSON value of at most 64 KB, as it is sent; the operator of a server may allow
+	// more, up to 1 MB. All of it is kept, numbers exactly as sent. Of an object, three members have a meaning:
+	// physician_license, department_code and timestamp, which is when it happened.
 	//
 	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
 	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
@@ -1515,7 +1516,7 @@ type IntegrationConfigCreate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
@@ -1638,7 +1639,7 @@ type IntegrationConfigUpdate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
@@ -1782,7 +1783,7 @@ type JourneyInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate openapi_types.UUID `json:"journey_template"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -1936,7 +1937,7 @@ type JourneyInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate *openapi_types.UUID `json:"journey_template,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -2401,7 +2402,7 @@ type PatientCreate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2491,7 +2492,7 @@ type PatientUpdate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2965,7 +2966,7 @@ type StageInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance openapi_types.UUID `json:"journey_instance"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -3015,7 +3016,7 @@ type StageInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance *openapi_types.UUID `json:"journey_instance,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -3583,7 +3584,7 @@ type UserCreate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3653,7 +3654,7 @@ type UserReplace struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3706,7 +3707,7 @@ type UserUpdate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
@@ -3828,13 +3829,13 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
 // ListRolesParams defines parameters for ListRoles.
 type ListRolesParams struct {
-	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3843,7 +3844,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3864,7 +3865,7 @@ type ListUsersParams struct {
 	// Groups Only users who hold this role.
 	Groups *openapi_types.UUID `form:"groups,omitempty" json:"groups,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3873,7 +3874,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3891,7 +3892,7 @@ type ListIntegrationConfigsParams struct {
 	// IsActive Only active or only inactive configs.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3900,7 +3901,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3927,7 +3928,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3963,7 +3964,7 @@ type ListJourneyInstancesParams struct {
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3972,7 +3973,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3996,7 +3997,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4017,7 +4018,7 @@ type ListStageTemplatesParams struct {
 	// IsOptional Only optional or only required stages.
 	IsOptional *bool `form:"is_optional,omitempty" json:"is_optional,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4026,7 +4027,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4047,7 +4048,7 @@ type ListJourneyTemplatesParams struct {
 	// IsDefault Only default or only other templates.
 	IsDefault *bool `form:"is_default,omitempty" json:"is_default,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4056,7 +4057,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4074,7 +4075,7 @@ type ListDepartmentsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4083,7 +4084,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4098,7 +4099,7 @@ type ListHospitalsParams struct {
 	// City Only hospitals in this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4107,7 +4108,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4128,7 +4129,7 @@ type ListPatientsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4137,7 +4138,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4158,7 +4159,7 @@ type ListPhysiciansParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4167,7 +4168,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4182,7 +4183,7 @@ type ListSurveyTemplatesParams struct {
 	// IsActive Only active or only inactive templates.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4191,7 +4192,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 

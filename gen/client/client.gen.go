@@ -746,8 +746,9 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells, any JSON value; all of it is kept, numbers exactly as sent. Of an object, three
-	// members have a meaning: physician_license, department_code and timestamp, which is when it happened.
+	// PayloadJSON What else the sender tells, any JSON value of at most 64 KB, as it is sent; the operator of a server may allow
+	// more, up to 1 MB. All of it is kept, numbers exactly as sent. Of an object, three members have a meaning:
+	// physician_license, department_code and timestamp, which is when it happened.
 	//
 	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
 	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
@@ -1103,7 +1104,7 @@ type IntegrationConfigCreate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON json.RawMessage `json:"config_json,omitempty"`
@@ -1226,7 +1227,7 @@ type IntegrationConfigUpdate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON json.RawMessage `json:"config_json,omitempty"`
@@ -1370,7 +1371,7 @@ type JourneyInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate openapi_types.UUID `json:"journey_template"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -1524,7 +1525,7 @@ type JourneyInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate *openapi_types.UUID `json:"journey_template,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -1989,7 +1990,7 @@ type PatientCreate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2079,7 +2080,7 @@ type PatientUpdate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2553,7 +2554,7 @@ type StageInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance openapi_types.UUID `json:"journey_instance"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -2603,7 +2604,7 @@ type StageInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance *openapi_types.UUID `json:"journey_instance,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -3171,7 +3172,7 @@ type UserCreate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3241,7 +3242,7 @@ type UserReplace struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3294,7 +3295,7 @@ type UserUpdate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
@@ -3371,13 +3372,13 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
 // ListRolesParams says which rows to list, and in what order.
 type ListRolesParams struct {
-	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3386,7 +3387,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3407,7 +3408,7 @@ type ListUsersParams struct {
 	// Groups Only users who hold this role.
 	Groups *openapi_types.UUID `form:"groups,omitempty" json:"groups,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3416,7 +3417,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3434,7 +3435,7 @@ type ListIntegrationConfigsParams struct {
 	// IsActive Only active or only inactive configs.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3443,7 +3444,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3470,7 +3471,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3494,7 +3495,7 @@ type ListJourneyInstancesParams struct {
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3503,7 +3504,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3527,7 +3528,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3548,7 +3549,7 @@ type ListStageTemplatesParams struct {
 	// IsOptional Only optional or only required stages.
 	IsOptional *bool `form:"is_optional,omitempty" json:"is_optional,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3557,7 +3558,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3578,7 +3579,7 @@ type ListJourneyTemplatesParams struct {
 	// IsDefault Only default or only other templates.
 	IsDefault *bool `form:"is_default,omitempty" json:"is_default,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3587,7 +3588,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3605,7 +3606,7 @@ type ListDepartmentsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3614,7 +3615,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3629,7 +3630,7 @@ type ListHospitalsParams struct {
 	// City Only hospitals in this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3638,7 +3639,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3659,7 +3660,7 @@ type ListPatientsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3668,7 +3669,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3689,7 +3690,7 @@ type ListPhysiciansParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3698,7 +3699,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3713,7 +3714,7 @@ type ListSurveyTemplatesParams struct {
 	// IsActive Only active or only inactive templates.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3722,7 +3723,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
