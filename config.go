@@ -54,6 +54,7 @@ type Config struct {
 	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
 	MaxConnections int32      `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
 	MaxInFlight    int        `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	MaxPayload     int        `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
 	MetricsAddr    string     `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
 	LogLevel       slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
@@ -79,6 +80,7 @@ func defaultConfig() Config {
 		Workers:          w.Concurrency,
 		MaxConnections:   q.MaxConnections,
 		MaxInFlight:      s.MaxInFlight,
+		MaxPayload:       s.MaxPayload,
 		LongestLoginWait: s.LongestLoginWait,
 		LogLevel:         slog.LevelInfo,
 	}
@@ -143,6 +145,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%sLONGEST_LOGIN_WAIT must be from 0s to %s", prefix, limits.LongestLoginWait)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
+	case c.MaxPayload < server.MinMaxPayload || c.MaxPayload > server.MaxMaxPayload:
+		return fmt.Errorf("%sMAX_PAYLOAD_BYTES must be from %d to %d", prefix, server.MinMaxPayload, server.MaxMaxPayload)
 	case c.AccessLifetime < time.Second || c.RefreshLifetime < time.Second:
 		return fmt.Errorf("%sACCESS_TOKEN_LIFETIME and %sREFRESH_TOKEN_LIFETIME must be at least 1s", prefix, prefix)
 	}

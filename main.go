@@ -95,7 +95,7 @@ func (p *program) prepare(c *cobra.Command) error {
 	config, warnings, err := readConfig(p.environ)
 	p.config = config
 	options := &slog.HandlerOptions{Level: config.LogLevel}
-	p.log = slog.New(slog.NewJSONHandler(p.stderr, options))
+	p.log = newJSONLog(p.stderr, options)
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,7 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 	o.Limits = limits.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
 	o.LongestLoginWait = p.config.LongestLoginWait
 	o.MaxInFlight = p.config.MaxInFlight
+	o.MaxPayload = p.config.MaxPayload
 	o.TrustedProxies = p.config.TrustedProxies
 	o.Log, o.Registerer = p.log, p.registry
 	return server.New(database, o)

@@ -42,11 +42,16 @@ func (o Order) sql() string {
 // read depends on the values. A prepared statement would get a generic plan that reads whole tables.
 type listing struct {
 	db.DBTX
-	order Order
+	order     Order
+	mostBytes int // of the values of the rows of one query
 }
 
 func (l listing) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return l.DBTX.Query(ctx, l.ordered(sql), unprepared(args)...)
+	rows, err := l.DBTX.Query(ctx, l.ordered(sql), unprepared(args)...)
+	if err != nil {
+		return nil, err
+	}
+	return &boundedRows{Rows: rows, left: l.mostBytes}, nil
 }
 
 func (l listing) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {

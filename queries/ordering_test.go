@@ -21,7 +21,7 @@ func TestOrderTakesThePlaceOfTheMarker(t *testing.T) {
 		{Order{{Name: `a"; DROP TABLE users; --`}}, `SELECT 1 ORDER BY "a""; DROP TABLE users; --",  name, id`},
 	} {
 		sent := &recorder{}
-		_, _ = listing{sent, test.order}.Query(t.Context(), "SELECT 1 ORDER BY "+orderingMarker+" name, id", 7)
+		_, _ = listing{sent, test.order, 1}.Query(t.Context(), "SELECT 1 ORDER BY "+orderingMarker+" name, id", 7)
 		if sent.sql != test.want {
 			t.Errorf("%v: sent %s, want %s", test.order, sent.sql, test.want)
 		}

@@ -122,14 +122,15 @@ func (d *DB) Read(ctx context.Context, f func(*db.Queries) error) error {
 	return f(db.New(conn))
 }
 
-// List runs f on one connection. Its second argument sends list queries: in the given order, and unprepared.
-func (d *DB) List(ctx context.Context, order Order, f func(q, lists *db.Queries) error) error {
+// List runs f on one connection. Its second argument sends list queries: in the given order, and unprepared. A query
+// whose rows have more than mostBytes, as Postgres sends their values, ends with ErrTooManyBytes.
+func (d *DB) List(ctx context.Context, order Order, mostBytes int, f func(q, lists *db.Queries) error) error {
 	conn, err := d.connection(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	return f(db.New(conn), db.New(listing{conn, order}))
+	return f(db.New(conn), db.New(listing{conn, order, mostBytes}))
 }
 
 // InTx runs f in a transaction of isolation level READ COMMITTED and commits it if f returns nil. f gets the bound
@@ -156,7 +157,7 @@ func (d *DB) connection(ctx context.Context) (*pgxpool.Conn, error) {
 	switch {
 	case err == nil:
 		return conn, nil
-	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded): // the wait's or the caller's: nothing was sent
 		return nil, ErrBusy
 	}
 	return nil, err

@@ -1,6 +1,8 @@
 package queries
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -21,5 +23,20 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 			database.Close()
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// When the caller's deadline is over before a connection is there, nothing was sent: the outcome is known.
+func TestNoConnectionBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
+	database, err := Open(t.Context(), "postgres://nobody@127.0.0.1:1/nothing", DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer database.Close()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if err := database.InTx(ctx, nil); !errors.Is(err, ErrBusy) || Judge(err) != Busy {
+		t.Errorf("got %v, %v", err, Judge(err))
 	}
 }

@@ -31,7 +31,7 @@ const (
 	Unusable
 	// InvalidField: a constraint that the client violated; FieldErrorOf has the field and the message.
 	InvalidField
-	// InvalidValue: a value that no column can store.
+	// InvalidValue: a value that no column can store, or that violates a CHECK which is no field's.
 	InvalidValue
 	// Referenced: a row was not deleted, because others refer to it.
 	Referenced
@@ -133,7 +133,7 @@ func judgeSQLState(err error, code string) Verdict {
 		return Lost
 	case pgerrcode.IsInsufficientResources(code):
 		return Busy
-	case pgerrcode.IsDataException(code), pgerrcode.IsProgramLimitExceeded(code):
+	case pgerrcode.IsDataException(code), pgerrcode.IsProgramLimitExceeded(code), code == pgerrcode.CheckViolation:
 		return InvalidValue
 	case pgerrcode.IsFeatureNotSupported(code), // a plan that a migration made invalid
 		pgerrcode.IsInvalidSQLStatementName(code), // a statement that a connection pooler lost

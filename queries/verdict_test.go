@@ -26,8 +26,8 @@ func TestJudge(t *testing.T) {
 			&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, &pgconn.ConnectError{Config: &pgconn.Config{}},
 		},
 		Unusable:     {state("42601"), state("42P01"), state("42703"), state("0A000"), state("26000"), state("28P01"), state("3D000"), state("58030")},
-		InvalidField: {&pgconn.PgError{Code: "23505", ConstraintName: "hospitals_code_key"}, &pgconn.PgError{Code: "23503", ConstraintName: "users_hospital_id_fkey"}, &FieldError{"a", "b"}},
-		InvalidValue: {state("22P05"), state("22021"), state("22003"), state("54000")},
+		InvalidField: {&pgconn.PgError{Code: "23505", ConstraintName: "hospitals_code_key"}, &pgconn.PgError{Code: "23503", ConstraintName: "users_hospital_id_fkey"}, &FieldError{"a", "b"}, &pgconn.PgError{Code: "23514", ConstraintName: "departments_parent_is_another"}},
+		InvalidValue: {state("22P05"), state("22021"), state("22003"), state("54000"), &pgconn.PgError{Code: "23514", ConstraintName: "unknown"}},
 		Referenced:   {Deleted(state("23503"))},
 	} {
 		for _, err := range list {

@@ -70,7 +70,9 @@ func (b *batcher) EventInsert(ctx context.Context, events db.EventInsertParams) 
 	select {
 	case <-one.done:
 	case <-ctx.Done():
-		b.withdraw(one)
+		if b.withdraw(one) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, queries.ErrBusy // nothing was sent
+		}
 		return nil, ctx.Err()
 	}
 	if one.err == errBatchRefused {
@@ -99,13 +101,15 @@ func (b *batcher) send(ctx context.Context, events db.EventInsertParams) (rows [
 	return rows, err
 }
 
-// withdraw takes back an insert that nobody waits for any more, unless it is under way.
-func (b *batcher) withdraw(one *insert) {
+// withdraw takes back an insert that nobody waits for any more. It is false if the insert is under way.
+func (b *batcher) withdraw(one *insert) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i := slices.Index(b.waiting, one); i >= 0 {
+	i := slices.Index(b.waiting, one)
+	if i >= 0 {
 		b.waiting = slices.Delete(b.waiting, i, i+1)
 	}
+	return i >= 0
 }
 
 // start begins to send what is waiting, unless enough statements are under way. The caller holds the mutex.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -31,6 +32,11 @@ func TestCancelledInsertsAreWithdrawn(t *testing.T) {
 		if err := <-errs; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
+	}
+	late, end := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer end()
+	if _, err := b.EventInsert(late, db.EventInsertParams{Ids: []uuid.UUID{newID()}}); !errors.Is(err, queries.ErrBusy) {
+		t.Errorf("after the deadline, with nothing sent: %v, want %v", err, queries.ErrBusy)
 	}
 	if len(b.waiting) != 0 {
 		t.Errorf("%d inserts are still queued", len(b.waiting))

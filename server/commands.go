@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server/auth"
 )
 
-// What the px360 program does to users without a request.
+// What the px360 program does to users without a request. Names are normalized as those of requests are: see
+// x-px360-normalize in the contract.
 
 // EnsureAdmin creates the first PX Admin if there is no active one, and tells whether it did.
 func (s *Server) EnsureAdmin(ctx context.Context, username, password string) (created bool, err error) {
@@ -27,6 +30,7 @@ func (s *Server) EnsureAdmin(ctx context.Context, username, password string) (cr
 
 // CreateAdmin creates a user who holds the role PX Admin.
 func (s *Server) CreateAdmin(ctx context.Context, username, password string) error {
+	username = norm.NFKC.String(username)
 	hash, err := s.commandPassword(ctx, username, password)
 	if err != nil {
 		return err
@@ -47,6 +51,7 @@ func (s *Server) CreateAdmin(ctx context.Context, username, password string) err
 
 // SetPassword gives a user another password and ends the tokens that they have.
 func (s *Server) SetPassword(ctx context.Context, username, password string) error {
+	username = norm.NFKC.String(username)
 	hash, err := s.commandPassword(ctx, username, password)
 	if err != nil {
 		return err

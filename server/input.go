@@ -60,7 +60,7 @@ func (a *admission) readOnce() (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.body, err = o.ReadBody(raw); err != nil {
+	if in.body, err = o.ReadBody(c.Request().Context(), raw); err != nil {
 		return nil, err
 	}
 	return in, nil

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/google/uuid"
@@ -19,6 +20,15 @@ type page[Row any] struct {
 	Previous *string `json:"previous"`
 	Results  []Row   `json:"results"`
 }
+
+// maxPageBytes is how much JSON a page may be. A larger one is refused, so that it is never cut: the client must not
+// take it for the whole. The rows are counted as Postgres sends them, which stops a query before all of them are in
+// memory, and the JSON as it is written, which is exact. Postgres's own form of a JSON value has at most half as many
+// bytes again, for the spaces after commas and colons, so rows get that much more.
+const maxPageBytes = 8 << 20
+
+// errPageTooLarge refuses a page of more than maxPageBytes.
+var errPageTooLarge = problem.InvalidField("page_size", "Ask for fewer rows.")
 
 // scoped are the parameters that list queries have beside the filters of the contract.
 type scoped struct {
@@ -61,7 +71,7 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 		})
 		var total int64
 		var found []Found
-		err = e.db.List(ctx, order(r.page.Order), func(q, lists *db.Queries) (err error) {
+		err = e.db.List(ctx, order(r.page.Order), maxPageBytes*3/2, func(q, lists *db.Queries) (err error) {
 			if err = checkFilters(ctx, q, r.page.References); err != nil {
 				return err
 			}
@@ -72,6 +82,8 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 			return err
 		})
 		switch {
+		case errors.Is(err, queries.ErrTooManyBytes):
+			return answer, errPageTooLarge
 		case err != nil:
 			return answer, err
 		case r.page.Number > 1 && int64(offset) >= total:

@@ -16,6 +16,12 @@ import (
 // MinSecretKeyBytes is the least length of Options.SecretKey.
 const MinSecretKeyBytes = auth.MinKeyBytes
 
+// The range of Options.MaxPayload, in bytes: the contract promises the lower end, and says the upper one.
+const (
+	MinMaxPayload = 64 << 10
+	MaxMaxPayload = 1 << 20
+)
+
 // Options of a server. Start from DefaultOptions, set PublicURL and SecretKey, and change what else
 // you want: New replaces no zero value, it refuses those that make no sense.
 type Options struct {
@@ -32,6 +38,7 @@ type Options struct {
 	MaxInFlight       int            // requests that are worked on at once, at least 1; a quarter of them is kept for events
 	SlowestClient     Pace           // a client that sends or reads slower is cut off
 	PrincipalKept     time.Duration  // a caller whose body takes longer to come is looked up again
+	MaxPayload        int            // bytes of an event's payload_json, from MinMaxPayload to MaxMaxPayload
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 }
@@ -48,6 +55,7 @@ func DefaultOptions() Options {
 		MaxInFlight:      limits.DefaultInFlight,
 		SlowestClient:    DefaultPace,
 		PrincipalKept:    time.Second,
+		MaxPayload:       MinMaxPayload,
 		Log:              slog.New(slog.DiscardHandler),
 	}
 }
@@ -62,6 +70,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
 	case o.SlowestClient.Grace <= 0 || o.SlowestClient.BytesPerSecond < 1:
 		return fmt.Errorf("server options: SlowestClient is %v and needs a grace and a byte per second", o.SlowestClient)
+	case o.MaxPayload < MinMaxPayload || o.MaxPayload > MaxMaxPayload:
+		return fmt.Errorf("server options: MaxPayload is %d and must be from %d to %d", o.MaxPayload, MinMaxPayload, MaxMaxPayload)
 	case o.LongestLoginWait < 0 || o.LongestLoginWait > limits.LongestLoginWait:
 		return fmt.Errorf("server options: LongestLoginWait is %s and must be from 0 to %s", o.LongestLoginWait, limits.LongestLoginWait)
 	case o.Log == nil:

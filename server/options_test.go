@@ -32,6 +32,8 @@ func TestInvalidOptions(t *testing.T) {
 		{func(o *Options) { o.Limits.Auth = limits.Limit{Calls: -1, Window: time.Hour} }, "rate limit of auth"},
 		{func(o *Options) { o.Limits.User = limits.Limit{Calls: 5} }, "rate limit of user"},
 		{func(o *Options) { o.MaxInFlight = 0 }, "MaxInFlight"},
+		{func(o *Options) { o.MaxPayload = MinMaxPayload - 1 }, "MaxPayload"},
+		{func(o *Options) { o.MaxPayload = MaxMaxPayload + 1 }, "MaxPayload"},
 		{func(o *Options) { o.LongestLoginWait = limits.LongestLoginWait + 1 }, "LongestLoginWait"},
 		{func(o *Options) { o.LongestLoginWait = -1 }, "LongestLoginWait"},
 		{func(o *Options) { o.Log = nil }, "Log"},

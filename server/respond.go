@@ -40,11 +40,13 @@ func (s *Server) respond(c echo.Context, status int, answer any, err error) erro
 	case err != nil:
 		return err
 	}
+	if o := requestOf(c.Request().Context()).operation; o != nil && o.IsList() {
+		return s.writePage(c, status, answer)
+	}
 	return s.writeJSON(c, status, answer)
 }
 
-// writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error, and
-// gives the request's place back before a client can be slow to read.
+// writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
 func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		return c.NoContent(status)
@@ -53,6 +55,31 @@ func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	if err != nil {
 		return err
 	}
+	return s.writeText(c, status, text)
+}
+
+// writePage is writeJSON of a page, which is encoded only as far as it may go.
+func (s *Server) writePage(c echo.Context, status int, page any) error {
+	var text pageBuffer
+	if err := json.MarshalWrite(&text, page, encoding); err != nil {
+		return err
+	}
+	return s.writeText(c, status, text)
+}
+
+// A pageBuffer holds up to maxPageBytes. To write more is errPageTooLarge.
+type pageBuffer []byte
+
+func (b *pageBuffer) Write(part []byte) (int, error) {
+	if len(*b)+len(part) > maxPageBytes {
+		return 0, errPageTooLarge
+	}
+	*b = append(*b, part...)
+	return len(part), nil
+}
+
+// writeText sends the JSON of an answer, and gives the request's place back before a client can be slow to read.
+func (s *Server) writeText(c echo.Context, status int, text []byte) error {
 	requestOf(c.Request().Context()).place.leave()
 	lease, err := s.answering(c, int64(len(text)))
 	if err != nil {

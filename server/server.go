@@ -105,7 +105,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
-	if s.contract, err = contract.Compile(doc, nouns); err != nil {
+	if s.contract, err = contract.Compile(doc, contract.Settings{Nouns: nouns, MaxPayload: o.MaxPayload}); err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
 	for _, path := range s.contract.Paths {

@@ -75,6 +75,9 @@ func (f field) invalids() []invalid {
 		add("NUL", map[string]any{"a": []any{"b\x00"}}, msgNUL)
 		add("NUL in a name", map[string]any{"a\x00": 1}, msgNUL)
 		add("a number too large", json.RawMessage(`{"a":1e400}`), "A number in it is too large or too long.")
+		if most := s.Extensions["x-px360-max-bytes"]; most != nil {
+			add("too long", strings.Repeat("a", int(most.(float64))-1), fmt.Sprintf("Ensure this field has no more than %.0f bytes of JSON.", most))
+		}
 	case s.Type.Is("boolean"):
 		wrongTypes(add, msgBoolean, "true", aNumber, aList, anObject)
 	case s.Type.Is("integer"):
@@ -93,6 +96,9 @@ func (f field) invalids() []invalid {
 		f.wrongReferences(add)
 	case s.Format == "date":
 		wrongTypes(add, msgDate, "yesterday", "", "1990-1-5", "1990-02-30", "15/01/1990", "1990-01-15T00:00:00Z", "0000-01-01", "1990-01-15\x00", aNumber, aBoolean, aList, anObject)
+		if years := s.Extensions["x-px360-max-years-ahead"]; years != nil {
+			add("too far ahead", "2999-12-31", fmt.Sprintf("Ensure this date is not more than %.0f years in the future.", years))
+		}
 	case s.Format == "date-time":
 		wrongTypes(add, msgTime, "yesterday", "", "2025-12-14", "2025-12-14T09:00:00", "2025-02-30T09:00:00Z", "2025-12-14T25:00:00Z", aNumber, aBoolean, aList, anObject)
 	default:

@@ -31,7 +31,7 @@ func (h *hostile) head(line string, more ...string) string {
 func (h *hostile) oddMethods() []attack {
 	var attacks []attack
 	for _, method := range []string{"FOO", "get", "Get", "PROPFIND", "TRACE", "TRACK", "LINK", "PURGE", "DEBUG", "!#$%&'*+-.^_`|~", strings.Repeat("M", 5000)} {
-		attacks = append(attacks, attack{name: method[:min(20, len(method))], raw: h.head(method + " " + attackedMe + " HTTP/1.1"), status: 405, want: jsonText(fields{"detail": `Method "` + method + `" not allowed.`})})
+		attacks = append(attacks, attack{name: method[:min(20, len(method))], raw: h.head(method + " " + attackedMe + " HTTP/1.1"), status: 405, want: methodNotAllowed(method)})
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/api/schema/", "/api/docs/"} {
 		for _, method := range []string{"POST", "FOO", "TRACE", "DELETE"} {

@@ -247,8 +247,16 @@ func fieldError(field, message string) string {
 	return jsonText(fields{field: []string{message}})
 }
 
+// quoted is text as messages quote it.
+func quoted(text string) string {
+	if len(text) > 100 {
+		return text[:100] + "…"
+	}
+	return text
+}
+
 func methodNotAllowed(method string) string {
-	return jsonText(fields{"detail": fmt.Sprintf(`Method "%s" not allowed.`, method)})
+	return jsonText(fields{"detail": fmt.Sprintf(`Method "%s" not allowed.`, quoted(method))})
 }
 
 func unsupportedMedia(mediaType string) string {

@@ -1158,8 +1158,9 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells, any JSON value; all of it is kept, numbers exactly as sent. Of an object, three
-	// members have a meaning: physician_license, department_code and timestamp, which is when it happened.
+	// PayloadJSON What else the sender tells, any JSON value of at most 64 KB, as it is sent; the operator of a server may allow
+	// more, up to 1 MB. All of it is kept, numbers exactly as sent. Of an object, three members have a meaning:
+	// physician_license, department_code and timestamp, which is when it happened.
 	//
 	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
 	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
@@ -1512,7 +1513,7 @@ type IntegrationConfigCreate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
@@ -1635,7 +1636,7 @@ type IntegrationConfigUpdate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON *json.RawMessage `json:"config_json,omitempty"`
@@ -1779,7 +1780,7 @@ type JourneyInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate openapi_types.UUID `json:"journey_template"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -1933,7 +1934,7 @@ type JourneyInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate *openapi_types.UUID `json:"journey_template,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -2398,7 +2399,7 @@ type PatientCreate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2488,7 +2489,7 @@ type PatientUpdate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2962,7 +2963,7 @@ type StageInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance openapi_types.UUID `json:"journey_instance"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -3012,7 +3013,7 @@ type StageInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance *openapi_types.UUID `json:"journey_instance,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata *json.RawMessage `json:"metadata,omitempty"`
@@ -3580,7 +3581,7 @@ type UserCreate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3650,7 +3651,7 @@ type UserReplace struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3703,7 +3704,7 @@ type UserUpdate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
@@ -3825,13 +3826,13 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
 // ListRolesParams defines parameters for ListRoles.
 type ListRolesParams struct {
-	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3840,7 +3841,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3861,7 +3862,7 @@ type ListUsersParams struct {
 	// Groups Only users who hold this role.
 	Groups *openapi_types.UUID `form:"groups,omitempty" json:"groups,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3870,7 +3871,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3888,7 +3889,7 @@ type ListIntegrationConfigsParams struct {
 	// IsActive Only active or only inactive configs.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3897,7 +3898,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3924,7 +3925,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3960,7 +3961,7 @@ type ListJourneyInstancesParams struct {
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3969,7 +3970,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3993,7 +3994,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4014,7 +4015,7 @@ type ListStageTemplatesParams struct {
 	// IsOptional Only optional or only required stages.
 	IsOptional *bool `form:"is_optional,omitempty" json:"is_optional,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4023,7 +4024,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4044,7 +4045,7 @@ type ListJourneyTemplatesParams struct {
 	// IsDefault Only default or only other templates.
 	IsDefault *bool `form:"is_default,omitempty" json:"is_default,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4053,7 +4054,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4071,7 +4072,7 @@ type ListDepartmentsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4080,7 +4081,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4095,7 +4096,7 @@ type ListHospitalsParams struct {
 	// City Only hospitals in this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4104,7 +4105,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4125,7 +4126,7 @@ type ListPatientsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4134,7 +4135,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4155,7 +4156,7 @@ type ListPhysiciansParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4164,7 +4165,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -4179,7 +4180,7 @@ type ListSurveyTemplatesParams struct {
 	// IsActive Only active or only inactive templates.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -4188,7 +4189,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 

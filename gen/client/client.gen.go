@@ -746,8 +746,9 @@ type EventCreate struct {
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`
 
-	// PayloadJSON What else the sender tells, any JSON value; all of it is kept, numbers exactly as sent. Of an object, three
-	// members have a meaning: physician_license, department_code and timestamp, which is when it happened.
+	// PayloadJSON What else the sender tells, any JSON value of at most 64 KB, as it is sent; the operator of a server may allow
+	// more, up to 1 MB. All of it is kept, numbers exactly as sent. Of an object, three members have a meaning:
+	// physician_license, department_code and timestamp, which is when it happened.
 	//
 	// timestamp states its offset from UTC. Best is RFC 3339, such as 2025-12-14T10:45:00+03:00. Also read are t and
 	// z in lower case, a space in place of the T, times without seconds, the offsets +0300 and +03, the form of HL7 v2
@@ -1100,7 +1101,7 @@ type IntegrationConfigCreate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON json.RawMessage `json:"config_json,omitempty"`
@@ -1223,7 +1224,7 @@ type IntegrationConfigUpdate struct {
 	// Example: https://his.hospital.sa/api/
 	APIURL *string `json:"api_url,omitempty"`
 
-	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it.
+	// ConfigJSON Whatever the hospital wants to keep with the integration; nothing reads it. At most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"retry_attempts":3,"timeout":30}
 	ConfigJSON json.RawMessage `json:"config_json,omitempty"`
@@ -1367,7 +1368,7 @@ type JourneyInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate openapi_types.UUID `json:"journey_template"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -1521,7 +1522,7 @@ type JourneyInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000007
 	JourneyTemplate *openapi_types.UUID `json:"journey_template,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the journey.
+	// Metadata Whatever the hospital wants to keep with the journey: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {"admission_type":"scheduled","referring_physician":"Dr. Smith"}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -1986,7 +1987,7 @@ type PatientCreate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2076,7 +2077,7 @@ type PatientUpdate struct {
 	// Example: Riyadh
 	City *string `json:"city,omitempty"`
 
-	// DateOfBirth Date of birth, YYYY-MM-DD.
+	// DateOfBirth Date of birth, YYYY-MM-DD. Simulators and unborn children have some in the future, by 10 years at most.
 	//
 	// Example: 1990-01-15
 	DateOfBirth nullable.Nullable[string] `json:"date_of_birth,omitempty"`
@@ -2550,7 +2551,7 @@ type StageInstanceCreate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance openapi_types.UUID `json:"journey_instance"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -2600,7 +2601,7 @@ type StageInstanceUpdate struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance *openapi_types.UUID `json:"journey_instance,omitempty"`
 
-	// Metadata Whatever the hospital wants to keep with the stage.
+	// Metadata Whatever the hospital wants to keep with the stage: at most 64 KB of JSON, as it is sent.
 	//
 	// Example: {}
 	Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -3168,7 +3169,7 @@ type UserCreate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3238,7 +3239,7 @@ type UserReplace struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username string `json:"username"`
@@ -3291,7 +3292,7 @@ type UserUpdate struct {
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
 
-	// Username The name to log in with, unique.
+	// Username The name to log in with, unique. Kept in Unicode's normalization form NFKC, so that a name in full-width letters is no other name.
 	//
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
@@ -3368,13 +3369,13 @@ type ListAuditEntriesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
 // ListRolesParams says which rows to list, and in what order.
 type ListRolesParams struct {
-	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3383,7 +3384,7 @@ type ListRolesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3404,7 +3405,7 @@ type ListUsersParams struct {
 	// Groups Only users who hold this role.
 	Groups *openapi_types.UUID `form:"groups,omitempty" json:"groups,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in username, email, name and employee_id. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3413,7 +3414,7 @@ type ListUsersParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3431,7 +3432,7 @@ type ListIntegrationConfigsParams struct {
 	// IsActive Only active or only inactive configs.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3440,7 +3441,7 @@ type ListIntegrationConfigsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3467,7 +3468,7 @@ type ListEventsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3491,7 +3492,7 @@ type ListJourneyInstancesParams struct {
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in encounter_id, patient MRN and names. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3500,7 +3501,7 @@ type ListJourneyInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3524,7 +3525,7 @@ type ListStageInstancesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3545,7 +3546,7 @@ type ListStageTemplatesParams struct {
 	// IsOptional Only optional or only required stages.
 	IsOptional *bool `form:"is_optional,omitempty" json:"is_optional,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3554,7 +3555,7 @@ type ListStageTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3575,7 +3576,7 @@ type ListJourneyTemplatesParams struct {
 	// IsDefault Only default or only other templates.
 	IsDefault *bool `form:"is_default,omitempty" json:"is_default,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3584,7 +3585,7 @@ type ListJourneyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3602,7 +3603,7 @@ type ListDepartmentsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3611,7 +3612,7 @@ type ListDepartmentsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3626,7 +3627,7 @@ type ListHospitalsParams struct {
 	// City Only hospitals in this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name, name_ar and code. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3635,7 +3636,7 @@ type ListHospitalsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3656,7 +3657,7 @@ type ListPatientsParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in MRN, names, phone and email. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3665,7 +3666,7 @@ type ListPatientsParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3686,7 +3687,7 @@ type ListPhysiciansParams struct {
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in names and license_number. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3695,7 +3696,7 @@ type ListPhysiciansParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
@@ -3710,7 +3711,7 @@ type ListSurveyTemplatesParams struct {
 	// IsActive Only active or only inactive templates.
 	IsActive *bool `form:"is_active,omitempty" json:"is_active,omitempty"`
 
-	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same.
+	// Search Only rows in which every term, split at white space and commas, occurs in name and name_ar. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
 	Search *string `form:"search,omitempty" json:"search,omitempty"`
 
 	// Ordering Up to three columns to order by; - descends.
@@ -3719,7 +3720,7 @@ type ListSurveyTemplatesParams struct {
 	// Page Number of the page, from 1.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
-	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100.
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 

@@ -40,6 +40,10 @@ requestBody:
           at: {type: string, format: date-time}
           choice: {type: string, enum: [a, b]}
           any: {description: Any value.}
+          small_json: {x-px360-max-bytes: 10, nullable: true}
+          set_json: {x-px360-max-bytes: 10, x-px360-settable-max-bytes: 30}
+          form: {type: string, maxLength: 5, pattern: "^[a-z]+$", x-px360-pattern-message: Letters only., x-px360-normalize: NFKC}
+          born: {type: string, format: date, x-px360-max-years-ahead: 10}
           whole: {allOf: [{$ref: "#/components/schemas/Whole"}, {type: object, required: [name]}]}
           list: {type: array, minItems: 1, maxItems: 3, items: {type: object, required: [n], properties: {n: {type: integer}}}}
           items: {type: array, maxItems: 3, x-px360-items-schema: Strict, items: {type: object, properties: {key: {nullable: true}}}}
@@ -63,8 +67,16 @@ func TestReadBodyAccepts(t *testing.T) {
 		`{"text":"a","choice":"b","any":{"x":[1e3,-0,null],"y":"\u00e9"}}`: `{"text":"a","choice":"b","any":{"x":[1e3,-0,null],"y":"é"}}`,
 		`{"text":"a","whole":{"name":" b "},"list":[{"n":1,"m":2}]}`:       `{"text":"a","whole":{"name":"b"},"list":[{"n":1}]}`,
 		`{"text":"a","code":"abc","email":"a@b.sa","url":"https://b.sa/"}`: `{"text":"a","code":"abc","email":"a@b.sa","url":"https://b.sa/"}`,
+		`{"text":"a","small_json":{"a":"bc"}}`:                             `{"text":"a","small_json":{"a":"bc"}}`,
+		`{"text":"a","small_json":"12345678"}`:                             `{"text":"a","small_json":"12345678"}`,
+		`{"text":"a","small_json": [ ], "any": [ ] }`:                      `{"text":"a","small_json":[],"any":[]}`,
+		`{"text":"a","small_json":null}`:                                   `{"text":"a","small_json":null}`,
+		`{"text":"a","set_json":[1,"67890123456789"]}`:                     `{"text":"a","set_json":[1,"67890123456789"]}`,
+		`{"text":"a","any":{ "a" : [ {} , [] , "" , {"b":{}} ] , "c":0 }}`: `{"text":"a","any":{"a":[{},[],"",{"b":{}}],"c":0}}`,
+		`{"text":"a","form":"ａｂｃ"}`:                                        `{"text":"a","form":"abc"}`,
+		`{"text":"a","born":"2031-01-01"}`:                                 `{"text":"a","born":"2031-01-01"}`,
 	} {
-		body, err := o.ReadBody([]byte(in))
+		body, err := o.ReadBody(t.Context(), []byte(in))
 		if err != nil || strings.TrimSpace(string(body.JSON)) != want {
 			t.Errorf("%s is bound as %s (%v), want %s", in, body.JSON, err, want)
 		}
@@ -77,7 +89,7 @@ func TestReadBodyResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := o.ReadBody([]byte(`{"text":"a","other":"0193C5A07A0070008000000000000001","thing":"` + testID + `","key":"ris",
+	body, err := o.ReadBody(t.Context(), []byte(`{"text":"a","other":"0193C5A07A0070008000000000000001","thing":"`+testID+`","key":"ris",
 		"items":[{"key":7},{"key":" lis "},{"key":"lis"}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -93,13 +105,13 @@ func TestReadBodyResult(t *testing.T) {
 	if !reflect.DeepEqual(body, want) || !strings.Contains(string(body.JSON), `"items":[{"key":"lis"},{"key":"lis"}]`) {
 		t.Errorf("found %+v", body)
 	}
-	none, err := o.ReadBody([]byte(`{"text":"a","items":[5]}`))
+	none, err := o.ReadBody(t.Context(), []byte(`{"text":"a","items":[5]}`))
 	if err != nil || none.Positions != nil || len(none.ItemErrors) != 1 {
 		t.Errorf("a list without a good item: %+v, %v", none, err)
 	}
 	// Each call returns its own memory.
 	body.References[0].Field, body.RateLimitKeys[0], body.JSON[0] = "x", "x", 'x'
-	again, err := o.ReadBody([]byte(`{"text":"a","key":"ris"}`))
+	again, err := o.ReadBody(t.Context(), []byte(`{"text":"a","key":"ris"}`))
 	if err != nil || !reflect.DeepEqual(again, Body{JSON: again.JSON, RateLimitKeys: []string{"ris"}}) || again.JSON[0] != '{' {
 		t.Errorf("found %+v, %v", again, err)
 	}
@@ -113,48 +125,58 @@ func TestReadBodyRefuses(t *testing.T) {
 	}
 	one := func(field, message string) string { return `{"` + field + `":["` + message + `"]}` }
 	for in, want := range map[string]string{
-		``:                                     one("text", messageRequired),
-		` `:                                    one("text", messageRequired),
-		`null`:                                 one("non_field_errors", "No data provided"),
-		`[1]`:                                  one("non_field_errors", "Invalid data. Expected a dictionary, but got list."),
-		`1.5`:                                  one("non_field_errors", "Invalid data. Expected a dictionary, but got float."),
-		`{"text":null}`:                        one("text", MessageNull),
-		`{"text":" "}`:                         one("text", messageBlank),
-		`{"text":5}`:                           one("text", messageString),
-		`{"text":"aaaaaa\u0000"}`:              `{"text":["Ensure this field has no more than 5 characters.","Null characters are not allowed."]}`,
-		`{"count":10}`:                         `{"count":["Ensure this value is less than or equal to 9."],"text":["This field is required."]}`,
-		`{"text":"a","count":-2}`:              one("count", "Ensure this value is greater than or equal to -1."),
-		`{"text":"a","count":1.5}`:             one("count", messageInteger),
-		`{"text":"a","count":"1"}`:             one("count", messageInteger),
-		`{"text":"a","count":1e999999999}`:     one("count", messageInteger),
-		`{"text":"a","small":2147483648}`:      one("small", "Ensure this value is less than or equal to 2147483647."),
-		`{"text":"a","code":"A"}`:              one("code", "Letters only."),
-		`{"text":"a","email":5}`:               one("email", messageEmail),
-		`{"text":"a","url":"b"}`:               one("url", messageURL),
-		`{"text":"a","thing":"x"}`:             one("thing", "“x” is not a valid UUID."),
-		`{"text":"a","thing":[{"a":true}]}`:    one("thing", "“[{'a': True}]” is not a valid UUID."),
-		`{"text":"a","thing":7}`:               one("thing", `Invalid pk \"7\" - object does not exist.`),
-		`{"text":"a","thing":true}`:            one("thing", "Incorrect type. Expected pk value, received bool."),
-		`{"text":"a","other":""}`:              one("other", MessageNull),
-		`{"text":"a","flag":"true"}`:           one("flag", messageBoolean),
-		`{"text":"a","day":"2025-02-29"}`:      one("day", messageDate),
-		`{"text":"a","at":"2025-12-14T09:00"}`: one("at", messageDateTime),
-		`{"text":"a","choice":"c"}`:            one("choice", `\"c\" is not a valid choice.`),
-		`{"text":"a","choice":null}`:           one("choice", MessageNull),
-		`{"text":"a","any":null}`:              one("any", MessageNull),
-		`{"text":"a","any":[1e309]}`:           one("any", messageNumber),
-		`{"text":"a","any":{"a\u0000":1}}`:     one("any", messageNUL),
-		`{"text":"a","whole":null}`:            one("whole", MessageNull),
-		`{"text":"a","whole":5}`:               `{"whole":["Invalid data. Expected a dictionary, but got int."]}`,
-		`{"text":"a","whole":{}}`:              `{"whole":{"name":["This field is required."]}}`,
-		`{"text":"a","list":null}`:             one("list", MessageNull),
-		`{"text":"a","list":{}}`:               one("list", `Expected a list of items but got type \"dict\".`),
-		`{"text":"a","list":[]}`:               one("list", "This list may not be empty."),
-		`{"text":"a","list":[1,2,3,4]}`:        one("list", "Ensure this field has no more than 3 elements."),
-		`{"text":"a","list":[{"n":1},{},5]}`:   `{"list":[{},{"n":["This field is required."]},{"non_field_errors":["Invalid data. Expected a dictionary, but got int."]}]}`,
-		`{"text":"a","items":[{},{},{},[]]}`:   one("items", "Ensure this field has no more than 3 elements."),
+		``:                                              one("text", messageRequired),
+		` `:                                             one("text", messageRequired),
+		`null`:                                          one("non_field_errors", "No data provided"),
+		`[1]`:                                           one("non_field_errors", "Invalid data. Expected a dictionary, but got list."),
+		`1.5`:                                           one("non_field_errors", "Invalid data. Expected a dictionary, but got float."),
+		`{"text":null}`:                                 one("text", MessageNull),
+		`{"text":" "}`:                                  one("text", messageBlank),
+		`{"text":5}`:                                    one("text", messageString),
+		`{"text":"aaaaaa\u0000"}`:                       `{"text":["Ensure this field has no more than 5 characters.","Null characters are not allowed."]}`,
+		`{"count":10}`:                                  `{"count":["Ensure this value is less than or equal to 9."],"text":["This field is required."]}`,
+		`{"text":"a","count":-2}`:                       one("count", "Ensure this value is greater than or equal to -1."),
+		`{"text":"a","count":1.5}`:                      one("count", messageInteger),
+		`{"text":"a","count":"1"}`:                      one("count", messageInteger),
+		`{"text":"a","count":1e999999999}`:              one("count", messageInteger),
+		`{"text":"a","small":2147483648}`:               one("small", "Ensure this value is less than or equal to 2147483647."),
+		`{"text":"a","code":"A"}`:                       one("code", "Letters only."),
+		`{"text":"a","email":5}`:                        one("email", messageEmail),
+		`{"text":"a","url":"b"}`:                        one("url", messageURL),
+		`{"text":"a","thing":"x"}`:                      one("thing", "“x” is not a valid UUID."),
+		`{"text":"a","thing":[{"a":true}]}`:             one("thing", "“[{'a': True}]” is not a valid UUID."),
+		`{"text":"a","thing":7}`:                        one("thing", `Invalid pk \"7\" - object does not exist.`),
+		`{"text":"a","thing":true}`:                     one("thing", "Incorrect type. Expected pk value, received bool."),
+		`{"text":"a","other":""}`:                       one("other", MessageNull),
+		`{"text":"a","flag":"true"}`:                    one("flag", messageBoolean),
+		`{"text":"a","day":"2025-02-29"}`:               one("day", messageDate),
+		`{"text":"a","at":"2025-12-14T09:00"}`:          one("at", messageDateTime),
+		`{"text":"a","choice":"c"}`:                     one("choice", `\"c\" is not a valid choice.`),
+		`{"text":"a","choice":null}`:                    one("choice", MessageNull),
+		`{"text":"a","any":null}`:                       one("any", MessageNull),
+		`{"text":"a","any":[1e309]}`:                    one("any", messageNumber),
+		`{"text":"a","any":{"a\u0000":1}}`:              one("any", messageNUL),
+		`{"text":"a","small_json":{"a":"bcd"}}`:         one("small_json", "Ensure this field has no more than 10 bytes of JSON."),
+		`{"text":"a","small_json":{"a": "bc"}}`:         one("small_json", "Ensure this field has no more than 10 bytes of JSON."),
+		`{"text":"a","small_json":123456789012}`:        one("small_json", "Ensure this field has no more than 10 bytes of JSON."),
+		`{"text":"a","small_json":"é8901234\u0000"}`:    one("small_json", messageNUL),
+		`{"text":"a","set_json":[1,"678901234567890"]}`: one("set_json", "Ensure this field has no more than 20 bytes of JSON."),
+		`{"text":5,"small_json":["78901234"]}`:          `{"small_json":["Ensure this field has no more than 10 bytes of JSON."],"text":["Not a valid string."]}`,
+		`{"text":"a","form":"ｉｊｋｌｍｎ"}`:                  one("form", "Ensure this field has no more than 5 characters."),
+		`{"text":"a","form":"\uFDFA"}`:                  one("form", "Ensure this field has no more than 5 characters."),
+		`{"text":"a","form":"Ａ"}`:                       one("form", "Letters only."),
+		`{"text":"a","born":"2999-12-31"}`:              one("born", "Ensure this date is not more than 10 years in the future."),
+		`{"text":"a","whole":null}`:                     one("whole", MessageNull),
+		`{"text":"a","whole":5}`:                        `{"whole":["Invalid data. Expected a dictionary, but got int."]}`,
+		`{"text":"a","whole":{}}`:                       `{"whole":{"name":["This field is required."]}}`,
+		`{"text":"a","list":null}`:                      one("list", MessageNull),
+		`{"text":"a","list":{}}`:                        one("list", `Expected a list of items but got type \"dict\".`),
+		`{"text":"a","list":[]}`:                        one("list", "This list may not be empty."),
+		`{"text":"a","list":[1,2,3,4]}`:                 one("list", "Ensure this field has no more than 3 elements."),
+		`{"text":"a","list":[{"n":1},{},5]}`:            `{"list":[{},{"n":["This field is required."]},{"non_field_errors":["Invalid data. Expected a dictionary, but got int."]}]}`,
+		`{"text":"a","items":[{},{},{},[]]}`:            one("items", "Ensure this field has no more than 3 elements."),
 	} {
-		_, err := o.ReadBody([]byte(in))
+		_, err := o.ReadBody(t.Context(), []byte(in))
 		var p *problem.Problem
 		if !errors.As(err, &p) || p.Status != http.StatusBadRequest {
 			t.Errorf("%s: %v", in, err)
@@ -168,7 +190,7 @@ func TestReadBodyRefuses(t *testing.T) {
 		`{"text":`, `{"text":"a"} {}`, `{"text":"a","text":"b"}`, `{"x":{"a":1,"a":2}}`, "\ufeff{}", `{"text":"\ud800"}`, "{\"text\":\"\xff\"}", `{"text":'a'}`,
 		`{"text":"a","items":[{]}`, `{"any":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
 	} {
-		_, err := o.ReadBody([]byte(in))
+		_, err := o.ReadBody(t.Context(), []byte(in))
 		var p *problem.Problem
 		if !errors.As(err, &p) || p.Status != http.StatusBadRequest {
 			t.Errorf("%s: %v", in, err)
@@ -177,7 +199,7 @@ func TestReadBodyRefuses(t *testing.T) {
 		}
 	}
 	deepest := `{"text":"a","any":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`
-	if _, err := o.ReadBody([]byte(deepest)); err != nil {
+	if _, err := o.ReadBody(t.Context(), []byte(deepest)); err != nil {
 		t.Errorf("a depth of 64 is refused: %v", err)
 	}
 }
@@ -188,7 +210,7 @@ func TestReadBodyWithoutBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body, err := o.ReadBody([]byte("}")); err != nil || !reflect.DeepEqual(body, Body{}) {
+	if body, err := o.ReadBody(t.Context(), []byte("}")); err != nil || !reflect.DeepEqual(body, Body{}) {
 		t.Errorf("%+v, %v", body, err)
 	}
 }

@@ -73,10 +73,16 @@ const apiKeyTag = "Events"
 // extensionPrefix begins the names of the extensions that this package enforces.
 const extensionPrefix = "x-px360-"
 
-// Compile reads a valid document. nouns are what x-px360-refers-to and x-px360-object may name. It fails, with path,
-// method and field, on what the server would not enforce: the server must not start with such a document.
-func Compile(doc *openapi3.T, nouns []string) (*Contract, error) {
-	c := &compiler{nouns: nouns}
+// Settings are what the document leaves to the server.
+type Settings struct {
+	Nouns      []string // what x-px360-refers-to and x-px360-object may name
+	MaxPayload int      // bytes of free JSON where x-px360-settable-max-bytes lets the operator choose
+}
+
+// Compile reads a valid document. It fails, with path, method and field, on what the server would not enforce: the
+// server must not start with such a document.
+func Compile(doc *openapi3.T, settings Settings) (*Contract, error) {
+	c := &compiler{nouns: settings.Nouns, maxPayload: settings.MaxPayload}
 	if doc.Components != nil {
 		c.schemas = doc.Components.Schemas
 	}
@@ -93,8 +99,9 @@ func Compile(doc *openapi3.T, nouns []string) (*Contract, error) {
 
 // A compiler checks and compiles the parts of a document.
 type compiler struct {
-	nouns   []string
-	schemas openapi3.Schemas // the document's, by name
+	nouns      []string
+	maxPayload int
+	schemas    openapi3.Schemas // the document's, by name
 }
 
 func (c *compiler) path(item *openapi3.PathItem) (*Path, error) {

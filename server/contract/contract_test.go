@@ -55,7 +55,7 @@ func parameterOf(rest string) string { return "parameters: [{name: p, in: query,
 // compileOne compiles a document of one operation.
 func compileOne(t *testing.T, operation string) (*Operation, error) {
 	t.Helper()
-	c, err := Compile(document(t, operation), []string{"thing"})
+	c, err := Compile(document(t, operation), Settings{Nouns: []string{"thing"}, MaxPayload: 20})
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +147,17 @@ func TestCompileRejectsUnenforcedKeywords(t *testing.T) {
 		`parameters: [{name: p, in: header, schema: {type: string, format: uuid}}]`:                                          inParameter + "a parameter of this type is not supported in: header",
 		parameterOf(`schema: {type: integer}`):                                                                               inParameter + "a parameter of this type",
 		parameterOf(`schema: {type: string, format: date}`):                                                                  inParameter + "a parameter of this type",
+		memberOf(`{x-px360-max-bytes: 0}`):                                                                                   inMember + "x-px360-max-bytes of 0",
+		memberOf(`{x-px360-max-bytes: many}`):                                                                                inMember + "x-px360-max-bytes: json",
+		memberOf(`{x-px360-max-bytes: 9, x-px360-settable-max-bytes: 8}`):                                                    inMember + "x-px360-settable-max-bytes of 8",
+		memberOf(`{x-px360-settable-max-bytes: 30}`):                                                                         inMember + "x-px360-settable-max-bytes of 30",
+		memberOf(`{x-px360-max-bytes: 21, x-px360-settable-max-bytes: 30}`):                                                  inMember + "a limit of 20 bytes is not from 21 to 30",
+		memberOf(`{x-px360-max-bytes: 10, x-px360-settable-max-bytes: 19}`):                                                  inMember + "a limit of 20 bytes is not from 10 to 19",
+		memberOf(`{type: string, x-px360-max-bytes: 5}`):                                                                     inMember + "x-px360-max-bytes is not enforced",
+		memberOf(`{type: string, x-px360-normalize: NFC}`):                                                                   inMember + `x-px360-normalize: must be NFKC, not "NFC"`,
+		memberOf(`{type: string, x-px360-max-years-ahead: 1}`):                                                               inMember + "x-px360-max-years-ahead is not enforced",
+		memberOf(`{type: string, format: date, x-px360-max-years-ahead: -1}`):                                                inMember + "x-px360-max-years-ahead of -1",
+		parameterOf(`allowEmptyValue: true, schema: {type: string, x-px360-normalize: NFKC}`):                                inParameter + "x-px360-normalize is not enforced",
 		parameterOf(`schema: {type: string, nullable: true}`):                                                                inParameter + "nullable is not enforced",
 		parameterOf(`schema: {type: string, default: x}`):                                                                    inParameter + "default is not enforced",
 		parameterOf(`schema: {type: string, x-px360-rate-limit-key: true}`):                                                  inParameter + "x-px360-rate-limit-key is not enforced",
@@ -187,21 +198,21 @@ func TestCompileRejectsPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Compile(doc, []string{"thing"})
+		_, err = Compile(doc, Settings{Nouns: []string{"thing"}, MaxPayload: 20})
 		if want := "/things/: POST: " + test.want; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s fails with %v, want %s…", test.new, err, want)
 		}
 	}
 	doc := document(t, "")
 	doc.Paths.Value("/things/{id}/").Parameters = openapi3.Parameters{{Value: openapi3.NewPathParameter("id")}}
-	if _, err := Compile(doc, nil); err == nil || !strings.Contains(err.Error(), "/things/{id}/: parameters of a path") {
+	if _, err := Compile(doc, Settings{}); err == nil || !strings.Contains(err.Error(), "/things/{id}/: parameters of a path") {
 		t.Errorf("parameters of a path fail with %v", err)
 	}
 }
 
 func TestCompileReadsOperations(t *testing.T) {
 	t.Parallel()
-	c, err := Compile(document(t, "x-px360-object: thing\nx-px360-body-limit: 99\n"+memberOf("{type: string}")), []string{"thing"})
+	c, err := Compile(document(t, "x-px360-object: thing\nx-px360-body-limit: 99\n"+memberOf("{type: string}")), Settings{Nouns: []string{"thing"}, MaxPayload: 20})
 	if err != nil {
 		t.Fatal(err)
 	}

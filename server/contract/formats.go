@@ -34,6 +34,11 @@ func validDate(text string) bool {
 	return err == nil && datePattern.MatchString(text) && t.Year() >= 1
 }
 
+// tooFarAhead tells whether a valid date is more than so many years after now.
+func tooFarAhead(date string, years int, now time.Time) bool {
+	return date > now.UTC().AddDate(years, 0, 0).Format(time.DateOnly)
+}
+
 var dateTimePattern = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})$`)
 
 // parseDateTime parses RFC 3339, with or without the seconds, to the microsecond that the database keeps, in UTC. The

@@ -106,6 +106,8 @@ func (c *compiler) parameter(p *openapi3.Parameter, kinds ...kind) (*node, error
 		return nil, fmt.Errorf("a parameter of this type is not supported in: %s", p.In)
 	case n.nullable:
 		return nil, fmt.Errorf("nullable is not enforced here")
+	case n.normalize:
+		return nil, fmt.Errorf("x-px360-normalize is not enforced here")
 	case n.rateLimitKey:
 		return nil, fmt.Errorf("x-px360-rate-limit-key is not enforced here")
 	}
@@ -278,7 +280,7 @@ func (n *node) parse(text string) (string, []string) {
 	case kindUUID:
 		id, ok := ParseUUID(text)
 		if !ok {
-			return "", []string{messageUUID(text)}
+			return "", []string{messageUUID(problem.Excerpt(text))}
 		}
 		return id.String(), nil
 	case kindBoolean:

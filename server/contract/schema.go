@@ -41,10 +41,14 @@ type node struct {
 	patternMessage string
 	format         string // email or uri
 
+	normalize  bool // to Unicode's NFKC
+	yearsAhead int  // how far in the future a date may be; 0 if that is not limited
+
 	minimum, maximum *big.Int
 	choices          []string
 	refersTo         string // the noun that a UUID refers to
 	rateLimitKey     bool   // rate limits count by this text
+	maxBytes         int    // of free JSON; math.MaxInt if there is none
 
 	members  map[string]*node
 	required []string // sorted
@@ -61,14 +65,14 @@ var annotations = []string{"type", "description", "title", "example", "deprecate
 // keywords are those that each kind enforces.
 var keywords = map[kind][]string{
 	kindText: {"nullable", "format", "minLength", "maxLength", "pattern",
-		"x-px360-pattern", "x-px360-pattern-message", "x-px360-rate-limit-key"},
+		"x-px360-pattern", "x-px360-pattern-message", "x-px360-rate-limit-key", "x-px360-normalize"},
 	kindUUID:     {"nullable", "format", "x-px360-refers-to"},
 	kindInteger:  {"nullable", "format", "minimum", "maximum"},
 	kindBoolean:  {"nullable"},
-	kindDate:     {"nullable", "format"},
+	kindDate:     {"nullable", "format", "x-px360-max-years-ahead"},
 	kindDateTime: {"nullable", "format"},
 	kindEnum:     {"nullable", "enum"},
-	kindJSON:     {"nullable"},
+	kindJSON:     {"nullable", "x-px360-max-bytes", "x-px360-settable-max-bytes"},
 	kindObject:   {"properties", "required"},
 	kindList:     {"items", "minItems", "maxItems", "x-px360-items-schema"},
 }
@@ -118,7 +122,7 @@ func (c *compiler) schema(ref *openapi3.SchemaRef, depth int) (*node, error) {
 	if err := checkKeywords(*s, keywords[k]...); err != nil {
 		return nil, err
 	}
-	n := &node{kind: k, nullable: s.Nullable, maxLength: math.MaxInt, maxItems: math.MaxInt}
+	n := &node{kind: k, nullable: s.Nullable, maxLength: math.MaxInt, maxItems: math.MaxInt, maxBytes: math.MaxInt}
 	switch k {
 	case kindText:
 		err = n.setText(s)
@@ -126,8 +130,14 @@ func (c *compiler) schema(ref *openapi3.SchemaRef, depth int) (*node, error) {
 		err = c.setReference(n, s)
 	case kindInteger:
 		err = n.setBounds(s)
+	case kindDate:
+		if err = extension(s.Extensions, "x-px360-max-years-ahead", &n.yearsAhead); err == nil && n.yearsAhead < 0 {
+			err = fmt.Errorf("x-px360-max-years-ahead of %d", n.yearsAhead)
+		}
 	case kindEnum:
 		err = n.setChoices(s)
+	case kindJSON:
+		err = c.setMaxBytes(n, s)
 	case kindObject:
 		err = c.setMembers(n, s, depth)
 	case kindList:
@@ -214,6 +224,29 @@ func (c *compiler) allOf(s *openapi3.Schema, depth int) (*node, error) {
 	return whole, nil
 }
 
+// setMaxBytes sets how large free JSON may be. Where the operator may allow more, up to settable, the limit is theirs.
+func (c *compiler) setMaxBytes(n *node, s *openapi3.Schema) error {
+	settable := 0
+	if err := extension(s.Extensions, "x-px360-max-bytes", &n.maxBytes); err != nil {
+		return err
+	}
+	if err := extension(s.Extensions, "x-px360-settable-max-bytes", &settable); err != nil {
+		return err
+	}
+	switch {
+	case n.maxBytes < 1:
+		return fmt.Errorf("x-px360-max-bytes of %d", n.maxBytes)
+	case settable == 0:
+		return nil
+	case settable < n.maxBytes:
+		return fmt.Errorf("x-px360-settable-max-bytes of %d is below x-px360-max-bytes", settable)
+	case c.maxPayload < n.maxBytes || c.maxPayload > settable:
+		return fmt.Errorf("a limit of %d bytes is not from %d to %d", c.maxPayload, n.maxBytes, settable)
+	}
+	n.maxBytes = c.maxPayload
+	return nil
+}
+
 func (n *node) setText(s *openapi3.Schema) error {
 	n.format = s.Format
 	if s.MinLength > 1 {
@@ -225,6 +258,13 @@ func (n *node) setText(s *openapi3.Schema) error {
 	}
 	if err := extension(s.Extensions, "x-px360-rate-limit-key", &n.rateLimitKey); err != nil {
 		return err
+	}
+	form := ""
+	if err := extension(s.Extensions, "x-px360-normalize", &form); err != nil {
+		return err
+	}
+	if n.normalize = form == "NFKC"; form != "" && !n.normalize {
+		return fmt.Errorf("x-px360-normalize: must be NFKC, not %q", form)
 	}
 	if n.rateLimitKey && n.nullable {
 		return fmt.Errorf("x-px360-rate-limit-key: must not be nullable")

@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"bytes"
 	"fmt"
 	"math/big"
 	"slices"
@@ -11,6 +10,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/px360/px360/server/problem"
 )
 
 // The messages of DRF, for clients that were written against it.
@@ -44,60 +46,85 @@ func messageChoice(text string) string { return fmt.Sprintf(`"%s" is not a valid
 
 // messageNoFilter is about a value of the query string that is not among the choices.
 func messageNoFilter(text string) string {
-	return "Select a valid choice. " + text + " is not one of the available choices."
+	return "Select a valid choice. " + problem.Excerpt(text) + " is not one of the available choices."
 }
 
 func messageUUID(text string) string { return fmt.Sprintf("“%s” is not a valid UUID.", text) }
+
+func messageYearsAhead(years int) string {
+	return fmt.Sprintf("Ensure this date is not more than %d years in the future.", years)
+}
+
+func messageMaxBytes(most int) string {
+	return fmt.Sprintf("Ensure this field has no more than %d bytes of JSON.", most)
+}
 
 func messageMaxItems(most int) string {
 	return fmt.Sprintf("Ensure this field has no more than %d elements.", most)
 }
 
+// A scalar is a value as it was read. Of an object or a list, which are only ever quoted here, it is the start.
+type scalar struct {
+	kind jsontext.Kind
+	text string // of a string what it says, of an object or a list Python's repr(), of all else the JSON
+	size int    // bytes in the body; not of objects and lists
+}
+
+// canonical is the JSON of a value that is neither object nor list.
+func (v scalar) canonical() jsontext.Value {
+	if v.kind == '"' {
+		return quote(v.text)
+	}
+	return jsontext.Value(v.text)
+}
+
 // decode checks one value that is neither object nor list. It returns the canonical form, or every message about it.
-func (n *node) decode(raw jsontext.Value) (jsontext.Value, []string) {
-	if raw.Kind() == 'n' && n.kind != kindJSON {
+func (n *node) decode(in scalar) (jsontext.Value, []string) {
+	if in.kind == 'n' {
 		if n.nullable {
-			return raw, nil
+			return in.canonical(), nil
 		}
 		return nil, []string{MessageNull}
 	}
+	isText := in.kind == '"'
 	switch n.kind {
-	case kindJSON:
-		return n.decodeJSON(raw)
 	case kindInteger:
-		return n.decodeInteger(raw)
+		return n.decodeInteger(in)
 	case kindBoolean:
-		if k := raw.Kind(); k != 't' && k != 'f' {
+		if in.kind != 't' && in.kind != 'f' {
 			return nil, []string{messageBoolean}
 		}
-		return raw, nil
+		return in.canonical(), nil
 	case kindEnum:
-		if raw.Kind() != '"' || !slices.Contains(n.choices, unquote(raw)) {
-			return nil, []string{messageChoice(pythonText(raw))}
+		if !isText || !slices.Contains(n.choices, in.text) {
+			return nil, []string{messageChoice(in.pythonText())}
 		}
-		return raw, nil
+		return in.canonical(), nil
 	case kindUUID:
-		return n.decodeUUID(raw)
+		return n.decodeUUID(in)
 	case kindDate:
-		if raw.Kind() != '"' || !validDate(unquote(raw)) {
+		if !isText || !validDate(in.text) {
 			return nil, []string{messageDate}
 		}
-		return raw, nil
+		if n.yearsAhead > 0 && tooFarAhead(in.text, n.yearsAhead, time.Now()) {
+			return nil, []string{messageYearsAhead(n.yearsAhead)}
+		}
+		return in.canonical(), nil
 	case kindDateTime:
-		t, ok := time.Time{}, raw.Kind() == '"'
+		t, ok := time.Time{}, isText
 		if ok {
-			t, ok = parseDateTime(unquote(raw))
+			t, ok = parseDateTime(in.text)
 		}
 		if !ok {
 			return nil, []string{messageDateTime}
 		}
 		return quote(t.Format(time.RFC3339Nano)), nil
 	}
-	return n.decodeText(raw)
+	return n.decodeText(in)
 }
 
-func (n *node) decodeText(raw jsontext.Value) (jsontext.Value, []string) {
-	if raw.Kind() != '"' {
+func (n *node) decodeText(in scalar) (jsontext.Value, []string) {
+	if in.kind != '"' {
 		switch n.format {
 		case "email":
 			return nil, []string{messageEmail}
@@ -106,7 +133,10 @@ func (n *node) decodeText(raw jsontext.Value) (jsontext.Value, []string) {
 		}
 		return nil, []string{messageString}
 	}
-	text := strings.TrimSpace(unquote(raw))
+	text := strings.TrimSpace(in.text)
+	if n.normalize && utf8.RuneCountInString(text) <= n.maxLength { // what is too long is not made longer
+		text = norm.NFKC.String(text)
+	}
 	if messages := n.checkText(text); messages != nil {
 		return nil, messages
 	}
@@ -137,11 +167,11 @@ func (n *node) checkText(text string) (messages []string) {
 	return messages
 }
 
-func (n *node) decodeInteger(raw jsontext.Value) (jsontext.Value, []string) {
-	if raw.Kind() != '0' {
+func (n *node) decodeInteger(in scalar) (jsontext.Value, []string) {
+	if in.kind != '0' {
 		return nil, []string{messageInteger}
 	}
-	value, ok := wholeNumber(string(raw))
+	value, ok := wholeNumber(in.text)
 	switch {
 	case !ok:
 		return nil, []string{messageInteger}
@@ -170,57 +200,55 @@ func wholeNumber(text string) (*big.Int, bool) {
 	return exact.Num(), true
 }
 
-func (n *node) decodeUUID(raw jsontext.Value) (jsontext.Value, []string) {
-	switch raw.Kind() {
+func (n *node) decodeUUID(in scalar) (jsontext.Value, []string) {
+	switch in.kind {
 	case 't', 'f':
 		return nil, []string{"Incorrect type. Expected pk value, received bool."}
 	case '0':
-		return nil, []string{MessageNoObject(string(raw))}
+		return nil, []string{MessageNoObject(problem.Excerpt(in.text))}
 	case '"':
-		text := unquote(raw)
-		if text == "" { // as a form sends "none"
+		if in.text == "" { // as a form sends "none"
 			if n.nullable {
 				return jsontext.Value("null"), nil
 			}
 			return nil, []string{MessageNull}
 		}
-		if id, ok := ParseUUID(text); ok {
+		if id, ok := ParseUUID(in.text); ok {
 			return quote(id.String()), nil
 		}
-		return nil, []string{messageUUID(text)}
 	}
-	return nil, []string{messageUUID(pythonText(raw))}
+	return nil, []string{messageUUID(in.pythonText())}
 }
 
 // maxExponents bounds what the exponents of a whole JSON value add up to. Postgres keeps 1e308 as 309
 // digits, so a body of nothing else would grow fifty times.
 const maxExponents = 10_000
 
-// decodeJSON lets any value pass but what Postgres cannot keep exactly: U+0000, and numbers that unfold
-// into thousands of digits, each or all together.
-func (n *node) decodeJSON(raw jsontext.Value) (jsontext.Value, []string) {
-	if raw.Kind() == 'n' && !n.nullable {
-		return nil, []string{MessageNull}
-	}
-	in, exponents := jsontext.NewDecoder(bytes.NewReader(raw)), 0
-	for {
-		token, err := in.ReadToken()
-		if err != nil { // the end: raw was read once already
-			return raw, nil
+// A jsonCheck lets any JSON pass but what Postgres cannot keep exactly, and what is too large: U+0000, numbers that
+// unfold into thousands of digits, each or all together, and more than so many bytes.
+type jsonCheck struct {
+	most      int // bytes
+	exponents int // what they add up to
+}
+
+// add checks the next token of a value. size is how many bytes the value has until then.
+func (c *jsonCheck) add(kind jsontext.Kind, text string, size int) []string {
+	switch kind {
+	case '"':
+		if strings.ContainsRune(text, 0) {
+			return []string{messageNUL}
 		}
-		switch token.Kind() {
-		case '"':
-			if strings.ContainsRune(token.String(), 0) {
-				return nil, []string{messageNUL}
-			}
-		case '0':
-			exponent, ok := modestNumber(token.String())
-			exponents += exponent
-			if !ok || exponents > maxExponents {
-				return nil, []string{messageNumber}
-			}
+	case '0':
+		exponent, ok := modestNumber(text)
+		c.exponents += exponent
+		if !ok || c.exponents > maxExponents {
+			return []string{messageNumber}
 		}
 	}
+	if size > c.most {
+		return []string{messageMaxBytes(c.most)}
+	}
+	return nil
 }
 
 // modestNumber tells whether a number stays within what a double spans, and within a hundred digits. It
@@ -235,4 +263,20 @@ func modestNumber(text string) (exponent int, ok bool) {
 		exponent = max(e, -e)
 	}
 	return exponent, len(mantissa) <= 100
+}
+
+func unquote(raw jsontext.Value) string {
+	text, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil || !utf8.Valid(text) {
+		return ""
+	}
+	return string(text)
+}
+
+func quote(text string) jsontext.Value {
+	raw, err := jsontext.AppendQuote(nil, text)
+	if err != nil {
+		panic(err) // text that came out of a strict decoder is valid UTF-8
+	}
+	return raw
 }

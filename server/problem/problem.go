@@ -80,17 +80,32 @@ func InvalidField(field, message string) *Problem {
 	return Invalid(Fields{field: []string{message}})
 }
 
+// MaxExcerpt is how many characters of a client's own text a message quotes.
+const MaxExcerpt = 100
+
+// Excerpt is a client's text as a message quotes it: cut after MaxExcerpt characters, with an ellipsis in their place.
+func Excerpt(text string) string {
+	count := 0
+	for i := range text {
+		if count == MaxExcerpt {
+			return text[:i] + "…"
+		}
+		count++
+	}
+	return text
+}
+
 // Conflict is a 409: the request is valid, but the state of the object forbids it.
 func Conflict(detail string) *Problem { return New(http.StatusConflict, detail) }
 
 // UnsupportedMediaType is a 415 that names the media type.
 func UnsupportedMediaType(mediaType string) *Problem {
-	return New(http.StatusUnsupportedMediaType, fmt.Sprintf("Unsupported media type %q in request.", mediaType))
+	return New(http.StatusUnsupportedMediaType, fmt.Sprintf("Unsupported media type %q in request.", Excerpt(mediaType)))
 }
 
 // MethodNotAllowed is a 405. Allow lists the methods that the path has.
 func MethodNotAllowed(method, allow string) *Problem {
-	return &Problem{http.StatusMethodNotAllowed, Detail{Detail: `Method "` + method + `" not allowed.`}, map[string]string{"Allow": allow}}
+	return &Problem{http.StatusMethodNotAllowed, Detail{Detail: `Method "` + Excerpt(method) + `" not allowed.`}, map[string]string{"Allow": allow}}
 }
 
 // Unauthorized is a 401; every 401 says how to authenticate (RFC 9110, section 11.6.1).

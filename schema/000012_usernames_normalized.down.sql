@@ -1,0 +1,1 @@
+-- Nothing to undo: which names were normalized is not known any more, and the version before takes them as they are.
