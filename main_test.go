@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -571,5 +573,22 @@ func TestSecretCreatedConcurrently(t *testing.T) {
 	wait.Wait()
 	if len(secrets) != 1 || creators != 1 {
 		t.Errorf("%d secrets by %d creators", len(secrets), creators)
+	}
+}
+
+func TestLogHasNoControlCharacters(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	path := "/a\x00\x1b[31m\x7f\u0085\u009b2Jن…/"
+	newJSONLog(&out, &slog.HandlerOptions{}).Info("request", "path", path)
+	line := out.Bytes()
+	for _, char := range string(line[:len(line)-1]) {
+		if unicode.IsControl(char) {
+			t.Errorf("%U is in %q", char, line)
+		}
+	}
+	var logged struct{ Path string }
+	if err := json.Unmarshal(line, &logged); err != nil || logged.Path != path {
+		t.Errorf("%q is logged as %s (%v)", path, line, err)
 	}
 }

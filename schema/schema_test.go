@@ -188,6 +188,9 @@ func TestStepDownAndUp(t *testing.T) {
 	url := dbtest.New(t)
 	conn := connect(t, url)
 	fixtures.Version7Rows(t, conn)
+	if _, err := conn.Exec(t.Context(), `INSERT INTO suspect_batches (id, encounters, last_seq) VALUES (uuid7(), '{ENC-1}', 1)`); err != nil {
+		t.Fatal(err)
+	}
 	catalog := lines(t, conn, catalogQuery)
 	if err := schema.Step(t.Context(), url, -1); err != nil {
 		t.Fatal(err)
