@@ -157,12 +157,13 @@ func (a *admission) keep(learn func(*request)) {
 // admit authenticates the caller, checks the permission of the operation or, for a method that the path does not have,
 // of any of the path's, and counts the call against its rate limits.
 func (a *admission) admit() error {
-	s, address := a.server, limits.ClientAddress(requestOf(a.c.Request().Context()).clientIP)
+	s := a.server
 	policy := a.path.RateLimit(a.operation)
 	if field := s.rates.Policy(policy); field != "" {
 		a.c.Response().Header().Set("RateLimit-Policy", field)
 	}
 	if a.operation != nil && a.operation.Public() || a.operation == nil && a.path.MayAny(auth.Principal{}) {
+		address := a.address()
 		if err := a.begin(address, false); err != nil || policy != contract.PolicyAuth {
 			return err
 		}
@@ -178,7 +179,7 @@ func (a *admission) admit() error {
 	caller, known := a.credential.id(), a.credential.key == ""
 	if !known { // nothing is known of a key that was not seen before: it is a stranger's
 		if _, known = s.knownKeys.Get(caller, began); !known {
-			caller = address
+			caller = a.address()
 		}
 	}
 	if err := a.begin(caller, known); err != nil {
@@ -201,6 +202,11 @@ func (a *admission) admit() error {
 		return problem.Forbidden
 	}
 	return decision.Err()
+}
+
+// address is what strangers are told apart by.
+func (a *admission) address() string {
+	return limits.ClientAddress(requestOf(a.c.Request().Context()).clientIP)
 }
 
 func (a *admission) permitted(p auth.Principal) bool {
@@ -283,7 +289,7 @@ func (a *admission) lookUp(charges func(auth.Principal) []limits.Charge) (auth.P
 func (a *admission) wrongKey() error {
 	ctx := a.c.Request().Context()
 	r := requestOf(ctx)
-	decision, err := a.server.rates.Take(ctx, a.server.rates.Charges(limits.PolicyKey, limits.ClientAddress(r.clientIP), nil))
+	decision, err := a.server.rates.Take(ctx, a.server.rates.Charges(limits.PolicyKey, a.address(), nil))
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,7 @@ func normalize(r *http.Request) *http.Request {
 
 // identify gives each request its id and the headers that every answer has.
 //
-// A body that nobody reads is waited for as long as a small one, before the connection is used again. After a request
-// with Transfer-Encoding the connection is closed: with a Content-Length beside it, a proxy may see the request end
+// After a request with Transfer-Encoding the connection is closed: with a Content-Length beside it, a proxy may see the request end
 // elsewhere (RFC 9112, section 6.1). net/http hides whether there was one, and ignores Transfer-Encoding in HTTP/1.0.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -43,9 +42,6 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 		header := c.Response().Header()
 		if len(c.Request().TransferEncoding) > 0 || !c.Request().ProtoAtLeast(1, 1) {
 			header.Set("Connection", "close")
-		}
-		if c.Request().ContentLength != 0 {
-			_ = http.NewResponseController(c.Response()).SetReadDeadline(s.pace.deadline(time.Now(), 0))
 		}
 		header.Set("X-Request-ID", r.id)
 		header.Set("X-Content-Type-Options", "nosniff")

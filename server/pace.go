@@ -69,6 +69,7 @@ func (s *Server) receiveBody(c echo.Context, p *place, limit int64) (raw []byte,
 		case errors.Is(err, io.EOF):
 			// Without a deadline from here on: net/http watches the connection for its end meanwhile.
 			_ = controller.SetReadDeadline(time.Time{})
+			p.received = true
 			return raw, nil
 		case err != nil:
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -104,6 +105,13 @@ const largeAnswer = 64 << 10
 
 // slowRequest is when less than half of the HTTP server's timeout is left for the answer.
 const slowRequest = 15 * time.Second
+
+// dropBody gives a body that nobody has read as long as a small one: net/http waits for it before the answer is sent.
+func (s *Server) dropBody(c echo.Context, p *place) {
+	if c.Request().ContentLength != 0 && (p == nil || !p.received) {
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(s.pace.deadline(time.Now(), 0))
+	}
+}
 
 // answering takes the memory of an answer for as long as it is written. The answer to what changed something is never
 // refused: it is small, and a 503 would say that nothing was done.

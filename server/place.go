@@ -15,6 +15,8 @@ type place struct {
 	event   bool   // for which places are reserved
 	lease   limits.Lease
 	body    limits.Lease
+	// The body was read to its end.
+	received bool
 }
 
 // take takes a place, if none is taken. The error is a 503.

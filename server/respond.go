@@ -49,6 +49,9 @@ func (s *Server) respond(c echo.Context, status int, answer any, err error) erro
 // writeJSON encodes body before anything is sent, so that a value that cannot be encoded is still a clean error.
 func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	if status == http.StatusNoContent {
+		r := requestOf(c.Request().Context())
+		s.dropBody(c, r.place)
+		r.place.leave()
 		return c.NoContent(status)
 	}
 	text, err := json.Marshal(body, encoding)
@@ -80,7 +83,9 @@ func (b *pageBuffer) Write(part []byte) (int, error) {
 
 // writeText sends the JSON of an answer, and gives the request's place back before a client can be slow to read.
 func (s *Server) writeText(c echo.Context, status int, text []byte) error {
-	requestOf(c.Request().Context()).place.leave()
+	r := requestOf(c.Request().Context())
+	s.dropBody(c, r.place)
+	r.place.leave()
 	lease, err := s.answering(c, int64(len(text)))
 	if err != nil {
 		return err
@@ -93,7 +98,7 @@ func (s *Server) writeText(c echo.Context, status int, text []byte) error {
 	out := io.Writer(c.Response())
 	// For a small answer the timeout of the HTTP server is enough, unless a slow body has used it up: it fits into the
 	// buffers of the connection, and setting a deadline wakes the network poller.
-	if len(text) >= largeAnswer || time.Since(requestOf(c.Request().Context()).began) > slowRequest {
+	if len(text) >= largeAnswer || time.Since(r.began) > slowRequest {
 		out = s.pacedWriter(c)
 	}
 	if _, err = out.Write(text); errors.Is(err, http.ErrBodyNotAllowed) { // HEAD
