@@ -22,11 +22,11 @@ build: ## Build bin/px360
 # The documentation tests need a browser: an installed one, or one that the script downloads.
 .PHONY: test
 test: ## Run every test
-	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test ./...
+	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test -timeout 30m ./...
 
 .PHONY: race
 race: ## Run every test under the race detector
-	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test -race ./...
+	browser=$$(tests/browser.sh) && PX360_TEST_BROWSER=$$browser go test -race -timeout 30m ./...
 
 .PHONY: lint
 lint: $(BIN)/staticcheck ## Run gofmt, go vet and staticcheck
@@ -74,7 +74,7 @@ STATUSES = $(BIN)/statuses
 .PHONY: statuses
 statuses: ## Fail if the contract documents a status that neither tests nor Schemathesis have produced
 	@rm -rf $(STATUSES) && mkdir -p $(STATUSES)
-	PX360_TEST_STATUSES=$(CURDIR)/$(STATUSES) go test -count=1 ./tests
+	PX360_TEST_STATUSES=$(CURDIR)/$(STATUSES) go test -count=1 -timeout 30m ./tests
 	PX360_TEST_STATUSES=$(CURDIR)/$(STATUSES) $(MAKE) contract
 	go run ./openapi/check statuses $(STATUSES)
 
