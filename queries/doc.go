@@ -14,8 +14,8 @@
 //	2  encounter, advisory           EventClaimEncounters,          W
 //	                                 pg_try_advisory_xact_lock
 //	                                 EventTry, for the session      W, an attempt
-//	                                 EncounterLock                  creating a journey
-//	                                 EncounterLockBoth              changing an encounter id: the old one and the new
+//	                                 EncounterLock                  creating a journey; changing an encounter id: the
+//	                                                                old one and the new
 //	3  hospital                      HospitalLockOf                 changing a department, physician, patient or journey
 //	                                                                template: its hospital, and the one that it moves to;
 //	                                                                creating a journey template; deleting a department

@@ -111,19 +111,11 @@ WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journ
 -- name: EncounterLock :exec
 -- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
 -- the encounter's events, and the server while it creates a journey with the encounter id, so that a worker never
--- decides that there is no journey while one is being created. A batch takes a fraction of a second, so whoever holds
--- the mutex for longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer
--- than a third of the lock_timeout, 1 s.
-WITH setting AS MATERIALIZED (
-    SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
-)
-SELECT pg_advisory_xact_lock(hashtextextended(@encounter_id::text, 0))
-FROM setting s
-WHERE s.lock_timeout IS NOT NULL;
-
--- name: EncounterLockBoth :exec
--- Locks the mutexes of the encounter that a journey has and of the one that it is to have, in the order of their keys:
--- two journeys that swap their encounter ids would otherwise wait for each other. It waits as long as EncounterLock.
+-- decides that there is no journey while one is being created. A journey that is to have another encounter id is named:
+-- the mutex of the one that it has is locked too, both in the order of their keys, since two journeys that swap their
+-- encounter ids would otherwise wait for each other. A batch takes a fraction of a second, so whoever holds a mutex for
+-- longer has stopped or hangs: this and the later statements of the transaction wait for locks no longer than a third of
+-- the lock_timeout, 1 s.
 WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 1000)::integer / 3 || 'ms', true) AS lock_timeout
 )
@@ -131,7 +123,7 @@ SELECT pg_advisory_xact_lock(e.key)
 FROM setting s, (
     SELECT hashtextextended(@encounter_id::text, 0) AS key
     UNION
-    SELECT hashtextextended(j.encounter_id, 0) FROM journey_instances j WHERE j.id = @journey
+    SELECT hashtextextended(j.encounter_id, 0) FROM journey_instances j WHERE j.id = sqlc.narg(journey)::uuid
     ORDER BY key
 ) e
 WHERE s.lock_timeout IS NOT NULL;

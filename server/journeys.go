@@ -72,7 +72,7 @@ func lockEncounter(ctx context.Context, q *db.Queries, stated db.JourneyInsertPa
 	if err := checkBody(ctx, q); err != nil {
 		return err
 	}
-	return q.EncounterLock(ctx, stated.EncounterID)
+	return q.EncounterLock(ctx, db.EncounterLockParams{EncounterID: stated.EncounterID})
 }
 
 // lockEncounters does so for a journey that gets another encounter id.
@@ -91,7 +91,7 @@ func lockEncounters(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.
 	if err := checkBody(ctx, q); err != nil {
 		return err
 	}
-	return q.EncounterLockBoth(ctx, db.EncounterLockBothParams{EncounterID: stated.EncounterID, Journey: id})
+	return q.EncounterLock(ctx, db.EncounterLockParams{EncounterID: stated.EncounterID, Journey: &id})
 }
 
 const messageCompletedByStages = "A journey is completed by its stages."

@@ -147,7 +147,7 @@ func (f *fixture) create(index int) {
 
 func (f *fixture) createIn(q *db.Queries, index int) error {
 	ctx, j := context.Background(), f.model.Journeys[index]
-	if err := q.EncounterLock(ctx, j.EncounterID); err != nil {
+	if err := q.EncounterLock(ctx, db.EncounterLockParams{EncounterID: j.EncounterID}); err != nil {
 		return err
 	}
 	status := "active"

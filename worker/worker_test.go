@@ -123,7 +123,7 @@ func TestClaimLocksOnlyItsOwn(t *testing.T) {
 	f.create(1)
 	ids := f.send("H", eventOf("E1", "A"), eventOf("E2", "A"))
 	tx := f.begin()
-	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+	if err := db.New(tx).EncounterLock(t.Context(), db.EncounterLockParams{EncounterID: "E1"}); err != nil {
 		t.Fatal(err)
 	}
 	w := f.worker(func(o *Options) { o.Concurrency = 1 })
@@ -154,7 +154,7 @@ func TestEncounterLockWaitsBriefly(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, simple("A", "E1"))
 	tx := f.begin()
-	if err := db.New(tx).EncounterLock(t.Context(), "E1"); err != nil {
+	if err := db.New(tx).EncounterLock(t.Context(), db.EncounterLockParams{EncounterID: "E1"}); err != nil {
 		t.Fatal(err)
 	}
 	var timeout string
