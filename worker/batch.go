@@ -75,10 +75,10 @@ func (w *Worker) apply(ctx context.Context, q *db.Queries, c claim, b *batch, de
 	if err := b.claim(ctx, q, c); err != nil || len(b.events) == 0 {
 		return err
 	}
-	switch c.marking {
-	case markFirst:
+	switch {
+	case c.marking == markFirst, c.marking == markUnlessFull && !b.full:
 		err = w.mark(ctx, b)
-	case markFailed:
+	case c.marking != markNever:
 		err = q.SuspectBatchSavepoint(ctx)
 	}
 	if err != nil {

@@ -30,9 +30,9 @@
 // place, the poller's loop, with backoff; a count that such a failure left behind is taken back first (see uncount).
 //
 // A suspect batch is marked by a row of suspect_batches, which another connection commits before the batch's transaction
-// gives up its encounters. A worker that has just started marks each batch before it applies it, and unmarks it in the
-// batch's transaction: if an event ends the process, the mark is there when the process is started again. Until then it
-// may end one process for each worker that has run for longer. Nothing tells a marked batch under way from one that
+// gives up its encounters. A worker that has just started marks a batch before it applies it, and unmarks it in the batch's
+// transaction: if an event ends the process, the mark is there when the process is started again. Until then it may end
+// one process for each worker that has run for longer. In a backlog only its first batches are marked so. Nothing tells a marked batch under way from one that
 // failed, nor need it: who holds the mutex of one of its encounters knows that nobody else does.
 //
 // # A process that stops

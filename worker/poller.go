@@ -15,7 +15,8 @@ import (
 // time.
 type poller struct {
 	*Worker
-	size int32 // events of a batch at most; less after failures
+	size    int32 // events of a batch at most; less after failures
+	applied int   // batches so far
 
 	from      int64         // where the next claim starts
 	farthest  int64         // the farthest position where anything was found
@@ -80,16 +81,14 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	}
 	// Each encounter of a transaction takes a lock in a table that all sessions share. Most have several events waiting
 	// when there is much to do. The window has room for encounters that other transactions have claimed.
-	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, marking: markFailed, inTx: p.database.InTxOnce}
-	if time.Since(p.startedAt) < p.markFirstFor {
-		c.marking = markFirst
-	}
+	c := claim{from: p.from, window: 2 * p.size, encounters: max(1, p.size/4), events: p.size, marking: p.marking(), inTx: p.database.InTxOnce}
 	began := time.Now()
 	b, err := p.runTx(ctx, c, p.decideFirstTries)
 	p.scanCost += b.scan
 	finished := len(b.outcomes)
 	switch {
 	case err == nil:
+		p.applied += min(1, finished)
 		p.report(ctx, b, time.Since(began))
 	case transient(err) || len(b.events) == 0:
 		return 0, err

@@ -17,15 +17,18 @@ import (
 type marking int
 
 const (
-	markNever  marking = iota // an attempt: it is counted before it is made
-	markFailed                // if it fails, before its transaction gives the encounters back
-	markFirst                 // before it is applied, and unmarked in its transaction: the mark is left if the process ends
+	markNever      marking = iota // an attempt: it is counted before it is made
+	markFailed                    // if it fails, before its transaction gives the encounters back
+	markFirst                     // before it is applied, and unmarked in its transaction: the mark is left if the process ends
+	markUnlessFull                // first, unless the batch is full: a backlog would take longer
 )
 
 const (
-	// markFirstFor is how long after its start a worker marks batches first. An event that ends the process is still at
-	// the beginning of the queue when the process is started again.
-	markFirstFor = time.Minute
+	// markFirstFor is how long after its start a worker marks batches first. In a backlog a poller does so with its first
+	// markFirstBatches only: an event that ended the process is still at the beginning of the queue when the process is
+	// started again, unless another worker tries it just then.
+	markFirstFor     = time.Minute
+	markFirstBatches = 2
 	// markTimeout is less than the idle_in_transaction_session_timeout: the batch's transaction waits meanwhile.
 	markTimeout = 5 * time.Second
 	// decideTimeout is how long the rules may take for a batch, which are milliseconds. It is less than the
@@ -35,6 +38,18 @@ const (
 
 // errEndless says that the rules did not come to an end.
 var errEndless = errors.New("the rules did not decide in time")
+
+// marking is when the next batch of the poller is to be marked.
+func (p *poller) marking() marking {
+	switch {
+	case time.Since(p.startedAt) >= p.markFirstFor:
+		return markFailed
+	case p.applied < markFirstBatches:
+		return markFirst
+	default:
+		return markUnlessFull
+	}
+}
 
 // mark stores that the batch is suspect, on another connection than the batch's.
 func (w *Worker) mark(ctx context.Context, b *batch) error {
