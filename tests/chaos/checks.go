@@ -243,6 +243,9 @@ func (h *harness) checkWaiting(t *truth, faults []happened) {
 
 // waits reports whether events of the visit wait for something of their own.
 func (v *visit) waits() bool {
+	if v.isLate {
+		return true
+	}
 	for i, s := range v.steps {
 		if s.kind == stepCreate && i > 0 || s.kind == stepRename || s.kind == stepReprocess {
 			return true

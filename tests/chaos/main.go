@@ -27,6 +27,7 @@ type options struct {
 	seed     uint64
 	duration time.Duration
 	rate     int
+	backlog  time.Duration
 	standby  bool
 	only     string
 	plan     bool
@@ -39,6 +40,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of the schedule and of the traffic; 0: a random one")
 	flag.DurationVar(&o.duration, "duration", 2*time.Minute, "how long there are traffic and faults; the checks come on top")
 	flag.IntVar(&o.rate, "rate", 200, "events per second")
+	flag.DurationVar(&o.backlog, "backlog", 15*time.Second, "how often a source system sends a backlog of some thousand events, beside the rate; 0: never")
 	flag.BoolVar(&o.standby, "standby", true, "run a synchronous standby, and name both hosts in PX360_DATABASE_URL")
 	flag.StringVar(&o.only, "only", "", "inject only these faults, between commas; none: no faults")
 	flag.BoolVar(&o.plan, "plan", false, "only print the schedule of faults")
@@ -217,7 +219,7 @@ func (h *harness) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("set up the hospital: %w", err)
 	}
-	h.traffic = &traffic{world: world, ledger: h.ledger, found: h.found, pace: pace{each: time.Second / time.Duration(h.rate)}}
+	h.traffic = &traffic{world: world, ledger: h.ledger, found: h.found, pace: pace{each: time.Second / time.Duration(h.rate)}, backlogEvery: h.backlog}
 	for _, p := range h.servers {
 		a, err := newAPI(p.url(), world)
 		if err != nil {

@@ -13,8 +13,9 @@ import (
 // A player plays the scripts of some visits, mixed.
 type player struct {
 	*traffic
-	random *rand.Rand
-	bulk   int // events of a request at most; 0: one by one
+	random  *rand.Rand
+	bulk    int  // events of a request at most; 0: one by one
+	unpaced bool // the pace does not count its events
 
 	waiting []*event // for the next bulk
 	sent    []*event
@@ -85,6 +86,9 @@ func (p *player) send(ctx context.Context, e *event) {
 func (p *player) flush(ctx context.Context) {
 	if len(p.waiting) == 0 {
 		return
+	}
+	if !p.unpaced {
+		p.pace.wait(ctx, len(p.waiting))
 	}
 	p.sendBulk(ctx, p.random, p.waiting, p.sent)
 	p.sent, p.waiting = append(p.sent, p.waiting...), nil

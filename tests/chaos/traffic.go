@@ -22,6 +22,8 @@ type traffic struct {
 	ledger *ledger
 	found  *findings
 	pace   pace
+
+	backlogEvery time.Duration // how often a source system sends a backlog; 0: never
 }
 
 // players is how many goroutines play visits.
@@ -39,7 +41,35 @@ func (t *traffic) run(ctx, offering context.Context, seed uint64) {
 			}
 		})
 	}
+	if t.backlogEvery > 0 {
+		s := &scribe{random: rand.New(rand.NewPCG(seed, players)), ledger: t.ledger}
+		all.Go(func() {
+			for sleep(offering, t.backlogEvery) {
+				t.backlog(ctx, s)
+			}
+		})
+	}
 	all.Wait()
+}
+
+// backlog sends what a source system has kept while it was cut off: some thousand events, as fast as they are answered, in
+// large bulks. Of most visits the journey is there already.
+func (t *traffic) backlog(ctx context.Context, s *scribe) {
+	p := &player{traffic: t, random: s.random, bulk: 700, unpaced: true}
+	var registered, late []*visit
+	for range 30 + s.random.IntN(90) {
+		v := s.keptVisit()
+		if v.isLate = s.random.IntN(4) == 0; !v.isLate {
+			registered = append(registered, v)
+			p.create(ctx, v)
+		} else {
+			late = append(late, v)
+		}
+	}
+	p.play(ctx, append(late, registered...))
+	for _, v := range late {
+		p.create(ctx, v)
+	}
 }
 
 // ward plays some visits at once: their events come mixed, one by one or in bulks.
@@ -194,10 +224,12 @@ func (t *traffic) failed(err error, a attempts, events ...*event) {
 	t.ledger.count(what, len(events))
 }
 
+// mostItems is how many events a bulk may have.
+const mostItems = 1000
+
 // sendBulk sends events in one request, and with them some that are invalid and, if they have ids of their own, some that
 // were sent before.
 func (t *traffic) sendBulk(ctx context.Context, random *rand.Rand, events, before []*event) {
-	t.pace.wait(ctx, len(events))
 	byID := random.IntN(2) == 0
 	for _, e := range events {
 		if byID {
@@ -214,7 +246,7 @@ func (t *traffic) sendBulk(ctx context.Context, random *rand.Rand, events, befor
 		}
 	}
 	for _, e := range before {
-		if byID && e.sourceID != "" && !e.ack.IsZero() && random.IntN(5) == 0 {
+		if byID && e.sourceID != "" && !e.ack.IsZero() && len(body.Events) < mostItems && random.IntN(5) == 0 {
 			repeated++
 			body.Events = append(body.Events, e.create())
 		}

@@ -65,6 +65,7 @@ type visit struct {
 	number    int64
 	encounter string
 	byHand    bool
+	isLate    bool // its journey is created after all of its events
 	steps     []step
 	startedAt time.Time
 
@@ -122,6 +123,15 @@ func (s *scribe) visit() *visit {
 		v.add(steps[:at]...)
 		v.add(step{kind: stepCreate})
 		v.add(steps[at:]...)
+	}
+	return v
+}
+
+// keptVisit writes the script of a visit whose many events a source system has kept. Its journey is created apart.
+func (s *scribe) keptVisit() *visit {
+	v := s.ledger.newVisit()
+	for range 4 + s.random.IntN(5) {
+		v.add(s.events(v)...)
 	}
 	return v
 }
