@@ -223,11 +223,12 @@ WHERE e.seq = f.seq AND e.status || '' = 'pending';
 -- Beyond max_tries the event is only given up, which is no attempt.
 -- It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 -- session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
--- an earlier event is pending or the mutex is held. A statement of the first attempt may take a fifth of the
--- statement_timeout: a single event takes milliseconds, and the others of its batch wait while it hangs.
+-- an earlier event is pending, the mutex is held, or others have counted since the event was claimed. A statement
+-- of the first attempt may take a fifth of the statement_timeout: a single event takes milliseconds, and the others
+-- of its batch wait while it hangs.
 UPDATE events e
 SET attempts = e.attempts + (e.tries < sqlc.arg(max_tries)::integer)::integer, tries = e.tries + 1
-WHERE e.seq = @seq AND e.processed_at IS NULL
+WHERE e.seq = @seq AND e.processed_at IS NULL AND e.tries = @tries
   AND NOT EXISTS (
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
@@ -252,8 +253,10 @@ SELECT
 SELECT pg_advisory_unlock_all();
 
 -- name: EventTryUndo :exec
--- Takes back a counted attempt that failed with a transient error.
-UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = @seq AND tries > 0;
+-- Takes back the count of an attempt, unless there are no more than the least.
+UPDATE events
+SET attempts = attempts - (tries <= sqlc.arg(max_tries)::integer)::integer, tries = tries - 1
+WHERE seq = @seq AND tries > sqlc.arg(least)::integer;
 
 -- name: EventQueueState :one
 -- Returns the number of pending events, counted up to a limit, and the age of the oldest in seconds. It reads

@@ -91,19 +91,23 @@ func (w *Worker) attempt(running context.Context, conn *pgxpool.Conn, e *event) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(running), batchTimeout)
 	defer cancel()
 	defer func() { err = errors.Join(err, db.New(conn).EventTryEnd(ctx)) }()
+	least := e.Tries // it is not known whether more were counted
 	defer func() {
 		// Before the mutex is given back: nobody else must finish the event before its count is right.
 		if result == attemptUndone {
-			err = errors.Join(err, w.uncount(running, e.Seq))
+			err = errors.Join(err, w.uncount(running, e.Seq, least))
 		}
 	}()
-	try, err := db.New(conn).EventTry(ctx, db.EventTryParams{Seq: e.Seq, MaxTries: maxTries})
+	try, err := db.New(conn).EventTry(ctx, db.EventTryParams{Seq: e.Seq, Tries: e.Tries, MaxTries: maxTries})
 	switch {
 	case queries.NoRows(err):
 		return attemptNotMade, nil
+	case queries.Judge(err) == queries.Lost: // it may have been counted
+		return attemptUndone, err
 	case err != nil:
 		return attemptNotMade, err
 	}
+	least = 0
 	if try.Tries <= maxTries {
 		done, err := w.applyOne(ctx, conn, e.Seq, w.decideAll)
 		switch {
@@ -153,18 +157,20 @@ func (w *Worker) applyOne(ctx context.Context, conn *pgxpool.Conn, seq int64, de
 
 // uncount takes back the count of an attempt that failed for no fault of the event's. It does not give up while the
 // worker runs, since that would cost the event a try.
-func (w *Worker) uncount(ctx context.Context, seq int64) error {
+func (w *Worker) uncount(ctx context.Context, seq int64, least int32) error {
 	backoff := queries.Backoff()
 	for {
-		err := w.uncountOnce(ctx, seq)
+		err := w.uncountOnce(ctx, seq, least)
 		if err == nil || !transient(err) || !sleep(ctx, backoff.NextBackOff()) {
 			return err
 		}
 	}
 }
 
-func (w *Worker) uncountOnce(ctx context.Context, seq int64) error {
+func (w *Worker) uncountOnce(ctx context.Context, seq int64, least int32) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
-	return w.database.Read(ctx, func(q *db.Queries) error { return q.EventTryUndo(ctx, seq) })
+	return w.database.Read(ctx, func(q *db.Queries) error {
+		return q.EventTryUndo(ctx, db.EventTryUndoParams{Seq: seq, Least: least, MaxTries: maxTries})
+	})
 }

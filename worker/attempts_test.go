@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/queries/rules"
@@ -152,6 +155,63 @@ func TestTransientFault(t *testing.T) {
 	if got := one[int](f, `SELECT last_value FROM faults`); got < 8 {
 		t.Errorf("there were only %d faults", got)
 	}
+}
+
+// An attempt may be counted though the connection was lost before the answer came. That costs no try either.
+func TestLostCount(t *testing.T) {
+	t.Parallel()
+	f := poisonable(t)
+	suspect := f.sendPoison()
+	f.exec(`UPDATE events SET tries = 1, attempts = 1 WHERE id = $1`, suspect)
+	config := f.workers.Pool.Config()
+	dial := config.ConnConfig.DialFunc
+	var lost atomic.Int64
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return &losesCounts{Conn: conn, lost: &lost}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.workers.Close()
+	f.workers.Pool = pool
+	f.start()
+	f.waitUntilDrained()
+	if got := f.verdict(suspect); got != "processed" {
+		t.Errorf("the event is %s", got)
+	}
+	if got := one[int](f, `SELECT attempts FROM events WHERE id = $1`, suspect); got != 2 {
+		t.Errorf("%d attempts, want the 1 before and the 1 that succeeded", got)
+	}
+	if got := lost.Load(); got < lostCounts {
+		t.Errorf("%d answers were lost", got)
+	}
+}
+
+// lostCounts is how many answers to EventTry are lost.
+const lostCounts = 5
+
+// losesCounts is a connection that is lost after the server answers EventTry.
+type losesCounts struct {
+	net.Conn
+	prepared, executed bool
+	lost               *atomic.Int64
+}
+
+func (c *losesCounts) Write(b []byte) (int, error) {
+	c.executed = c.prepared
+	c.prepared = c.prepared || bytes.Contains(b, []byte("name: EventTry :one"))
+	return c.Conn.Write(b)
+}
+
+func (c *losesCounts) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.executed && err == nil && c.lost.Add(1) <= lostCounts {
+		c.Close()
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // What cannot even be given up does not keep the worker from anything else.

@@ -736,7 +736,7 @@ func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]Eve
 const eventTry = `-- name: EventTry :one
 UPDATE events e
 SET attempts = e.attempts + (e.tries < $1::integer)::integer, tries = e.tries + 1
-WHERE e.seq = $2 AND e.processed_at IS NULL
+WHERE e.seq = $2 AND e.processed_at IS NULL AND e.tries = $3
   AND NOT EXISTS (
     SELECT FROM events b
     WHERE b.encounter_id = e.encounter_id AND b.seq < e.seq AND b.processed_at IS NULL)
@@ -751,6 +751,7 @@ RETURNING e.tries, set_config('statement_timeout',
 type EventTryParams struct {
 	MaxTries int32
 	Seq      int64
+	Tries    int32
 }
 
 type EventTryRow struct {
@@ -762,10 +763,11 @@ type EventTryRow struct {
 // Beyond max_tries the event is only given up, which is no attempt.
 // It applies only to the first pending event of an encounter and locks the encounter's mutex for the
 // session, until EventTryEnd, so that no other worker counts an attempt meanwhile. It returns no row if
-// an earlier event is pending or the mutex is held. A statement of the first attempt may take a fifth of the
-// statement_timeout: a single event takes milliseconds, and the others of its batch wait while it hangs.
+// an earlier event is pending, the mutex is held, or others have counted since the event was claimed. A statement
+// of the first attempt may take a fifth of the statement_timeout: a single event takes milliseconds, and the others
+// of its batch wait while it hangs.
 func (q *Queries) EventTry(ctx context.Context, arg EventTryParams) (EventTryRow, error) {
-	row := q.db.QueryRow(ctx, eventTry, arg.MaxTries, arg.Seq)
+	row := q.db.QueryRow(ctx, eventTry, arg.MaxTries, arg.Seq, arg.Tries)
 	var i EventTryRow
 	err := row.Scan(&i.Tries, &i.StatementTimeout)
 	return i, err
@@ -797,12 +799,20 @@ func (q *Queries) EventTryEnd(ctx context.Context) error {
 }
 
 const eventTryUndo = `-- name: EventTryUndo :exec
-UPDATE events SET attempts = attempts - 1, tries = tries - 1 WHERE seq = $1 AND tries > 0
+UPDATE events
+SET attempts = attempts - (tries <= $1::integer)::integer, tries = tries - 1
+WHERE seq = $2 AND tries > $3::integer
 `
 
-// Takes back a counted attempt that failed with a transient error.
-func (q *Queries) EventTryUndo(ctx context.Context, seq int64) error {
-	_, err := q.db.Exec(ctx, eventTryUndo, seq)
+type EventTryUndoParams struct {
+	MaxTries int32
+	Seq      int64
+	Least    int32
+}
+
+// Takes back the count of an attempt, unless there are no more than the least.
+func (q *Queries) EventTryUndo(ctx context.Context, arg EventTryUndoParams) error {
+	_, err := q.db.Exec(ctx, eventTryUndo, arg.MaxTries, arg.Seq, arg.Least)
 	return err
 }
 
