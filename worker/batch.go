@@ -103,9 +103,12 @@ func (b *batch) claim(ctx context.Context, q *db.Queries, c claim) error {
 	heads, err := q.EventClaimEncounters(ctx, db.EventClaimEncountersParams{
 		FromSeq: c.from, WindowSize: c.window, Most: c.encounters,
 	})
+	if err != nil {
+		return err // how long that took says nothing of the queue
+	}
 	b.scan = time.Since(began)
-	if err != nil || len(heads) == 0 {
-		return err
+	if len(heads) == 0 {
+		return nil
 	}
 	var encounters []string
 	for _, h := range heads {

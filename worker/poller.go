@@ -28,6 +28,9 @@ type poller struct {
 const (
 	// fullScanShare is the part of the time that full scans may take: one in so many.
 	fullScanShare = 10
+	// longestUnscanned is the most time between full scans all the same: what is behind the position of each poller, as
+	// after failures, waits for the next one, and a scan may have taken long for a lock that it waited for.
+	longestUnscanned = 5 * time.Second
 	// lockedInterval is how long a poller waits for what other transactions have locked, usually for milliseconds.
 	lockedInterval = 100 * time.Millisecond
 	// leastBatch is where failures stop to make batches smaller.
@@ -122,7 +125,7 @@ func (p *poller) untilFullScan() time.Duration {
 	if p.scanning {
 		return time.Hour
 	}
-	return fullScanShare*p.scanCost - time.Since(p.scannedAt)
+	return min(fullScanShare*p.scanCost, longestUnscanned) - time.Since(p.scannedAt)
 }
 
 func (p *poller) found(seq int64) {

@@ -128,14 +128,12 @@ func (p *process) runOnce(ctx context.Context) error {
 	p.mu.Lock()
 	p.cmd, p.asked, p.starts = cmd, false, p.starts+1
 	p.mu.Unlock()
-	began := time.Now()
 	err = cmd.Wait()
 	p.mu.Lock()
 	asked := p.asked
 	p.cmd = nil
 	p.mu.Unlock()
-	// Without a database it ends while it starts, within the connect timeouts. Later it must not end by itself.
-	if !asked && ctx.Err() == nil && time.Since(began) > 25*time.Second {
+	if !asked && ctx.Err() == nil && !p.hadNoDatabase() {
 		p.found.add(checkCrashes, "%s ended by itself: %v", p.name, err)
 	}
 	return nil
@@ -191,6 +189,14 @@ func (p *process) waitReady(ctx context.Context, limit time.Duration) error {
 			return fmt.Errorf("%s: %w", p.name, errNotReady)
 		}
 	}
+}
+
+// hadNoDatabase tells whether the last line of the log says that the database was away when the process started. Then it
+// ends; later it must not end by itself.
+func (p *process) hadNoDatabase() bool {
+	const last = 2 << 10 // bytes; the line goes on with the connection's errors, one a line
+	log, err := os.ReadFile(filepath.Join(p.dir, p.name+".log"))
+	return err == nil && strings.Contains(string(log[max(0, len(log)-last):]), "px360 "+p.command+": read the schema version")
 }
 
 func answersOK(ctx context.Context, url string) bool {
