@@ -101,12 +101,14 @@ SET status = 'pending', reason = '', error_message = '', processed_at = NULL, up
 WHERE id = @id AND status IN ('failed', 'ignored');
 
 -- name: EventRequeue :execrows
--- Makes events pending again that were ignored with no_journey, after their journey was created. They keep their
--- seq, and so their positions in the queue.
+-- Makes events pending again that were ignored with no_journey, after their journey was created, and those for all
+-- hospitals that failed with patient_mismatch, whose patient may be that of the new journey. They keep their seq, and so
+-- their positions in the queue.
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(), warnings = '{}'
-WHERE encounter_id = @encounter_id AND status = 'ignored' AND reason = 'no_journey'
-  AND (hospital_id IS NULL OR hospital_id = @hospital::uuid);
+WHERE encounter_id = @encounter_id
+  AND (status = 'ignored' AND reason = 'no_journey' AND (hospital_id IS NULL OR hospital_id = @hospital::uuid)
+    OR status = 'failed' AND reason = 'patient_mismatch' AND hospital_id IS NULL);
 
 -- name: EncounterLock :exec
 -- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply

@@ -246,6 +246,36 @@ func TestAmbiguousJourney(t *testing.T) {
 	}
 }
 
+// Of journeys in several hospitals an event of a sender for all means that of its patient. Where the patient's is created
+// last, the event has failed meanwhile, and is put back into the queue.
+func TestPatientDecidesBetweenHospitals(t *testing.T) {
+	t.Parallel()
+	c := start(t).clinic()
+	otherHospital := c.clinic()
+	wrong := c.createJourney(c.Template(nil), "SHARED")
+	send := func(mrn string) *client.Event {
+		event := eventOf("SHARED", func(e *client.EventCreate) { e.PatientIdentifier = &mrn })
+		return c.outcome(try(c.px.CreateEvent(t.Context(), event)).ok(t).ID)
+	}
+	o := send("MRN-RIGHT")
+	if o.Status != client.EventStatusFailed || o.Reason != "patient_mismatch" {
+		t.Fatalf("before its patient's journey is there: %s", jsonText(o))
+	}
+	right := try(c.px.CreateJourneyInstance(t.Context(), client.JourneyInstanceCreate{
+		Hospital: otherHospital.hospital, JourneyTemplate: otherHospital.Template(nil), Patient: otherHospital.Patient("MRN-RIGHT"), EncounterID: "SHARED",
+	})).ok(t)
+	again := c.outcome(o.ID)
+	if again.Status != client.EventStatusProcessed || !is(again.JourneyInstance, right.ID) {
+		t.Errorf("the event of before: %s", jsonText(again))
+	}
+	if o := send("MRN-SHARED"); o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, wrong.id) {
+		t.Errorf("an event of the other patient: %s", jsonText(o))
+	}
+	if o := send("MRN-NOBODY"); o.Status != client.EventStatusFailed || o.Reason != "ambiguous_journey" {
+		t.Errorf("an event of neither patient: %s", jsonText(o))
+	}
+}
+
 // Events of an encounter are applied in the order of arrival, also within a bulk and with several
 // workers.
 func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {

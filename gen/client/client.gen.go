@@ -603,7 +603,7 @@ type Event struct {
 	// Example: 0193c5a0-7a00-7000-8000-000000000009
 	JourneyInstance *openapi_types.UUID `json:"journey_instance"`
 
-	// PatientIdentifier The patient's MRN or national id; where given, it must be the journey's patient.
+	// PatientIdentifier The patient's MRN or national id; where given, it must be the journey's patient. Where the sender stands for all hospitals and several have the encounter, it tells which is meant.
 	//
 	// Example: MRN123456
 	PatientIdentifier string `json:"patient_identifier"`
@@ -741,7 +741,7 @@ type EventCreate struct {
 	// Example: OPD_VISIT_COMPLETED
 	EventCode string `json:"event_code"`
 
-	// PatientIdentifier The patient's MRN or national id; where given, it must be the journey's patient.
+	// PatientIdentifier The patient's MRN or national id; where given, it must be the journey's patient. Where the sender stands for all hospitals and several have the encounter, it tells which is meant.
 	//
 	// Example: MRN123456
 	PatientIdentifier *string `json:"patient_identifier,omitempty"`

@@ -616,8 +616,9 @@ func (q *Queries) EventReprocess(ctx context.Context, id uuid.UUID) (int64, erro
 const eventRequeue = `-- name: EventRequeue :execrows
 UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(), warnings = '{}'
-WHERE encounter_id = $1 AND status = 'ignored' AND reason = 'no_journey'
-  AND (hospital_id IS NULL OR hospital_id = $2::uuid)
+WHERE encounter_id = $1
+  AND (status = 'ignored' AND reason = 'no_journey' AND (hospital_id IS NULL OR hospital_id = $2::uuid)
+    OR status = 'failed' AND reason = 'patient_mismatch' AND hospital_id IS NULL)
 `
 
 type EventRequeueParams struct {
@@ -625,8 +626,9 @@ type EventRequeueParams struct {
 	Hospital    uuid.UUID
 }
 
-// Makes events pending again that were ignored with no_journey, after their journey was created. They keep their
-// seq, and so their positions in the queue.
+// Makes events pending again that were ignored with no_journey, after their journey was created, and those for all
+// hospitals that failed with patient_mismatch, whose patient may be that of the new journey. They keep their seq, and so
+// their positions in the queue.
 func (q *Queries) EventRequeue(ctx context.Context, arg EventRequeueParams) (int64, error) {
 	result, err := q.db.Exec(ctx, eventRequeue, arg.EncounterID, arg.Hospital)
 	if err != nil {

@@ -92,10 +92,14 @@ func missing(name, key, what, by string) string {
 }
 
 // candidates are the journeys that the event may mean: those of its encounter, in the sender's hospital or, if the
-// sender stands for all, in every hospital. Source: encounter_id and hospital of the contract's Event.
+// sender stands for all, in every hospital. Of several it is the one whose patient the event names, if that is one.
+// Source: encounter_id, patient_identifier and hospital of the contract's Event.
 func (f *Facts) candidates(e *Event) []*Journey {
 	journeys := f.Journeys[e.EncounterID]
 	if e.Hospital == nil {
+		if of := journeysOf(e.PatientIdentifier, journeys); len(of) == 1 {
+			return of
+		}
 		return journeys
 	}
 	for i, j := range journeys {
@@ -104,6 +108,16 @@ func (f *Facts) candidates(e *Event) []*Journey {
 		}
 	}
 	return nil
+}
+
+// journeysOf are those whose patient may be meant.
+func journeysOf(patient string, journeys []*Journey) (of []*Journey) {
+	for _, j := range journeys {
+		if j.isOf(patient) {
+			of = append(of, j)
+		}
+	}
+	return of
 }
 
 func hospitalsOf(journeys []*Journey) string {

@@ -155,6 +155,9 @@ func (j Journey) initialState() JourneyState {
 // process applies the rules: a list of checks, of which the first that fails decides.
 func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	candidates := m.journeysFor(event)
+	if of := m.ofPatient(event.PatientIdentifier, candidates); len(candidates) > 1 && len(of) == 1 {
+		candidates = of
+	}
 	if len(candidates) == 0 {
 		return Outcome{Status: EventIgnored, Reason: ReasonNoJourney, Journey: -1}
 	}
@@ -164,7 +167,7 @@ func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	index := candidates[0]
 	journey, state := m.Journeys[index], &states[index]
 
-	if id := event.PatientIdentifier; id != "" && id != journey.PatientMRN && id != journey.PatientNationalID {
+	if len(m.ofPatient(event.PatientIdentifier, candidates)) == 0 {
 		return Outcome{Status: EventFailed, Reason: ReasonPatientMismatch, Journey: index}
 	}
 	if state.Status != JourneyActive {
@@ -206,6 +209,17 @@ func (m Model) journeysFor(event ReceivedEvent) []int {
 	for i, journey := range m.Journeys {
 		visible := event.Hospital == "" || event.Hospital == journey.Hospital
 		if visible && event.EncounterID != "" && event.EncounterID == journey.EncounterID {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// ofPatient returns those journeys whose patient may be meant: a blank identifier means any.
+func (m Model) ofPatient(identifier string, journeys []int) []int {
+	var found []int
+	for _, i := range journeys {
+		if identifier == "" || identifier == m.Journeys[i].PatientMRN || identifier == m.Journeys[i].PatientNationalID {
 			found = append(found, i)
 		}
 	}

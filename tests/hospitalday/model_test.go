@@ -110,6 +110,20 @@ func twoHospitals() hospitalday.Model {
 	return m
 }
 
+// twoPatients is twoHospitals with another patient in B.
+func twoPatients() hospitalday.Model {
+	m := twoHospitals()
+	m.Journeys[1].PatientMRN = "M2"
+	return m
+}
+
+// ofPatient is an event of that patient by a sender of no hospital.
+func ofPatient(id string) hospitalday.ReceivedEvent {
+	e := from("", event("IN"))
+	e.PatientIdentifier = id
+	return e
+}
+
 func TestWhichJourney(t *testing.T) {
 	t.Parallel()
 	encounter := func(id string) hospitalday.ReceivedEvent {
@@ -120,12 +134,14 @@ func TestWhichJourney(t *testing.T) {
 	in := event("IN")
 	plain := model(stage(1, "IN"), stage(2, "OUT"))
 	checkVerdicts(t, map[string]verdictCase{
-		"another encounter":               {plain, events{encounter("E2")}, []string{"ignored no_journey @-1"}},
-		"no encounter":                    {plain, events{encounter("")}, []string{"ignored no_journey @-1"}},
-		"another hospital's sender":       {plain, events{from("B", in)}, []string{"ignored no_journey @-1"}},
-		"a sender of no hospital":         {plain, events{from("", in)}, []string{"processed S1"}},
-		"two candidates":                  {twoHospitals(), events{from("", in)}, []string{"failed ambiguous_journey @-1"}},
-		"two candidates, a sender of one": {twoHospitals(), events{in}, []string{"processed S1"}},
+		"another encounter":                      {plain, events{encounter("E2")}, []string{"ignored no_journey @-1"}},
+		"no encounter":                           {plain, events{encounter("")}, []string{"ignored no_journey @-1"}},
+		"another hospital's sender":              {plain, events{from("B", in)}, []string{"ignored no_journey @-1"}},
+		"a sender of no hospital":                {plain, events{from("", in)}, []string{"processed S1"}},
+		"two candidates":                         {twoHospitals(), events{from("", in)}, []string{"failed ambiguous_journey @-1"}},
+		"two candidates, the patient of one":     {twoPatients(), events{ofPatient("M2")}, []string{"failed physician_missing S1 @1"}},
+		"two candidates, the patient of neither": {twoPatients(), events{ofPatient("M3")}, []string{"failed ambiguous_journey @-1"}},
+		"two candidates, a sender of one":        {twoHospitals(), events{in}, []string{"processed S1"}},
 		"physician and department of the journey's hospital": {
 			twoHospitals(),
 			events{
