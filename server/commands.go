@@ -31,7 +31,7 @@ func (s *Server) EnsureAdmin(ctx context.Context, username, password string) (cr
 // CreateAdmin creates a user who holds the role PX Admin.
 func (s *Server) CreateAdmin(ctx context.Context, username, password string) error {
 	username = norm.NFKC.String(username)
-	hash, err := s.commandPassword(ctx, username, password)
+	hash, err := commandPassword(username, password)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Server) CreateAdmin(ctx context.Context, username, password string) err
 // SetPassword gives a user another password and ends the tokens that they have.
 func (s *Server) SetPassword(ctx context.Context, username, password string) error {
 	username = norm.NFKC.String(username)
-	hash, err := s.commandPassword(ctx, username, password)
+	hash, err := commandPassword(username, password)
 	if err != nil {
 		return err
 	}
@@ -69,12 +69,12 @@ func (s *Server) SetPassword(ctx context.Context, username, password string) err
 }
 
 // commandPassword holds a password from the command line to the same rules as one from a request.
-func (s *Server) commandPassword(ctx context.Context, username, password string) (string, error) {
+func commandPassword(username, password string) (string, error) {
 	if len(password) > auth.MaxPasswordBytes {
 		return "", auth.ErrTooLong
 	}
 	for _, message := range auth.Validate(password, auth.Attributes{Username: username}) {
 		return "", errors.New(message)
 	}
-	return s.passwords.hasher.Hash(ctx, password)
+	return auth.HashPassword(password)
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -17,8 +19,31 @@ var messagePasswordBytes = fmt.Sprintf("This password is too long. It may have a
 
 // passwords are what every operation does with one. Hashing takes its time, so none of them runs within a transaction.
 type passwords struct {
-	hasher *auth.Passwords
-	log    *slog.Logger
+	turns *limits.Turns
+	log   *slog.Logger
+}
+
+// hashTimeout is how long a request waits for its turn to have a password hashed: long enough for a burst, short enough
+// that a flood does not pile up.
+const hashTimeout = 3 * time.Second
+
+// errManyHash tells the log why a request was answered 503.
+var errManyHash = errors.New("too many passwords are being hashed")
+
+func newPasswords(log *slog.Logger) *passwords {
+	return &passwords{limits.NewTurns(auth.ConcurrentHashes), log}
+}
+
+// wait waits for the request's turn, which release ends. Client addresses take turns, so that who guesses at passwords
+// does not keep others from having theirs checked.
+func (p *passwords) wait(ctx context.Context) (release func(), err error) {
+	waiting, cancel := context.WithTimeoutCause(ctx, hashTimeout, errManyHash)
+	defer cancel()
+	err = p.turns.Acquire(waiting, limits.ClientAddress(requestOf(ctx).clientIP))
+	if err != nil && context.Cause(waiting) == errManyHash {
+		err = fmt.Errorf("%w: %w", errManyHash, problem.Busy()) // the log tells this from other reasons
+	}
+	return p.turns.Release, err
 }
 
 // create checks a password and its repetition, which are the fields field and field_confirm of the request, and
@@ -41,14 +66,23 @@ func (p *passwords) create(ctx context.Context, field, password, confirm string,
 
 // hash hashes a password, or answers 503 when too many are being hashed.
 func (p *passwords) hash(ctx context.Context, password string) (string, error) {
-	hash, err := p.hasher.Hash(ctx, password)
-	return hash, busyIfHashing(err)
+	release, err := p.wait(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	return auth.HashPassword(password)
 }
 
 // check compares a password with a stored hash, and tells whether a better hash should be stored. A password
 // that is too long and a hash that cannot be read match nothing.
 func (p *passwords) check(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
-	ok, rehash, err = p.hasher.Check(ctx, stored, password)
+	release, err := p.wait(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	defer release()
+	ok, rehash, err = auth.CheckPassword(stored, password)
 	switch {
 	case errors.Is(err, auth.ErrMalformedHash):
 		p.log.WarnContext(ctx, "a stored password cannot be read", "request_id", requestOf(ctx).id)
@@ -56,12 +90,5 @@ func (p *passwords) check(ctx context.Context, stored, password string) (ok, reh
 	case errors.Is(err, auth.ErrTooLong):
 		return false, false, nil
 	}
-	return ok, rehash, busyIfHashing(err)
-}
-
-func busyIfHashing(err error) error {
-	if errors.Is(err, auth.ErrBusy) {
-		return fmt.Errorf("%w: %w", err, problem.Busy()) // the log tells this from other reasons
-	}
-	return err
+	return ok, rehash, err
 }

@@ -10,9 +10,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/px360/px360/server/auth"
-	"github.com/px360/px360/server/problem"
 )
 
 // closedConnection is the ResponseWriter of a client that closed the connection.
@@ -39,14 +36,5 @@ func TestLoggable(t *testing.T) {
 	err := fmt.Errorf("store: %w", &pgconn.PgError{Code: "22P05", Message: secret, Detail: secret, Hint: secret, Where: secret})
 	if text := loggable(err).String(); strings.Contains(text, secret) || !strings.Contains(text, "22P05") {
 		t.Errorf("logged as %s", text)
-	}
-}
-
-// A saturated hashing semaphore is a 503 with Retry-After and a known outcome.
-func TestBusyHashing(t *testing.T) {
-	t.Parallel()
-	p := problem.Of(problem.Writing(busyIfHashing(auth.ErrBusy)))
-	if body, _ := p.Body.(problem.Detail); p.Status != 503 || p.Header["Retry-After"] == "" || body.Code != "" {
-		t.Errorf("%d %v %v", p.Status, p.Body, p.Header)
 	}
 }

@@ -81,7 +81,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	}
 	s := &Server{
 		engine: &engine{db: database, publicURL: strings.TrimSuffix(o.PublicURL, "/")},
-		log:    o.Log, static: map[string]bool{}, passwords: &passwords{auth.NewPasswords(), o.Log},
+		log:    o.Log, static: map[string]bool{}, passwords: newPasswords(o.Log),
 		refused: limits.NewCache[auth.Principal](limits.CacheSize), knownKeys: limits.NewCache[struct{}](limits.CacheSize), pace: o.SlowestClient, kept: o.PrincipalKept,
 		notifier: newNotifier(database, o.Log), ready: newReadiness(database), metrics: newMetrics(o.Registerer, database), echo: echo.New(),
 	}

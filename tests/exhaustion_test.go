@@ -51,7 +51,11 @@ type siege struct {
 
 func newSiege(t *testing.T, change ...func(*server.Options)) *siege {
 	t.Helper()
-	s := startServer(t, change...)
+	return siegeOf(t, startServer(t, change...))
+}
+
+func siegeOf(t *testing.T, s *system) *siege {
+	t.Helper()
 	other := s.clinic()
 	config := try(other.px.CreateIntegrationConfig(context.Background(), client.IntegrationConfigCreate{
 		Name: "HIS", SourceSystem: "his", Hospital: client.Value(other.hospital),

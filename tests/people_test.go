@@ -17,7 +17,7 @@ const password = "Correct-horse-360!"
 
 // passwordHash is shared by all users, because hashing is slow on purpose.
 var passwordHash = sync.OnceValues(func() (string, error) {
-	return auth.NewPasswords().Hash(context.Background(), password)
+	return auth.HashPassword(password)
 })
 
 // issuer signs tokens with the server's key instead of by a login.

@@ -1,15 +1,10 @@
 package auth
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // ownHash matches what Hash writes: the current parameters, 16 bytes of salt, 32 of hash.
@@ -17,28 +12,27 @@ var ownHash = regexp.MustCompile(`^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9
 
 func TestHashAndCheck(t *testing.T) {
 	t.Parallel()
-	passwords := NewPasswords()
 	for _, password := range []string{"كلمة السر الطويلة", " spaces ", strings.Repeat("x", MaxPasswordBytes)} {
-		encoded, err := passwords.Hash(t.Context(), password)
+		encoded, err := HashPassword(password)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !ownHash.MatchString(encoded) {
 			t.Errorf("hash %q", encoded)
 		}
-		if ok, rehash, err := passwords.Check(t.Context(), encoded, password); !ok || rehash || err != nil {
+		if ok, rehash, err := CheckPassword(encoded, password); !ok || rehash || err != nil {
 			t.Errorf("%.20q: %v %v %v", password, ok, rehash, err)
 		}
 		other := "x"
 		if len(password) < MaxPasswordBytes {
 			other = password + "x"
 		}
-		if ok, rehash, err := passwords.Check(t.Context(), encoded, other); ok || rehash || err != nil {
+		if ok, rehash, err := CheckPassword(encoded, other); ok || rehash || err != nil {
 			t.Errorf("%.20q: another password: %v %v %v", password, ok, rehash, err)
 		}
 	}
-	one, _ := passwords.Hash(t.Context(), "same")
-	two, _ := passwords.Hash(t.Context(), "same")
+	one, _ := HashPassword("same")
+	two, _ := HashPassword("same")
 	if one == two {
 		t.Error("two hashes share a salt")
 	}
@@ -47,7 +41,6 @@ func TestHashAndCheck(t *testing.T) {
 // Hashes of the reference implementation, with the current parameters and with others.
 func TestCheckOutdatedArgon(t *testing.T) {
 	t.Parallel()
-	passwords := NewPasswords()
 	var vectors struct {
 		Cases []struct{ Password, Encoded string }
 	}
@@ -57,10 +50,10 @@ func TestCheckOutdatedArgon(t *testing.T) {
 	}
 	for _, vector := range vectors.Cases {
 		current := ownHash.MatchString(vector.Encoded)
-		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password); !ok || rehash == current || err != nil {
+		if ok, rehash, err := CheckPassword(vector.Encoded, vector.Password); !ok || rehash == current || err != nil {
 			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
-		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password+"x"); ok || rehash || err != nil {
+		if ok, rehash, err := CheckPassword(vector.Encoded, vector.Password+"x"); ok || rehash || err != nil {
 			t.Errorf("%s: another password: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
 	}
@@ -68,7 +61,6 @@ func TestCheckOutdatedArgon(t *testing.T) {
 
 func TestCheckDjangoHashes(t *testing.T) {
 	t.Parallel()
-	passwords := NewPasswords()
 	var vectors struct {
 		Cases []struct{ Password, Encoded string }
 	}
@@ -77,7 +69,7 @@ func TestCheckDjangoHashes(t *testing.T) {
 		t.Fatalf("only %d vectors", len(vectors.Cases))
 	}
 	for _, vector := range vectors.Cases {
-		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, vector.Password); !ok || !rehash || err != nil {
+		if ok, rehash, err := CheckPassword(vector.Encoded, vector.Password); !ok || !rehash || err != nil {
 			t.Errorf("%s: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
 		if strings.Contains(vector.Encoded, "$1000000$") {
@@ -87,7 +79,7 @@ func TestCheckDjangoHashes(t *testing.T) {
 		if wrong == vector.Password {
 			continue
 		}
-		if ok, rehash, err := passwords.Check(t.Context(), vector.Encoded, wrong); ok || rehash || err != nil {
+		if ok, rehash, err := CheckPassword(vector.Encoded, wrong); ok || rehash || err != nil {
 			t.Errorf("%s: another password: %v %v %v", vector.Encoded, ok, rehash, err)
 		}
 	}
@@ -95,10 +87,9 @@ func TestCheckDjangoHashes(t *testing.T) {
 
 func TestCheckUnusable(t *testing.T) {
 	t.Parallel()
-	passwords := NewPasswords()
 	for _, encoded := range []string{"", "!QMsGvdFBrGSIGRXdfjhfhfX"} {
 		for _, password := range []string{encoded, "SecurePass123!"} {
-			if ok, rehash, err := passwords.Check(t.Context(), encoded, password); ok || rehash || err != nil {
+			if ok, rehash, err := CheckPassword(encoded, password); ok || rehash || err != nil {
 				t.Errorf("%q, %q: %v %v %v", encoded, password, ok, rehash, err)
 			}
 		}
@@ -172,94 +163,19 @@ func TestCheckMalformed(t *testing.T) {
 			t.Errorf("%.100q: usable %v, error %v", encoded, usable, err)
 		}
 	}
-	if ok, rehash, err := NewPasswords().Check(t.Context(), "gibberish", "x"); ok || rehash || !errors.Is(err, ErrMalformedHash) {
+	if ok, rehash, err := CheckPassword("gibberish", "x"); ok || rehash || !errors.Is(err, ErrMalformedHash) {
 		t.Errorf("Check: %v %v %v", ok, rehash, err)
 	}
 }
 
 func TestPasswordTooLong(t *testing.T) {
 	t.Parallel()
-	passwords := NewPasswords()
 	long := strings.Repeat("x", MaxPasswordBytes+1)
-	if _, err := passwords.Hash(t.Context(), long); !errors.Is(err, ErrTooLong) {
+	if _, err := HashPassword(long); !errors.Is(err, ErrTooLong) {
 		t.Errorf("Hash: %v", err)
 	}
-	if _, _, err := passwords.Check(t.Context(), "", long); !errors.Is(err, ErrTooLong) {
+	if _, _, err := CheckPassword("", long); !errors.Is(err, ErrTooLong) {
 		t.Errorf("Check: %v", err)
-	}
-}
-
-func TestSaturatedSemaphore(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		passwords := NewPasswords()
-		if !passwords.running.TryAcquire(maxConcurrentHashes) {
-			t.Fatal("a new semaphore is not available")
-		}
-		start := time.Now()
-		if _, err := passwords.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
-			t.Errorf("Hash: %v", err)
-		}
-		if _, _, err := passwords.Check(t.Context(), "", "x"); !errors.Is(err, ErrBusy) {
-			t.Errorf("Check: %v", err)
-		}
-		if waited := time.Since(start); waited != 2*time.Second {
-			t.Errorf("two attempts waited %v", waited)
-		}
-
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("deadline: %v", err)
-		}
-		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a context that has ended: %v", err)
-		}
-		ctx, cancel = context.WithTimeout(t.Context(), 2*hashQueueTimeout)
-		defer cancel()
-		if _, err := passwords.Hash(ctx, "x"); !errors.Is(err, ErrBusy) {
-			t.Errorf("a deadline after ours: %v", err)
-		}
-
-		// A slot that is released in time is acquired, and released again.
-		time.AfterFunc(900*time.Millisecond, passwords.release)
-		if _, err := passwords.Hash(t.Context(), "x"); err != nil {
-			t.Errorf("after a release: %v", err)
-		}
-		if !passwords.running.TryAcquire(1) || passwords.running.TryAcquire(1) {
-			t.Errorf("the semaphore does not have %d units acquired", maxConcurrentHashes-1)
-		}
-	})
-}
-
-func TestConcurrentHashing(t *testing.T) {
-	t.Parallel()
-	passwords := NewPasswords()
-	var group sync.WaitGroup
-	failures := make(chan error, 6)
-	for i := range 6 {
-		group.Go(func() {
-			password := fmt.Sprint("password ", i)
-			encoded, err := passwords.Hash(t.Context(), password)
-			if errors.Is(err, ErrBusy) {
-				return // expected on a slow machine
-			}
-			if err != nil {
-				failures <- err
-				return
-			}
-			if ok, _, err := passwords.Check(t.Context(), encoded, password); !ok && !errors.Is(err, ErrBusy) {
-				failures <- fmt.Errorf("%s: %v %w", password, ok, err)
-			}
-		})
-	}
-	group.Wait()
-	close(failures)
-	for err := range failures {
-		t.Error(err)
-	}
-	if !passwords.running.TryAcquire(maxConcurrentHashes) {
-		t.Error("the semaphore was not released")
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/px360/px360/server/problem"
 )
 
@@ -40,16 +38,8 @@ type Logins struct {
 	addresses *Cache[struct{}] // that failed
 	waits     *Budget
 	// Attempts for throttled names are checked one at a time, so that guessing keeps nobody else from having a password
-	// hashed. Of the attempts from one address only the first waits for the turn, so that addresses take turns: who
-	// guesses does not keep the owner of a name from theirs.
-	turn   *semaphore.Weighted
-	queues map[string]*queue // by address
-}
-
-// A queue is the attempts from one address that wait for a turn, in the order in which they came.
-type queue struct {
-	first   *semaphore.Weighted
-	members int
+	// hashed, and by turns, so that who guesses does not keep the owner of a name from theirs.
+	turn *Turns
 }
 
 // A Login is an attempt to log in.
@@ -69,7 +59,7 @@ var errManyWait = errors.New("too many logins wait")
 func NewLogins(longest time.Duration, waits *Budget) *Logins {
 	return &Logins{
 		now: time.Now, sleep: sleep, longest: longest,
-		failures: NewCache[int](maxLoginNames), addresses: NewCache[struct{}](maxLoginNames), waits: waits, turn: semaphore.NewWeighted(1), queues: map[string]*queue{},
+		failures: NewCache[int](maxLoginNames), addresses: NewCache[struct{}](maxLoginNames), waits: waits, turn: NewTurns(1),
 	}
 }
 
@@ -106,41 +96,17 @@ func (l *Logins) wait(ctx context.Context, login Login) (done func(), err error)
 	if err := l.sleep(ctx, d); err != nil {
 		return nil, err
 	}
-	if err := l.queue(ctx, login.Address); err != nil {
+	if err := l.turn.Acquire(ctx, login.Address); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("%w: %w", errManyWait, problem.Busy())
 		}
 		return nil, err
 	}
 	if err := resume(); err != nil {
-		l.turn.Release(1)
+		l.turn.Release()
 		return nil, err
 	}
-	return func() { l.turn.Release(1) }, nil
-}
-
-// queue waits for the turn.
-func (l *Logins) queue(ctx context.Context, address string) error {
-	l.mu.Lock()
-	q := l.queues[address]
-	if q == nil {
-		q = &queue{first: semaphore.NewWeighted(1)}
-		l.queues[address] = q
-	}
-	q.members++
-	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if q.members--; q.members == 0 {
-			delete(l.queues, address)
-		}
-	}()
-	if err := q.first.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer q.first.Release(1)
-	return l.turn.Acquire(ctx, 1)
+	return func() { l.turn.Release() }, nil
 }
 
 func (l *Logins) record(login Login, ok bool) {

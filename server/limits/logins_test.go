@@ -190,7 +190,7 @@ func TestLoginsOfTheOwner(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if l.waits.Used() != 0 || !l.turn.TryAcquire(1) || len(l.queues) != 0 {
+	if l.waits.Used() != 0 || !l.turn.slots.TryAcquire(1) || len(l.turn.queues) != 0 {
 		t.Error("not everything was given back")
 	}
 }

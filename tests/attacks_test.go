@@ -1,0 +1,304 @@
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/px360/px360/gen/client"
+	"github.com/px360/px360/tests/dbtest"
+)
+
+// The attacks are made on a `px360 serve` of its own, from outside: on what it shares among all clients, while its
+// neighbours' requests must all be answered well. Afterwards its descriptors, goroutines and connections are what they
+// were, its memory has stayed small, and nothing was answered with 500.
+
+// mostMemory is how much memory the process may have used at any time, in KB of resident set.
+const mostMemory = 200 << 10
+
+// An assault is a process under attack.
+type assault struct {
+	*siege
+	t       *testing.T
+	process *os.Process
+	metrics string // URL
+	client  *http.Client
+	over    chan struct{} // closed when the attack is to end
+	held    []net.Conn
+	floods  sync.WaitGroup
+	answers atomic.Int64
+	failed  atomic.Int64 // those with 500
+}
+
+func TestAttacks(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "px360")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, mode := range []string{"enforce", "off"} {
+		t.Run("rate limits "+mode, func(t *testing.T) {
+			t.Parallel()
+			a := startAssault(t, program, mode)
+			for _, attack := range attacks {
+				if mode == "off" && attack.needsLimits {
+					continue
+				}
+				t.Run(attack.name, func(t *testing.T) { a.suffer(t, attack.run) })
+			}
+			t.Logf("%d answers to attackers; resident memory at most %d MB", a.answers.Load(), a.memory("VmHWM")>>10)
+			if got := a.memory("VmHWM"); got > mostMemory {
+				t.Errorf("the process used %d KB of memory", got)
+			}
+			if n := a.failed.Load(); n > 0 {
+				t.Errorf("%d answers were 500", n)
+			}
+		})
+	}
+}
+
+// startAssault starts the program on a database of its own.
+func startAssault(t *testing.T, program, mode string) *assault {
+	t.Helper()
+	s := &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}
+	pool, err := pgxpool.New(context.Background(), s.dbURL)
+	must(t, err)
+	t.Cleanup(pool.Close)
+	s.db = pool
+	address, metrics := freeAddress(t), freeAddress(t)
+	s.url = "http://" + address
+	environment := append(os.Environ(), "PX360_DATABASE_URL="+s.dbURL, "PX360_SECRET_KEY="+signingKey, "PX360_ADDR="+address,
+		"PX360_PUBLIC_URL="+s.url, "PX360_METRICS_ADDR="+metrics, "PX360_RATE_LIMITS="+mode,
+		"PX360_RATE_LIMIT_USER=2000/m", "PX360_RATE_LIMIT_AUTH=300/m", "PX360_MAX_IN_FLIGHT=64")
+	create := exec.CommandContext(t.Context(), program, "user", "create-admin", adminName)
+	create.Env, create.Stdin = environment, strings.NewReader(adminPassword+"\n")
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	serve := exec.Command(program, "serve")
+	serve.Env, serve.Stderr = environment, s.log
+	must(t, serve.Start())
+	t.Cleanup(func() {
+		must(t, serve.Process.Signal(os.Interrupt))
+		if err := serve.Wait(); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	dbtest.Eventually(t, "the process is ready", func() bool {
+		res, err := http.Get(s.url + "/readyz/")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	s.admin = s.login(adminName, adminPassword)
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(attacker)}}
+	return &assault{
+		siege: siegeOf(t, s), process: serve.Process, metrics: "http://" + metrics,
+		client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}, Timeout: time.Minute},
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// suffer makes an attack, has the neighbours send their requests meanwhile, and waits until all that it took is given
+// back.
+func (a *assault) suffer(t *testing.T, attack func(*assault)) {
+	before := a.resources()
+	a.t, a.siege.t, a.held, a.over = t, t, nil, make(chan struct{})
+	attack(a)
+	a.neighbours(t)
+	close(a.over)
+	for _, conn := range a.held {
+		_ = conn.Close()
+	}
+	a.floods.Wait()
+	http.DefaultClient.CloseIdleConnections()
+	a.client.CloseIdleConnections()
+	dbtest.Eventually(t, "descriptors, goroutines and connections are back", func() bool {
+		now := a.resources()
+		return now.descriptors <= before.descriptors+slack && now.goroutines <= before.goroutines+slack && now.connections <= poolSize
+	})
+}
+
+const (
+	slack    = 40 // connections of the pool, and of those who look
+	poolSize = 18 // that of the program, with its listener
+)
+
+type resources struct{ descriptors, goroutines, connections int }
+
+// resources are what the process has in use.
+func (a *assault) resources() (r resources) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.process.Pid))
+	must(a.siege.t, err)
+	r.descriptors = len(entries)
+	res, err := http.Get(a.metrics + "/metrics")
+	must(a.siege.t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	must(a.siege.t, err)
+	if match := regexp.MustCompile(`(?m)^go_goroutines (\d+)$`).FindSubmatch(text); match != nil {
+		r.goroutines, _ = strconv.Atoi(string(match[1]))
+	} else {
+		a.siege.t.Fatal("the metrics have no go_goroutines")
+	}
+	r.connections = value[int](a.system, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'px360%'")
+	return r
+}
+
+// memory is a line of the process's status in KB: VmRSS now, VmHWM at most.
+func (a *assault) memory(line string) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Pid))
+	must(a.siege.t, err)
+	match := regexp.MustCompile(`(?m)^` + line + `:\s+(\d+) kB$`).FindSubmatch(status)
+	if match == nil {
+		a.siege.t.Fatalf("the process's status has no %s", line)
+	}
+	kilobytes, err := strconv.Atoi(string(match[1]))
+	must(a.siege.t, err)
+	return kilobytes
+}
+
+// hold opens connections that send text and then nothing, and read nothing.
+func (a *assault) hold(n int, text string) {
+	for range n {
+		a.held = append(a.held, a.dial(a.t, attacker, text))
+	}
+}
+
+// trickle opens connections that send head, and then text byte by byte until the attack is over.
+func (a *assault) trickle(n int, head, text string) {
+	a.hold(n, head)
+	for _, conn := range a.held[len(a.held)-n:] {
+		a.floods.Go(func() {
+			for i := range text {
+				select {
+				case <-a.over:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				if _, err := io.WriteString(conn, text[i:i+1]); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// sip opens connections that send text and read the answer byte by byte until the attack is over.
+func (a *assault) sip(n int, text string) {
+	a.hold(n, text)
+	for _, conn := range a.held[len(a.held)-n:] {
+		a.floods.Go(func() {
+			for one := make([]byte, 1); ; {
+				select {
+				case <-a.over:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				if _, err := conn.Read(one); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// A demand is a request of an attacker.
+type demand struct {
+	method, path, token string
+	body                any // nil, a text, or what becomes JSON
+	header              []string
+}
+
+// flood sends demands from several connections until the attack is over; make gets the number of each.
+func (a *assault) flood(make func(i int) demand) {
+	var next atomic.Int64
+	for range 8 {
+		a.floods.Go(func() {
+			for {
+				select {
+				case <-a.over:
+					return
+				default:
+					a.ask(make(int(next.Add(1))))
+				}
+			}
+		})
+	}
+}
+
+// ask sends a demand and counts its answer.
+func (a *assault) ask(d demand) {
+	var body io.Reader
+	switch b := d.body.(type) {
+	case nil:
+	case string:
+		body = strings.NewReader(b)
+	default:
+		text, _ := json.Marshal(b)
+		body = strings.NewReader(string(text))
+	}
+	req, err := http.NewRequest(d.method, a.url+d.path, body)
+	must(a.t, err)
+	req.Header.Set("Content-Type", "application/json")
+	if d.token != "" {
+		req.Header.Set("Authorization", "Bearer "+d.token)
+	}
+	for i := 0; i < len(d.header); i += 2 {
+		req.Header.Set(d.header[i], d.header[i+1])
+	}
+	res, err := a.client.Do(req)
+	if err != nil { // the connection was closed: a body was not read to its end
+		var refused *net.OpError
+		if errors.As(err, &refused) && refused.Op == "dial" {
+			a.t.Errorf("%s %s: %v", d.method, d.path, err)
+		}
+		return
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	a.answers.Add(1)
+	if res.StatusCode == http.StatusInternalServerError {
+		a.failed.Add(1)
+		a.t.Errorf("%s %s: 500", d.method, d.path)
+	}
+}
+
+// deactivated is a user's token that is worth nothing any more.
+func (a *assault) deactivated() string {
+	gone := a.person(a.hospital, "Viewer")
+	a.exec("UPDATE users SET is_active = false WHERE id = $1", gone.id)
+	return gone.access
+}
+
+func (a *assault) department() string {
+	return try(a.px.CreateDepartment(context.Background(), client.DepartmentCreate{
+		Hospital: a.hospital, Name: "Ward", Code: unique("W"),
+	})).ok(a.t).ID.String()
+}
