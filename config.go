@@ -21,6 +21,7 @@ import (
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
+	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
 )
@@ -45,18 +46,20 @@ type Config struct {
 	RefreshLifetime  time.Duration  `env:"REFRESH_TOKEN_LIFETIME" help:"how long a refresh token is valid"`
 	RotateRefresh    bool           `env:"ROTATE_REFRESH_TOKENS" help:"true: a refresh token can be used once, and the answer has the next one; reuse revokes all tokens of its user"`
 	RateLimits       rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
-	LimitEvents      limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by source system; a sender has ten times that over all sources"`
+	LimitEvents      limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by hospital and source system; a source system has ten times that over all hospitals, and a sender over all source systems"`
+	LimitEventBytes  limits.Limit   `env:"RATE_LIMIT_EVENT_BYTES" help:"bytes of the bodies of events: as many at once, and what that refills; by hospital and source system, ten times that over all hospitals; at least 5242880"`
 	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, and wrong API keys, by client address"`
 	LimitUser        limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
 	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
 	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
-	Workers        int        `env:"WORKERS" help:"batches of events that a process works on at a time"`
-	MaxConnections int32      `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
-	MaxInFlight    int        `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
-	MaxPayload     int        `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
-	MetricsAddr    string     `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
-	LogLevel       slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`
+	Workers        int               `env:"WORKERS" help:"batches of events that a process works on at a time"`
+	MaxConnections int32             `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
+	MaxInFlight    int               `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	MaxPayload     int               `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
+	EventSenders   auth.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
+	MetricsAddr    string            `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
+	LogLevel       slog.Level        `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
 
 // prefix of every variable.
@@ -75,12 +78,14 @@ func defaultConfig() Config {
 		RefreshLifetime:  s.RefreshLifetime,
 		RotateRefresh:    s.RotateRefresh,
 		LimitEvents:      s.Limits.Events,
+		LimitEventBytes:  s.Limits.EventBytes,
 		LimitAuth:        s.Limits.Auth,
 		LimitUser:        s.Limits.User,
 		Workers:          w.Concurrency,
 		MaxConnections:   q.MaxConnections,
 		MaxInFlight:      s.MaxInFlight,
 		MaxPayload:       s.MaxPayload,
+		EventSenders:     s.EventSenders,
 		LongestLoginWait: s.LongestLoginWait,
 		LogLevel:         slog.LevelInfo,
 	}

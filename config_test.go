@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/limits"
 )
 
@@ -33,9 +34,12 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("got %+v", config)
 	}
 	hour, minute := time.Hour, time.Minute
-	if config.LimitEvents != (limits.Limit{Calls: 1000, Window: hour}) || config.LimitAuth != (limits.Limit{Calls: 10, Window: minute}) ||
-		config.LimitUser != (limits.Limit{Calls: 100, Window: minute}) {
+	if config.LimitEvents != (limits.Limit{Quota: 1000, Window: hour}) || config.LimitAuth != (limits.Limit{Quota: 10, Window: minute}) ||
+		config.LimitUser != (limits.Limit{Quota: 100, Window: minute}) || config.LimitEventBytes != (limits.Limit{Quota: 100_000_000, Window: hour}) {
 		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
+	}
+	if config.EventSenders != auth.EventSendersAny {
+		t.Errorf("events by %s", config.EventSenders)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {
 		t.Errorf("a setting without a default has a value: %+v", config)
@@ -72,7 +76,7 @@ func TestDefaultsAsVariables(t *testing.T) {
 		"1m30s":  90 * time.Second,
 		"10s":    10 * time.Second,
 		"info":   slog.LevelInfo,
-		"10/m":   limits.Limit{Calls: 10, Window: time.Minute},
+		"10/m":   limits.Limit{Quota: 10, Window: time.Minute},
 		"false":  false,
 		"(set)":  secret("hunter2"),
 		"a name": "a name",
@@ -105,6 +109,7 @@ func TestConfigErrors(t *testing.T) {
 		"PX360_WORKERS=0":                 "PX360_WORKERS must be at least 1",
 		"PX360_MAX_CONNECTIONS=3":         "PX360_MAX_CONNECTIONS at least 2 more",
 		"PX360_RATE_LIMITS=maybe":         `PX360_RATE_LIMITS: "maybe" is neither enforce, report nor off`,
+		"PX360_EVENT_SENDERS=nurses":      `PX360_EVENT_SENDERS: the senders of events can be any or staff, not "nurses"`,
 		"PX360_TRUSTED_PROXIES=localhost": `PX360_TRUSTED_PROXIES: "localhost" is no network such as 10.0.0.0/8`,
 		"PX360_LOG_LEVEL=loud":            "PX360_LOG_LEVEL: ",
 		"PX360_REFRESH_TOKEN_LIFETIME=1x": "PX360_REFRESH_TOKEN_LIFETIME: ",

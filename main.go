@@ -183,10 +183,11 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 	o.AccessLifetime, o.RefreshLifetime = p.config.AccessLifetime, p.config.RefreshLifetime
 	o.RotateRefresh = p.config.RotateRefresh
 	o.RateLimits = cmp.Or(string(p.config.RateLimits), rateLimits)
-	o.Limits = limits.Limits{Events: p.config.LimitEvents, Auth: p.config.LimitAuth, User: p.config.LimitUser}
+	o.Limits = limits.Limits{Events: p.config.LimitEvents, EventBytes: p.config.LimitEventBytes, Auth: p.config.LimitAuth, User: p.config.LimitUser}
 	o.LongestLoginWait = p.config.LongestLoginWait
 	o.MaxInFlight = p.config.MaxInFlight
 	o.MaxPayload = p.config.MaxPayload
+	o.EventSenders = p.config.EventSenders
 	o.TrustedProxies = p.config.TrustedProxies
 	o.Log, o.Registerer = p.log, p.registry
 	return server.New(database, o)

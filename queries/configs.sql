@@ -59,15 +59,20 @@ DELETE FROM integration_configs WHERE id = @id;
 SELECT EXISTS (SELECT FROM integration_configs WHERE api_key_hash = ANY (@hashes::bytea[]) AND id <> @id);
 
 -- name: ConfigPrincipal :one
--- Returns the active config of an API key, and counts the call against the rate limits of these policies,
--- which must be sorted. The key of each limit depends on the config: its source system for the policy
--- events, its id for any other.
+-- Returns the active config of an API key, and counts the call against the rate limits of these policies, in this
+-- order. Whom each is about depends on the config: its hospital and source system for the policy events, its source
+-- system for the policy source, its id for any other.
 SELECT
     c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
     (CASE WHEN cardinality(@policies::text[]) > 0
         THEN rate_limits_take(
-            ARRAY(SELECT p || ' ' || CASE p WHEN 'events' THEN c.source_system ELSE c.id::text END FROM unnest(@policies) p),
-            @costs::bigint[], @quotas::bigint[], @windows_us::bigint[])
+            ARRAY(
+                SELECT p || ' ' || CASE p
+                    WHEN 'events' THEN coalesce(c.hospital_id::text, 'all') || ' ' || c.source_system
+                    WHEN 'source' THEN c.source_system
+                    ELSE c.id::text END
+                FROM unnest(@policies) p),
+            @costs::bigint[], @quotas::bigint[], @windows_us::bigint[], @refills_us::bigint[], @bursts_us::bigint[])
     END)::bigint[] AS limits
 FROM integration_configs c
 WHERE c.api_key_hash IN (@hash::bytea, @previous_hash::bytea) AND c.is_active;

@@ -1,10 +1,11 @@
 -- name: EventInsert :many
 -- Inserts events and returns the new ones. Their seq is in the order of the lists. The rows are inserted in the order of
--- source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if its source_event_id is
--- known or if its id is, which means that the statement is a retry whose first answer was lost. The lists of events are
--- parallel arrays, one element for each event. The lists of requests have one element for each request; requests has
--- the index of each event's request, from 1. The nil UUID means no hospital. With short_lock_timeout the statement
--- fails after 50 ms of waiting for a transaction that inserts one of the same events.
+-- source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if
+-- its source_event_id is known of this kind of sender, or if its id is, which means that the statement is a retry whose
+-- first answer was lost. The lists of events are parallel arrays, one element for each event. The lists of requests have
+-- one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital.
+-- With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
+-- events.
 WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', CASE WHEN @short_lock_timeout::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
@@ -31,8 +32,8 @@ ON CONFLICT DO NOTHING
 RETURNING id, received_at;
 
 -- name: EventStored :many
--- Returns the stored events with these ids (own) or source event ids, whether their content is the same, and whether
--- this very sender sent them (same_sender). The UNION lets each part use its index.
+-- Returns the stored events with these ids (own) or, from this kind of sender, source event ids; whether their content is
+-- the same, and whether this very sender sent them (same_sender). The UNION lets each part use its index.
 WITH sent AS (
     SELECT
         unnest(@positions::integer[]) AS i, unnest(@ids::uuid[]) AS id, unnest(@source_systems::text[]) AS source_system,
@@ -51,10 +52,10 @@ SELECT
     false AS own,
     (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
      AND e.payload_json = s.payload::jsonb)::boolean AS same,
-    (e.sender_kind = @sender_kind AND e.sender_id = @sender_id)::boolean AS same_sender
+    (e.sender_id = @sender_id)::boolean AS same_sender
 FROM sent s
 JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
-    AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid
+    AND e.hospital_id IS NOT DISTINCT FROM sqlc.narg(hospital)::uuid AND e.sender_kind = @sender_kind
 WHERE e.id <> s.id;
 
 -- name: EventList :many

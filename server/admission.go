@@ -167,7 +167,7 @@ func (a *admission) admit() error {
 		if err := a.begin(address, false); err != nil || policy != contract.PolicyAuth {
 			return err
 		}
-		return a.take(s.rates.Charges(policy, address, nil))
+		return a.take(s.rates.Charges(policy, limits.Caller{ID: address}, nil, 0))
 	}
 
 	began := time.Now()
@@ -221,21 +221,17 @@ func (a *admission) permitted(p auth.Principal) bool {
 // in its turn; a large one is read, and charged, when its sender is known to be admitted. An anonymous caller does not
 // get here, as the token was signed by this server; a user who was deactivated since does.
 func (a *admission) peekSources(policy string) {
-	if a.operation == nil || policy != contract.PolicyEvents || a.credential.key != "" {
-		return
-	}
-	if a.received {
-		_ = a.read()
-	} else {
+	switch {
+	case a.operation == nil || policy != contract.PolicyEvents:
+	case !a.received:
 		a.uncounted = true
+	case a.credential.key == "":
+		_ = a.read()
 	}
 }
 
 // charges are what the call costs a principal, as far as is known.
 func (a *admission) charges(policy string, p auth.Principal) []limits.Charge {
-	if a.uncounted {
-		return a.server.rates.Peek(identity(p))
-	}
 	var sources []string
 	switch {
 	case p.Kind == auth.KindAPIKey:
@@ -243,15 +239,18 @@ func (a *admission) charges(policy string, p auth.Principal) []limits.Charge {
 	case a.input != nil:
 		sources = a.input.body.RateLimitKeys
 	}
-	return a.server.rates.Charges(policy, identity(p), sources)
+	if a.uncounted {
+		return a.server.rates.Peek(callerOf(p), sources)
+	}
+	return a.server.rates.Charges(policy, callerOf(p), sources, int64(len(a.raw)))
 }
 
-// identity names a principal as rate limits count it.
-func identity(p auth.Principal) string {
+// callerOf is a principal as rate limits count it.
+func callerOf(p auth.Principal) limits.Caller {
 	if p.Kind == auth.KindAPIKey {
-		return p.ConfigID.String()
+		return limits.Caller{ID: p.ConfigID.String(), Hospital: p.Scope()}
 	}
-	return p.UserID.String()
+	return limits.Caller{ID: p.UserID.String(), Hospital: p.Scope()}
 }
 
 // authenticate finds out who sends the request, and what the limits say. A caller who was refused a moment ago is
@@ -289,7 +288,7 @@ func (a *admission) lookUp(charges func(auth.Principal) []limits.Charge) (auth.P
 func (a *admission) wrongKey() error {
 	ctx := a.c.Request().Context()
 	r := requestOf(ctx)
-	decision, err := a.server.rates.Take(ctx, a.server.rates.Charges(limits.PolicyKey, a.address(), nil))
+	decision, err := a.server.rates.Take(ctx, a.server.rates.Charges(limits.PolicyKey, limits.Caller{ID: a.address()}, nil, 0))
 	if err != nil {
 		return err
 	}

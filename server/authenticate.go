@@ -58,16 +58,21 @@ func (s *Server) credential(header http.Header, path *contract.Path) (credential
 	return credential{}, errNoCredentials
 }
 
-// authenticateToken loads the user of a token and, in the same statement, counts the call under its rate limits.
+// authenticateToken loads the user of a token and, in the same statement, counts the call under its rate limits; the
+// statement fills in the hospital, which is known only with the answer.
 // Whatever a token says of its user beside who it is, the database knows better: roles, hospital and whether the
 // account is active are read each time.
 func (a *admission) authenticateToken(charged func(auth.Principal) []limits.Charge) (auth.Principal, limits.Decision, error) {
 	claims, ctx := a.credential.claims, a.c.Request().Context()
-	charges := charged(auth.Principal{Kind: auth.KindUser, UserID: claims.UserID})
-	ask := a.server.rates.Ask(charges)
+	ask := a.server.rates.Ask(charged(auth.Principal{Kind: auth.KindUser, UserID: claims.UserID}))
+	var rule auth.Rule // of events, whose limits are shared
+	if a.operation != nil && a.operation.TakesEvents() {
+		rule = a.operation.Permission
+	}
 	row, err := userPrincipal(ctx, a.server.engine.db, db.UserPrincipalParams{
-		ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: a.operation != nil && auth.MembersOnly(a.operation.Permission),
-		Keys: ask.Keys, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
+		ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: rule.MembersOnly(), MemberRoles: rule.Roles,
+		Policies: ask.Policies, Subjects: ask.Subjects, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
+		RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
 	})
 	switch {
 	case queries.NoRows(err):
@@ -79,7 +84,8 @@ func (a *admission) authenticateToken(charged func(auth.Principal) []limits.Char
 	case int(row.TokenVersion) != claims.Version:
 		return auth.Principal{}, limits.Decision{}, tokenProblem(auth.ErrTokenInvalid)
 	}
-	return principalOf(row), a.server.rates.Decide(ask, charges, row.Limits), nil
+	p := principalOf(row)
+	return p, a.server.rates.Decide(ask, charged(p), row.Limits), nil
 }
 
 func userPrincipal(ctx context.Context, database *queries.DB, arg db.UserPrincipalParams) (row db.UserPrincipalRow, err error) {
@@ -118,7 +124,8 @@ func (a *admission) authenticateKey(charged func(auth.Principal) []limits.Charge
 	var row db.ConfigPrincipalRow
 	err := a.server.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
-			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.Policies, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
+			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.Policies,
+			Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs, RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
 		})
 		return err
 	})

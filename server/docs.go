@@ -53,12 +53,12 @@ const (
 )
 
 // limitedBy is whom each rate limit of the contract is counted by.
-var limitedBy = map[string]string{contract.PolicyAuth: "client address", contract.PolicyUser: "user", contract.PolicyEvents: "source system"}
+var limitedBy = map[string]string{contract.PolicyAuth: "client address", contract.PolicyUser: "user", contract.PolicyEvents: "hospital and source system"}
 
 // routeDocs adds the schema and the pages that show it: open to everyone, for GET and HEAD only.
 func (s *Server) routeDocs() {
 	// Made at the first look: rendering and packing takes longer than most programs that start a server live.
-	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.rates.Limit, s.writeFile) })
+	made := sync.OnceValues(func() (*docs, error) { return newDocs(s.policy, s.rates.Limit, s.writeFile) })
 	route := func(path, policy string, answer func(*docs, echo.Context) error) {
 		s.routeStatic(path, func(c echo.Context) error {
 			header := c.Response().Header()
@@ -103,8 +103,8 @@ type docs struct {
 // A writer writes a file under these headers.
 type writer func(c echo.Context, header map[string]string, content []byte) error
 
-func newDocs(limit func(policy string) limits.Limit, write writer) (*docs, error) {
-	published, err := openapi.Publish(about(), noter(limit))
+func newDocs(permissions auth.Policy, limit func(policy string) limits.Limit, write writer) (*docs, error) {
+	published, err := openapi.Publish(about(permissions), noter(permissions, limit))
 	if err != nil {
 		return nil, fmt.Errorf("publish the contract: %w", err)
 	}
@@ -154,13 +154,13 @@ func (d *docs) page(name string) (*file, error) {
 }
 
 // about is what the description of the API says besides: the tables of who may do what and how often.
-func about() string {
+func about(permissions auth.Policy) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Try it in [Swagger UI](%[1]s), read it in [ReDoc](%[2]s), or take the schema as [YAML](%[3]s?format=yaml) or [JSON](%[3]s?format=json).\n",
 		swaggerPath, redocPath, schemaPath)
 	b.WriteString("\n## Who may do what\n\nEach operation names its permission. PX Admins see every hospital; everybody else sees and changes only what is their own hospital's.\n\n" +
 		"| Permission | Who has it | What it is for |\n|---|---|---|\n")
-	for _, rule := range auth.Permissions() {
+	for _, rule := range permissions {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.Permission, rule.Who(), rule.Meaning)
 	}
 	b.WriteString("\n## Rate limits\n\nEach operation names its limit as it is set here. " +
@@ -169,17 +169,14 @@ func about() string {
 }
 
 // noter tells of an operation who may call it and how often.
-func noter(limitOf func(policy string) limits.Limit) func(permission, rateLimit string) string {
-	rules := map[string]auth.Rule{}
-	for _, rule := range auth.Permissions() {
-		rules[rule.Permission] = rule
-	}
+func noter(permissions auth.Policy, limitOf func(policy string) limits.Limit) func(permission, rateLimit string) string {
 	return func(permission, rateLimit string) string {
 		limit := rateLimit
 		if by, limited := limitedBy[rateLimit]; limited {
 			limit = fmt.Sprintf("`%s` (%s by %s)", rateLimit, limitOf(rateLimit), by)
 		}
-		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rules[permission].Who(), limit)
+		rule, _ := permissions.Rule(permission)
+		return fmt.Sprintf("Permission: `%s` — %s. Rate limit: %s.", permission, rule.Who(), limit)
 	}
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 
 	engine    *engine
 	log       *slog.Logger
+	policy    auth.Policy
 	contract  *contract.Contract
 	static    map[string]bool // paths outside the contract, such as /healthz/
 	tokens    *auth.Tokens
@@ -105,7 +106,10 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
-	if s.contract, err = contract.Compile(doc, contract.Settings{Nouns: nouns, MaxPayload: o.MaxPayload}); err != nil {
+	if s.policy, err = auth.NewPolicy(o.EventSenders); err != nil {
+		return nil, err
+	}
+	if s.contract, err = contract.Compile(doc, contract.Settings{Nouns: nouns, MaxPayload: o.MaxPayload, Policy: s.policy}); err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
 	}
 	for _, path := range s.contract.Paths {

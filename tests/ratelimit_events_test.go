@@ -20,13 +20,18 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	limits := withLimits(limits.Limits{Events: perHour(3)})
 	s := startServer(t, limits)
 	admin := s.token(adminName, adminPassword)
-	_, token := s.plainUser(s.plainHospital())
+	hospital := s.plainHospital()
+	_, token := s.plainUser(hospital)
+	_, colleague := s.plainUser(hospital)
+	_, elsewhere := s.plainUser(s.plainHospital())
 	_, key := s.plainKey("lab")
 
 	a := s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
 	wantLeft(t, a, "events", 2, time.Hour)
+	wantLeft(t, a, "source", 29, time.Hour)
 	wantLeft(t, a, "sender", 29, time.Hour)
-	if got := a.header.Get("RateLimit-Policy"); got != `"events";q=3;w=3600, "sender";q=30;w=3600` {
+	if got := a.header.Get("RateLimit-Policy"); got != `"events";q=3;w=3600, "source";q=30;w=3600, "sender";q=30;w=3600, `+
+		`"events-bytes";q=100000000;w=3600;qu="content-bytes", "source-bytes";q=1000000000;w=3600;qu="content-bytes"` {
 		t.Errorf("RateLimit-Policy: %s", got)
 	}
 	// A bulk counts once for each distinct source system.
@@ -38,25 +43,28 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, token, "not JSON"), "sender", 25, time.Hour)
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, token, sourceBulk("no source")), "sender", 24, time.Hour)
 
-	// All users share the limit of a source. An API key always counts for its own source.
+	// All users of a hospital share the limit of a source. An API key always counts for its own source.
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), "events", 2, time.Hour)
 	wantLeft(t, s.expectTimes(http.StatusBadRequest, 1, "POST", manyEventsPath, "", sourceBulk("his", "rad"), "X-API-Key", key), "events", 1, time.Hour)
 	// A caller without permission counts for no limit.
 	_, anonymous := s.plainUser(nil)
 	s.expectTimes(http.StatusForbidden, 5, "POST", oneEventPath, anonymous, sourceEvent("his"))
-	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his"))
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, colleague, sourceEvent("his"))
 	for _, s := range []*system{s, s.secondServer(limits)} {
 		for range 2 { // by the database, then by the cache
 			a = s.send("POST", oneEventPath, token, sourceEvent("his"))
 			wantRefused(t, a, time.Hour)
 			wantLeft(t, a, "events", 0, time.Hour)
-			wantRefused(t, s.send("POST", oneEventPath, admin, sourceEvent("his")), time.Hour)
+			wantRefused(t, s.send("POST", oneEventPath, colleague, sourceEvent("his")), time.Hour)
 			wantRefused(t, s.send("POST", manyEventsPath, token, sourceBulk("rad", "his", "pharmacy")), time.Hour)
 		}
 	}
 	if stored := s.eventRows(); stored != 7 {
 		t.Errorf("%d events stored, want 7", stored)
 	}
+	// Other hospitals, and those who send for all of them, have their own.
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, elsewhere, sourceEvent("his")), "events", 2, time.Hour)
+	wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, sourceEvent("his")), "events", 2, time.Hour)
 	// The refused bulks did not count for their other sources.
 	a = s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, sourceBulk("pharmacy", "rad"))
 	wantLeft(t, a, "events", 1, time.Hour)
@@ -67,6 +75,80 @@ func TestEventsAreLimitedBySourceSystem(t *testing.T) {
 
 	s.ageCalls(time.Hour)
 	s.secondServer(limits).expectTimes(http.StatusCreated, 3, "POST", oneEventPath, token, sourceEvent("his"))
+}
+
+// All hospitals together have ten times a source system's limit.
+func TestSourceLimitIsTenTimesThatOfAHospital(t *testing.T) {
+	t.Parallel()
+	limits := withLimits(limits.Limits{Events: perHour(1)})
+	s := startServer(t, limits)
+	for i := range 10 {
+		_, token := s.plainUser(s.plainHospital())
+		wantLeft(t, s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his")), "source", int64(9-i), time.Hour)
+	}
+	_, key := s.plainKey("his")
+	_, token := s.plainUser(s.plainHospital())
+	for range 2 { // by the database, then by the cache
+		wantRefused(t, s.send("POST", oneEventPath, token, sourceEvent("his")), time.Hour)
+		wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", key), time.Hour)
+	}
+	// What was refused for the source has not used up the hospital's limit of it, nor of another.
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("lab"))
+	s.ageCalls(time.Hour)
+	s.secondServer(limits).expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
+}
+
+// bulkOfBytes is a bulk of one source system whose body has so many bytes.
+func bulkOfBytes(source string, size int) string {
+	head, tail := jsonText(sourceBulk(source)), ""
+	head, tail = head[:len(head)-1], "}"
+	return head + strings.Repeat(" ", size-len(head)-len(tail)) + tail
+}
+
+// Beside calls, the bytes of events' bodies are limited, by hospital and source system, and ten times over all hospitals.
+func TestEventsAreLimitedByBytes(t *testing.T) {
+	t.Parallel()
+	const largest = limits.MinEventBytes
+	limits := withLimits(limits.Limits{EventBytes: limits.Limit{Quota: largest, Window: time.Hour}})
+	s := startServer(t, limits)
+	_, token := s.plainUser(s.plainHospital())
+	_, elsewhere := s.plainUser(s.plainHospital())
+	_, key := s.plainKey("his")
+	large := bulkOfBytes("his", largest*3/4)
+
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, large)
+	wait := wantRefused(t, s.send("POST", manyEventsPath, token, large), time.Hour/2)
+	if wait < 25*60 {
+		t.Errorf("half of the bytes have to refill, which takes half an hour, not %d s", wait)
+	}
+	// Something small may pass, and what was refused has used up neither calls nor bytes.
+	a := s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("his"))
+	wantLeft(t, a, "events", unreachableLimit.Quota-2, time.Hour)
+	wantLeft(t, a, "source", 10*unreachableLimit.Quota-2, time.Hour)
+	wantLeft(t, a, "sender", 10*unreachableLimit.Quota-2, time.Hour)
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, bulkOfBytes("his", largest/8))
+	// Other source systems, hospitals and keys have their own. A bulk counts for each source system that it names.
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, bulkOfBytes("lab", largest*3/4))
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, elsewhere, large)
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, "", large, "X-API-Key", key)
+	wantRefused(t, s.send("POST", manyEventsPath, "", large, "X-API-Key", key), time.Hour/2)
+
+	// With time, the bucket refills.
+	s.ageCalls(time.Duration(wait) * time.Second)
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, bulkOfBytes("his", largest/2))
+	wantRefused(t, s.secondServer(limits).send("POST", manyEventsPath, token, large), time.Hour)
+	// A clock that was set back makes nobody wait for it to come round again.
+	s.ageCalls(-24 * time.Hour)
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, large)
+
+	// All hospitals together have ten times as much of a source system.
+	s.ageCalls(48 * time.Hour)
+	for range 13 { // three quarters each
+		_, token := s.plainUser(s.plainHospital())
+		s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, bulkOfBytes("rad", largest*3/4))
+	}
+	wantRefused(t, s.send("POST", manyEventsPath, token, bulkOfBytes("rad", largest*3/4)), time.Hour)
+	s.expectTimes(http.StatusCreated, 1, "POST", manyEventsPath, token, bulkOfBytes("his", largest*3/4))
 }
 
 func TestSenderLimitIsTenTimesTheSourceLimit(t *testing.T) {
@@ -301,14 +383,15 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 			span := (window * time.Minute).Microseconds()
 			both, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
 				Keys: []string{name, "nobody"}, Costs: []int64{1, 1}, Quotas: []int64{quota, 0}, WindowsUs: []int64{span, span},
+				RefillsUs: []int64{0, 0}, BurstsUs: []int64{0, 0},
 			})
 			must(t, err)
-			if left := quota - int64(len(ages)); both[0] != left || both[2] == 0 && both[5] == 0 {
+			if left := quota - int64(len(ages)); both[0] != left || both[2] == 0 && both[7] == 0 {
 				t.Fatalf("quota %d, call %d: %+v after the rollback, want %d left", quota, try, both, left)
 			}
 			cost := []int64{0, 1, 1, 2, 5, 40, 90}[random.IntN(7)]
 			all, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
-				Keys: []string{name}, Costs: []int64{cost}, Quotas: []int64{quota}, WindowsUs: []int64{span},
+				Keys: []string{name}, Costs: []int64{cost}, Quotas: []int64{quota}, WindowsUs: []int64{span}, RefillsUs: []int64{0}, BurstsUs: []int64{0},
 			})
 			must(t, err)
 			row := struct{ Remaining, Reset, Wait int64 }{all[0], all[1], all[2]}

@@ -34,10 +34,10 @@ const (
 )
 
 // unreachableLimit is a limit that no test reaches.
-var unreachableLimit = limits.Limit{Calls: 100_000, Window: time.Hour}
+var unreachableLimit = limits.Limit{Quota: 100_000, Window: time.Hour}
 
-func perMinute(calls int64) limits.Limit { return limits.Limit{Calls: calls, Window: time.Minute} }
-func perHour(calls int64) limits.Limit   { return limits.Limit{Calls: calls, Window: time.Hour} }
+func perMinute(calls int64) limits.Limit { return limits.Limit{Quota: calls, Window: time.Minute} }
+func perHour(calls int64) limits.Limit   { return limits.Limit{Quota: calls, Window: time.Hour} }
 
 // withLimits enforces the given limits, and unreachableLimit for the others.
 func withLimits(given limits.Limits) func(*server.Options) {
@@ -47,6 +47,9 @@ func withLimits(given limits.Limits) func(*server.Options) {
 			if *l == (limits.Limit{}) {
 				*l = unreachableLimit
 			}
+		}
+		if set.EventBytes == (limits.Limit{}) {
+			set.EventBytes = limits.DefaultLimits().EventBytes
 		}
 		o.RateLimits, o.Limits = limits.ModeEnforce, set
 	}
@@ -86,7 +89,7 @@ func (s *system) secondServer(change ...func(*server.Options)) *system {
 func (s *system) ageCalls(d time.Duration) {
 	s.t.Helper()
 	for _, statement := range []string{
-		`UPDATE rate_limits SET expires_at = expires_at - $1::interval,
+		`UPDATE rate_limits SET expires_at = expires_at - $1::interval, refilled_at = refilled_at - $1::interval,
 			oldest = ARRAY(SELECT c - $1::interval FROM unnest(oldest) c ORDER BY c),
 			newest = ARRAY(SELECT c - $1::interval FROM unnest(newest) c ORDER BY c)`,
 		`UPDATE rate_limit_blocks SET calls = ARRAY(SELECT c - $1::interval FROM unnest(calls) c ORDER BY c)`,
@@ -246,7 +249,7 @@ func TestSlidingWindow(t *testing.T) {
 
 func TestCachedRefusalExpires(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, withLimits(limits.Limits{User: limits.Limit{Calls: 1, Window: time.Second}}))
+	s := startServer(t, withLimits(limits.Limits{User: limits.Limit{Quota: 1, Window: time.Second}}))
 	token := s.token(adminName, adminPassword)
 	refused := func() bool { return s.send("GET", ownPath, token, nil).status == http.StatusTooManyRequests }
 	dbtest.Eventually(t, "a call is refused", refused)

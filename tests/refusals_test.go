@@ -71,8 +71,8 @@ func TestDocumentedRefusals(t *testing.T) {
 func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
 	m := newSample(startServer(t, func(o *server.Options) {
-		once := limits.Limit{Calls: 1, Window: time.Hour}
-		o.RateLimits, o.Limits = limits.ModeEnforce, limits.Limits{Events: once, Auth: limits.Limit{Calls: 2, Window: time.Hour}, User: once}
+		once := limits.Limit{Quota: 1, Window: time.Hour}
+		o.RateLimits, o.Limits = limits.ModeEnforce, limits.Limits{Events: once, EventBytes: limits.DefaultLimits().EventBytes, Auth: limits.Limit{Quota: 2, Window: time.Hour}, User: once}
 	}))
 	for id, o := range m.operations {
 		var last answer

@@ -217,11 +217,8 @@ func TestSendersSeeTheirOwnEvents(t *testing.T) {
 	if !again.Duplicate || again.ID != receipt.ID || again.Status != client.EventStatusProcessed || warningOf(again.Warnings) != warnsUnreadable {
 		t.Errorf("sent again: %s", jsonText(again))
 	}
-	for name, r := range map[string]*client.StoredEvent{
-		"key": try(other.CreateEvent(ctx, body)).ok(t), "user": try(c.admin.CreateEvent(ctx, body)).ok(t),
-	} {
-		if !r.Duplicate || r.ID != receipt.ID || r.ReceivedAt != receipt.ReceivedAt || r.Status != client.EventStatusPending || warningOf(r.Warnings) != "" {
-			t.Errorf("sent again by another %s: %s", name, jsonText(r))
-		}
+	r := try(other.CreateEvent(ctx, body)).ok(t)
+	if !r.Duplicate || r.ID != receipt.ID || r.ReceivedAt != receipt.ReceivedAt || r.Status != client.EventStatusPending || warningOf(r.Warnings) != "" {
+		t.Errorf("sent again by another key: %s", jsonText(r))
 	}
 }

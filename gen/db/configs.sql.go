@@ -279,11 +279,16 @@ SELECT
     c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
     (CASE WHEN cardinality($1::text[]) > 0
         THEN rate_limits_take(
-            ARRAY(SELECT p || ' ' || CASE p WHEN 'events' THEN c.source_system ELSE c.id::text END FROM unnest($1) p),
-            $2::bigint[], $3::bigint[], $4::bigint[])
+            ARRAY(
+                SELECT p || ' ' || CASE p
+                    WHEN 'events' THEN coalesce(c.hospital_id::text, 'all') || ' ' || c.source_system
+                    WHEN 'source' THEN c.source_system
+                    ELSE c.id::text END
+                FROM unnest($1) p),
+            $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
     END)::bigint[] AS limits
 FROM integration_configs c
-WHERE c.api_key_hash IN ($5::bytea, $6::bytea) AND c.is_active
+WHERE c.api_key_hash IN ($7::bytea, $8::bytea) AND c.is_active
 `
 
 type ConfigPrincipalParams struct {
@@ -291,6 +296,8 @@ type ConfigPrincipalParams struct {
 	Costs        []int64
 	Quotas       []int64
 	WindowsUs    []int64
+	RefillsUs    []int64
+	BurstsUs     []int64
 	Hash         []byte
 	PreviousHash []byte
 }
@@ -304,15 +311,17 @@ type ConfigPrincipalRow struct {
 	Limits       []int64
 }
 
-// Returns the active config of an API key, and counts the call against the rate limits of these policies,
-// which must be sorted. The key of each limit depends on the config: its source system for the policy
-// events, its id for any other.
+// Returns the active config of an API key, and counts the call against the rate limits of these policies, in this
+// order. Whom each is about depends on the config: its hospital and source system for the policy events, its source
+// system for the policy source, its id for any other.
 func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, configPrincipal,
 		arg.Policies,
 		arg.Costs,
 		arg.Quotas,
 		arg.WindowsUs,
+		arg.RefillsUs,
+		arg.BurstsUs,
 		arg.Hash,
 		arg.PreviousHash,
 	)

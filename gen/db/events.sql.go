@@ -405,11 +405,12 @@ type EventInsertRow struct {
 }
 
 // Inserts events and returns the new ones. Their seq is in the order of the lists. The rows are inserted in the order of
-// source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if its source_event_id is
-// known or if its id is, which means that the statement is a retry whose first answer was lost. The lists of events are
-// parallel arrays, one element for each event. The lists of requests have one element for each request; requests has
-// the index of each event's request, from 1. The nil UUID means no hospital. With short_lock_timeout the statement
-// fails after 50 ms of waiting for a transaction that inserts one of the same events.
+// source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if
+// its source_event_id is known of this kind of sender, or if its id is, which means that the statement is a retry whose
+// first answer was lost. The lists of events are parallel arrays, one element for each event. The lists of requests have
+// one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital.
+// With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
+// events.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Hospitals,
@@ -656,10 +657,10 @@ SELECT
     false AS own,
     (e.event_code = s.event_code AND e.encounter_id = s.encounter_id AND e.patient_identifier = s.patient_identifier
      AND e.payload_json = s.payload::jsonb)::boolean AS same,
-    (e.sender_kind = $9 AND e.sender_id = $10)::boolean AS same_sender
+    (e.sender_id = $9)::boolean AS same_sender
 FROM sent s
 JOIN events e ON e.source_event_id = s.source_event_id AND e.source_event_id <> '' AND e.source_system = s.source_system
-    AND e.hospital_id IS NOT DISTINCT FROM $11::uuid
+    AND e.hospital_id IS NOT DISTINCT FROM $10::uuid AND e.sender_kind = $11
 WHERE e.id <> s.id
 `
 
@@ -672,9 +673,9 @@ type EventStoredParams struct {
 	PatientIdentifiers []string
 	Payloads           []string
 	SourceEventIds     []string
-	SenderKind         string
 	SenderID           uuid.UUID
 	Hospital           *uuid.UUID
+	SenderKind         string
 }
 
 type EventStoredRow struct {
@@ -690,8 +691,8 @@ type EventStoredRow struct {
 	SameSender   bool
 }
 
-// Returns the stored events with these ids (own) or source event ids, whether their content is the same, and whether
-// this very sender sent them (same_sender). The UNION lets each part use its index.
+// Returns the stored events with these ids (own) or, from this kind of sender, source event ids; whether their content is
+// the same, and whether this very sender sent them (same_sender). The UNION lets each part use its index.
 func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]EventStoredRow, error) {
 	rows, err := q.db.Query(ctx, eventStored,
 		arg.Positions,
@@ -702,9 +703,9 @@ func (q *Queries) EventStored(ctx context.Context, arg EventStoredParams) ([]Eve
 		arg.PatientIdentifiers,
 		arg.Payloads,
 		arg.SourceEventIds,
-		arg.SenderKind,
 		arg.SenderID,
 		arg.Hospital,
+		arg.SenderKind,
 	)
 	if err != nil {
 		return nil, err

@@ -192,6 +192,7 @@ type RateLimit struct {
 	FirstBlock int64
 	NextBlock  int64
 	ExpiresAt  time.Time
+	RefilledAt time.Time
 }
 
 type RateLimitBlock struct {

@@ -31,7 +31,9 @@ func (q *Queries) RateLimitExpire(ctx context.Context, most int32) (int64, error
 }
 
 const rateLimitsTake = `-- name: RateLimitsTake :one
-SELECT rate_limits_take($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])::bigint[] AS limits
+SELECT rate_limits_take(
+    $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
+)::bigint[] AS limits
 `
 
 type RateLimitsTakeParams struct {
@@ -39,6 +41,8 @@ type RateLimitsTakeParams struct {
 	Costs     []int64
 	Quotas    []int64
 	WindowsUs []int64
+	RefillsUs []int64
+	BurstsUs  []int64
 }
 
 // Counts a call against several limits if all of them allow it; the SQL function documents the arguments
@@ -49,6 +53,8 @@ func (q *Queries) RateLimitsTake(ctx context.Context, arg RateLimitsTakeParams) 
 		arg.Costs,
 		arg.Quotas,
 		arg.WindowsUs,
+		arg.RefillsUs,
+		arg.BurstsUs,
 	)
 	var limits []int64
 	err := row.Scan(&limits)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -26,9 +27,54 @@ type Rule struct {
 	Meaning    string
 }
 
-// permissions is the whole access policy. It says which operations a principal may
+// A Policy is the whole table of permissions. It says which operations a principal may
 // call; Principal.Scope says on which rows.
-var permissions = []Rule{
+type Policy []Rule
+
+// EventSenders is who may send events, beside API keys.
+type EventSenders string
+
+const (
+	EventSendersAny   EventSenders = "any"   // every user of a hospital, as the document says
+	EventSendersStaff EventSenders = "staff" // PX Admins, Hospital Admins and PX Coordinators
+)
+
+// UnmarshalText reads one of the two words, for packages that read configuration.
+func (e *EventSenders) UnmarshalText(text []byte) error {
+	*e = EventSenders(text)
+	_, err := NewPolicy(*e)
+	return err
+}
+
+const sendEvents = "events.send"
+
+// NewPolicy is the policy with these senders of events. The error is that they are not one of the constants.
+func NewPolicy(eventSenders EventSenders) (Policy, error) {
+	policy := slices.Clone(permissions)
+	for i := range policy {
+		policy[i].Roles = slices.Clone(policy[i].Roles)
+		if policy[i].Permission == sendEvents && eventSenders == EventSendersStaff {
+			policy[i].Audience, policy[i].Roles = RoleHolders, slices.Clone(coordinators)
+		}
+	}
+	if eventSenders != EventSendersAny && eventSenders != EventSendersStaff {
+		return nil, fmt.Errorf("the senders of events can be %s or %s, not %q", EventSendersAny, EventSendersStaff, eventSenders)
+	}
+	return policy, nil
+}
+
+// Rule is the rule of a permission; it is false if there is none.
+func (p Policy) Rule(permission string) (Rule, bool) {
+	for _, rule := range p {
+		if rule.Permission == permission {
+			return rule, true
+		}
+	}
+	return Rule{}, false
+}
+
+// permissions is the policy but for what can be chosen.
+var permissions = Policy{
 	{Permission: "public", Audience: Everyone, Meaning: "needs no authentication"},
 	{Permission: "authenticated", Audience: Users, Meaning: "what every user may do, such as their own profile"},
 
@@ -52,7 +98,7 @@ var permissions = []Rule{
 	{Permission: "journeys.read", Audience: Users, Meaning: "list and show journey and stage instances"},
 	{Permission: "journeys.write", Roles: journeyEditors, Meaning: "create, change and delete journey and stage instances"},
 
-	{Permission: "events.send", Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
+	{Permission: sendEvents, Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
 	{Permission: "events.read", APIKeys: true, Meaning: "list and show events; an API key those that it sent"},
 	{Permission: "events.manage", Meaning: "reprocess events"},
 	{Permission: "configs.manage", Meaning: "list, show, create, change and delete integration configs"},
@@ -65,34 +111,12 @@ var (
 	journeyEditors = []string{RoleHospitalAdmin, RolePXCoordinator, RoleDepartmentManager}
 )
 
-// Permissions returns the table, for printing.
-func Permissions() []Rule {
-	table := slices.Clone(permissions)
-	for i := range table {
-		table[i].Roles = slices.Clone(table[i].Roles)
-	}
-	return table
-}
+// MembersOnly reports whether the only users with the permission are those of a
+// hospital, with one of the rule's roles if it has any, and PX Admins.
+func (r Rule) MembersOnly() bool { return r.Audience == Members || len(r.Roles) > 0 }
 
-// Known reports whether a permission is in the table.
-func Known(permission string) bool {
-	_, found := ruleOf(permission)
-	return found
-}
-
-// MembersOnly reports whether the only users with a permission are those of a
-// hospital and PX Admins.
-func MembersOnly(permission string) bool {
-	rule, found := ruleOf(permission)
-	return found && rule.Audience == Members
-}
-
-// May reports whether the principal has a permission. An unknown one is denied.
-func (p Principal) May(permission string) bool {
-	rule, found := ruleOf(permission)
-	if !found {
-		return false
-	}
+// May reports whether the principal has a permission. The zero Rule is PX Admins' alone.
+func (p Principal) May(rule Rule) bool {
 	switch p.Kind {
 	case KindUser:
 		return p.IsPXAdmin() || p.userMay(rule)
@@ -133,13 +157,4 @@ func (r Rule) Who() string {
 		who = append(who, "API keys")
 	}
 	return strings.Join(who, ", ")
-}
-
-func ruleOf(permission string) (Rule, bool) {
-	for _, rule := range permissions {
-		if rule.Permission == permission {
-			return rule, true
-		}
-	}
-	return Rule{}, false
 }

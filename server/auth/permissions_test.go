@@ -2,6 +2,7 @@ package auth
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -54,43 +55,62 @@ func TestMay(t *testing.T) {
 		"events.manage":     {"px"},
 		"configs.manage":    {"px"},
 		"audit.read":        {"px", "admin"},
-		// Unknown permissions are denied.
+		// Those that there are none of.
 		"": nil, "Public": nil, "patients": nil, "patients.delete": nil,
 	}
+	policy := policyWith(t, EventSendersAny)
 	for permission, allowed := range matrix {
+		rule, found := policy.Rule(permission)
+		if !found != (allowed == nil) {
+			t.Errorf("%q: in the table %v", permission, found)
+		}
 		for name, principal := range principals {
-			if got, want := principal.May(permission), slices.Contains(allowed, name); got != want {
+			if got, want := principal.May(rule), slices.Contains(allowed, name); found && got != want {
 				t.Errorf("%s, %s: %v", permission, name, got)
 			}
 		}
 	}
-	for _, rule := range Permissions() {
+	staff, _ := policyWith(t, EventSendersStaff).Rule("events.send")
+	for name, principal := range principals {
+		if got, want := principal.May(staff), slices.Contains([]string{"px", "admin", "coord", "key", "keyall", "keyrole"}, name); got != want {
+			t.Errorf("events.send by staff alone, %s: %v", name, got)
+		}
+	}
+	for _, rule := range policy {
 		if _, tested := matrix[rule.Permission]; !tested {
 			t.Errorf("%s is in the table and not in this test", rule.Permission)
 		}
 	}
 }
 
+func policyWith(t *testing.T, senders EventSenders) Policy {
+	t.Helper()
+	policy, err := NewPolicy(senders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
 func TestRolesAddUp(t *testing.T) {
 	t.Parallel()
-	both := userWith(&hospitalA, RoleViewer, RoleDepartmentManager)
-	if !both.May("journeys.write") || both.May("patients.write") {
+	both, policy := userWith(&hospitalA, RoleViewer, RoleDepartmentManager), policyWith(t, EventSendersAny)
+	journeys, _ := policy.Rule("journeys.write")
+	patients, _ := policy.Rule("patients.write")
+	if !both.May(journeys) || both.May(patients) {
 		t.Error("two roles are not the sum of both")
 	}
 }
 
 func TestPermissionsTable(t *testing.T) {
 	t.Parallel()
-	table := Permissions()
+	table := policyWith(t, EventSendersAny)
 	seen := map[string]bool{}
 	for _, rule := range table {
 		if seen[rule.Permission] || rule.Permission == "" || rule.Meaning == "" || rule.Who() == "" {
 			t.Errorf("rule %+v", rule)
 		}
 		seen[rule.Permission] = true
-		if !Known(rule.Permission) {
-			t.Errorf("%s is not known", rule.Permission)
-		}
 		for _, role := range rule.Roles {
 			if rule.Audience != RoleHolders || !slices.Contains(RoleNames(), role) {
 				t.Errorf("%s: role %q", rule.Permission, role)
@@ -100,20 +120,21 @@ func TestPermissionsTable(t *testing.T) {
 	if want := 24; len(table) != want {
 		t.Errorf("%d permissions in the table, this test expects %d: count what was added", len(table), want)
 	}
-	for _, unknown := range []string{"", "public ", "users.delete"} {
-		if Known(unknown) {
-			t.Errorf("%q is known", unknown)
-		}
-	}
-	// Permissions returns a copy.
+	// Each policy is a copy.
 	for i := range table {
 		table[i].Audience = Everyone
 		for j := range table[i].Roles {
 			table[i].Roles[j] = RoleViewer
 		}
 	}
-	if userWith(&hospitalA, RoleViewer).May("users.write") || (Principal{}).May("users.write") {
+	fresh, _ := policyWith(t, EventSendersAny).Rule("users.write")
+	if userWith(&hospitalA, RoleViewer).May(fresh) || (Principal{}).May(fresh) {
 		t.Error("writing to the copy changed the policy")
+	}
+	for _, wrong := range []EventSenders{"", "Any", "everyone"} {
+		if _, err := NewPolicy(wrong); err == nil || !strings.Contains(err.Error(), "any or staff") {
+			t.Errorf("senders %q: %v", wrong, err)
+		}
 	}
 }
 
@@ -126,7 +147,7 @@ func TestWho(t *testing.T) {
 		"hospitals.create": "PX Admin",
 		"events.send":      "PX Admin, every user of a hospital, API keys",
 	}
-	for _, rule := range Permissions() {
+	for _, rule := range policyWith(t, EventSendersAny) {
 		if text, listed := want[rule.Permission]; listed && rule.Who() != text {
 			t.Errorf("%s: %q", rule.Permission, rule.Who())
 		}

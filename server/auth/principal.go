@@ -97,7 +97,7 @@ func (p Principal) SenderKey() *uuid.UUID {
 // may not change, deactivate, delete or set the password of a user holding a role
 // that it could not assign (privilege escalation).
 func (p Principal) MayAssign(roles ...string) bool {
-	if !p.May("roles.assign") {
+	if rule, _ := permissions.Rule("roles.assign"); !p.May(rule) {
 		return false
 	}
 	for _, role := range roles {

@@ -42,7 +42,7 @@ type Path struct {
 // An Operation is what the contract says of one method on one path.
 type Operation struct {
 	ID         string
-	Permission string // as package auth knows them
+	Permission auth.Rule
 	RateLimit  string // one of the policies
 	Object     string // the noun that the id in the path refers to; empty if none
 	BodyLimit  int64  // bytes
@@ -77,12 +77,13 @@ const extensionPrefix = "x-px360-"
 type Settings struct {
 	Nouns      []string // what x-px360-refers-to and x-px360-object may name
 	MaxPayload int      // bytes of free JSON where x-px360-settable-max-bytes lets the operator choose
+	Policy     auth.Policy
 }
 
 // Compile reads a valid document. It fails, with path, method and field, on what the server would not enforce: the
 // server must not start with such a document.
 func Compile(doc *openapi3.T, settings Settings) (*Contract, error) {
-	c := &compiler{nouns: settings.Nouns, maxPayload: settings.MaxPayload}
+	c := &compiler{nouns: settings.Nouns, maxPayload: settings.MaxPayload, permissions: settings.Policy}
 	if doc.Components != nil {
 		c.schemas = doc.Components.Schemas
 	}
@@ -99,9 +100,10 @@ func Compile(doc *openapi3.T, settings Settings) (*Contract, error) {
 
 // A compiler checks and compiles the parts of a document.
 type compiler struct {
-	nouns      []string
-	maxPayload int
-	schemas    openapi3.Schemas // the document's, by name
+	nouns       []string
+	maxPayload  int
+	permissions auth.Policy
+	schemas     openapi3.Schemas // the document's, by name
 }
 
 func (c *compiler) path(item *openapi3.PathItem) (*Path, error) {
@@ -163,8 +165,9 @@ func (c *compiler) operation(op *openapi3.Operation) (*Operation, error) {
 
 // policy sets what the extensions of an operation say.
 func (c *compiler) policy(o *Operation, resource *string, extensions map[string]any) error {
+	var permission string
 	known := map[string]any{
-		extensionPrefix + "permission": &o.Permission, extensionPrefix + "rate-limit": &o.RateLimit,
+		extensionPrefix + "permission": &permission, extensionPrefix + "rate-limit": &o.RateLimit,
 		extensionPrefix + "object": &o.Object, extensionPrefix + "resource": resource, extensionPrefix + "body-limit": &o.BodyLimit,
 	}
 	for _, name := range slices.Sorted(maps.Keys(extensions)) {
@@ -178,9 +181,11 @@ func (c *compiler) policy(o *Operation, resource *string, extensions map[string]
 			}
 		}
 	}
+	var found bool
+	o.Permission, found = c.permissions.Rule(permission)
 	switch {
-	case !auth.Known(o.Permission):
-		return fmt.Errorf("x-px360-permission %q is not known", o.Permission)
+	case !found:
+		return fmt.Errorf("x-px360-permission %q is not known", permission)
 	case !slices.Contains([]string{PolicyNone, PolicyUser, PolicyAuth, PolicyEvents}, o.RateLimit):
 		return fmt.Errorf("x-px360-rate-limit %q is not known", o.RateLimit)
 	case o.Object != "" && !slices.Contains(c.nouns, o.Object):
@@ -241,7 +246,7 @@ func (p *Path) RateLimit(o *Operation) string {
 }
 
 // Public reports whether the operation is open to anonymous callers.
-func (o *Operation) Public() bool { return o.Permission == "public" }
+func (o *Operation) Public() bool { return o.Permission.Audience == auth.Everyone }
 
 // IsList reports whether the operation takes a query string, which lists do.
 func (o *Operation) IsList() bool { return o.query != nil }

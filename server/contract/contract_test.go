@@ -55,7 +55,7 @@ func parameterOf(rest string) string { return "parameters: [{name: p, in: query,
 // compileOne compiles a document of one operation.
 func compileOne(t *testing.T, operation string) (*Operation, error) {
 	t.Helper()
-	c, err := Compile(document(t, operation), Settings{Nouns: []string{"thing"}, MaxPayload: 20})
+	c, err := Compile(document(t, operation), Settings{Nouns: []string{"thing"}, MaxPayload: 20, Policy: policy()})
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func TestCompileRejectsPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Compile(doc, Settings{Nouns: []string{"thing"}, MaxPayload: 20})
+		_, err = Compile(doc, Settings{Nouns: []string{"thing"}, MaxPayload: 20, Policy: policy()})
 		if want := "/things/: POST: " + test.want; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s fails with %v, want %s…", test.new, err, want)
 		}
@@ -212,7 +212,7 @@ func TestCompileRejectsPolicies(t *testing.T) {
 
 func TestCompileReadsOperations(t *testing.T) {
 	t.Parallel()
-	c, err := Compile(document(t, "x-px360-object: thing\nx-px360-body-limit: 99\n"+memberOf("{type: string}")), Settings{Nouns: []string{"thing"}, MaxPayload: 20})
+	c, err := Compile(document(t, "x-px360-object: thing\nx-px360-body-limit: 99\n"+memberOf("{type: string}")), Settings{Nouns: []string{"thing"}, MaxPayload: 20, Policy: policy()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,4 +238,13 @@ func TestPublishedDocument(t *testing.T) {
 	if events := published()["bulkCreateEvents"]; !events.TakesEvents() || !events.body.members["events"].independent {
 		t.Errorf("bulkCreateEvents is %+v", events)
 	}
+}
+
+// policy is the table of permissions.
+func policy() auth.Policy {
+	p, err := auth.NewPolicy(auth.EventSendersAny)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }

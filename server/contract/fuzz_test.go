@@ -34,7 +34,7 @@ var published = sync.OnceValue(func() map[string]*Operation {
 	if err != nil {
 		panic(err)
 	}
-	c, err := Compile(doc, Settings{Nouns: nouns, MaxPayload: 64 << 10})
+	c, err := Compile(doc, Settings{Nouns: nouns, MaxPayload: 64 << 10, Policy: policy()})
 	if err != nil {
 		panic(err)
 	}

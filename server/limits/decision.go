@@ -24,7 +24,7 @@ type allowance struct {
 	policy, key string
 	cost        int64 // of the call
 	remaining   int64
-	reset       time.Time // when the oldest call leaves the window
+	reset       time.Time // when the oldest call leaves the window, or the bucket is full
 	// Of a refused call: when it would be admitted, at the latest and at the earliest. The database tells a
 	// duration, counted from some moment between question and answer.
 	ready, until time.Time
@@ -95,7 +95,11 @@ func throttled(wait time.Duration) *problem.Problem {
 // policyItem is a member of the RateLimit-Policy field, and item one of RateLimit, as in
 // draft-ietf-httpapi-ratelimit-headers: structured fields (RFC 9651), whose times are whole seconds.
 func policyItem(policy string, limit Limit) string {
-	return fmt.Sprintf("%q;q=%d;w=%d", policy, limit.Calls, wholeSeconds(limit.Window))
+	item := fmt.Sprintf("%q;q=%d;w=%d", policy, limit.Quota, wholeSeconds(limit.Window))
+	if isBytes(policy) {
+		item += `;qu="content-bytes"`
+	}
+	return item
 }
 
 func (a allowance) item(now time.Time) string {

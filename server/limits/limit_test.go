@@ -16,7 +16,7 @@ func TestParseLimit(t *testing.T) {
 		" 5 / minute ": {5, time.Minute},
 		"7/D":          {7, 24 * time.Hour},
 		"3/90s":        {3, 90 * time.Second},
-		"1000000000/h": {maxCalls, time.Hour},
+		"1000000000/h": {maxQuota, time.Hour},
 	} {
 		var got Limit
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
@@ -52,9 +52,9 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 	if err := DefaultLimits().validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	for _, wrong := range []Limit{{}, {0, time.Hour}, {-1, time.Hour}, {5, 0}, {maxCalls + 1, time.Hour}} {
+	for _, wrong := range []Limit{{}, {0, time.Hour}, {-1, time.Hour}, {5, 0}, {maxQuota + 1, time.Hour}} {
 		for name, set := range map[string]func(*Limits){
-			"events": func(l *Limits) { l.Events = wrong }, "auth": func(l *Limits) { l.Auth = wrong }, "user": func(l *Limits) { l.User = wrong },
+			"events": func(l *Limits) { l.Events = wrong }, "bytes": func(l *Limits) { l.EventBytes = wrong }, "auth": func(l *Limits) { l.Auth = wrong }, "user": func(l *Limits) { l.User = wrong },
 		} {
 			limits := DefaultLimits()
 			set(&limits)
@@ -68,5 +68,5 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 // orDefault sets the limits that are zero to their defaults.
 func orDefault(l Limits) Limits {
 	d := DefaultLimits()
-	return Limits{cmp.Or(l.Events, d.Events), cmp.Or(l.Auth, d.Auth), cmp.Or(l.User, d.User)}
+	return Limits{cmp.Or(l.Events, d.Events), cmp.Or(l.EventBytes, d.EventBytes), cmp.Or(l.Auth, d.Auth), cmp.Or(l.User, d.User)}
 }

@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/gen/db"
@@ -29,10 +31,16 @@ const (
 const (
 	PolicyUser   = "user"   // by user
 	PolicyAuth   = "auth"   // by client address
-	PolicyEvents = "events" // by source system, and beside it by sender
-	PolicySender = "sender" // by whoever sends events
+	PolicyEvents = "events" // by hospital and source system, and beside it the next two
+	PolicySource = "source" // events by source system
+	PolicySender = "sender" // events by whoever sends them
 	PolicyKey    = "key"    // wrong API keys, by client address
 )
+
+// bytesOf is the policy that the bytes of a policy's calls are counted under.
+func bytesOf(policy string) string { return policy + "-bytes" }
+
+func isBytes(policy string) bool { return strings.HasSuffix(policy, "-bytes") }
 
 // RateOptions of a RateLimiter.
 type RateOptions struct {
@@ -66,19 +74,28 @@ func NewRateLimiter(database *queries.DB, o RateOptions) (*RateLimiter, error) {
 	if err := set.validate(); err != nil {
 		return nil, err
 	}
-	sender := Limit{set.Events.Calls * senderFactor, set.Events.Window}
 	l := &RateLimiter{
 		db: database, log: o.Log, mode: mode, now: time.Now,
-		limits: map[string]Limit{PolicyUser: set.User, PolicyAuth: set.Auth, PolicyEvents: set.Events, PolicySender: sender, PolicyKey: set.Auth},
-		declared: map[string]string{
-			PolicyUser:   policyItem(PolicyUser, set.User),
-			PolicyAuth:   policyItem(PolicyAuth, set.Auth),
-			PolicyEvents: policyItem(PolicyEvents, set.Events) + ", " + policyItem(PolicySender, sender),
+		limits: map[string]Limit{
+			PolicyUser: set.User, PolicyAuth: set.Auth, PolicyKey: set.Auth,
+			PolicyEvents: set.Events, PolicySource: set.Events.overall(), PolicySender: set.Events.overall(),
+			bytesOf(PolicyEvents): set.EventBytes, bytesOf(PolicySource): set.EventBytes.overall(),
 		},
+		declared: map[string]string{},
 		exceeded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "px360_rate_limited_total", Help: "Calls over a rate limit, by policy, and whether that was enforced or only reported.",
 		}, []string{"policy", "mode"}),
 		denied: NewCache[allowance](CacheSize), logged: NewCache[struct{}](CacheSize),
+	}
+	for policy, told := range map[string][]string{
+		PolicyUser: {PolicyUser}, PolicyAuth: {PolicyAuth},
+		PolicyEvents: {PolicyEvents, PolicySource, PolicySender, bytesOf(PolicyEvents), bytesOf(PolicySource)},
+	} {
+		var items []string
+		for _, name := range told {
+			items = append(items, policyItem(name, l.limits[name]))
+		}
+		l.declared[policy] = strings.Join(items, ", ")
 	}
 	if o.Registerer != nil {
 		if err := o.Registerer.Register(l.exceeded); err != nil {
@@ -99,73 +116,112 @@ func (l *RateLimiter) Policy(policy string) string {
 // Limit is the limit of a policy, zero if there is no such policy.
 func (l *RateLimiter) Limit(policy string) Limit { return l.limits[policy] }
 
-// A Charge is what a call costs under a policy. Subject is whom the policy counts by. Without a cost, the call only
-// asks whether one of cost 1 would be admitted.
-type Charge struct {
-	Policy, Subject string
-	Cost            int64
+// A Caller is whom calls are counted by.
+type Caller struct {
+	ID       string
+	Hospital *uuid.UUID // under PolicyEvents; nil: all of them
 }
 
-// key is what the database counts by. A change of its form opens every window afresh.
-func (c Charge) key() string { return c.Policy + " " + c.Subject }
+// A Charge is what a call costs under a policy. Subject is whom the policy counts by, under PolicyEvents beside the
+// hospital. Without a cost, the call only asks whether one of cost 1 would be admitted.
+type Charge struct {
+	Policy, Subject string
+	Hospital        *uuid.UUID
+	Cost, Bytes     int64
+}
+
+// key is what the database counts by; UserPrincipal and ConfigPrincipal have it too. A change of its form opens every
+// window afresh.
+func (c Charge) key() string {
+	switch {
+	case c.Policy != PolicyEvents:
+		return c.Policy + " " + c.Subject
+	case c.Hospital == nil:
+		return c.Policy + " all " + c.Subject
+	}
+	return c.Policy + " " + c.Hospital.String() + " " + c.Subject
+}
 
 // Charges are what a call costs, in the order that rate_limits_take needs; none if it is not counted. Events count
-// once for each source system, and as many times for the sender; without a source that can be told, once. Sources
-// matter under PolicyEvents only.
-func (l *RateLimiter) Charges(policy, caller string, sources []string) []Charge {
+// once for each source system, with all bytes of their body, and as many times for the sender; without a source that
+// can be told, once. Sources and bytes matter under PolicyEvents only.
+func (l *RateLimiter) Charges(policy string, caller Caller, sources []string, bytes int64) []Charge {
 	if _, counted := l.limits[policy]; !counted || l.mode == ModeOff {
 		return nil
 	}
 	if policy != PolicyEvents {
-		return []Charge{{policy, caller, 1}}
+		return []Charge{{Policy: policy, Subject: caller.ID, Cost: 1}}
 	}
 	distinct := slices.Compact(slices.Sorted(slices.Values(sources)))
-	charges := make([]Charge, 0, len(distinct)+1)
-	for _, source := range distinct {
-		charges = append(charges, Charge{PolicyEvents, source, 1})
+	charges := make([]Charge, 0, 2*len(distinct)+1)
+	for _, policy := range []string{PolicyEvents, PolicySource} {
+		for _, source := range distinct {
+			charges = append(charges, Charge{policy, source, caller.Hospital, 1, bytes})
+		}
 	}
-	return append(charges, Charge{PolicySender, caller, int64(max(1, len(distinct)))})
+	return append(charges, Charge{Policy: PolicySender, Subject: caller.ID, Cost: int64(max(1, len(distinct)))})
 }
 
-// Peek is what events cost whose body is not read yet: nothing, but their sender must have calls left.
-func (l *RateLimiter) Peek(caller string) []Charge {
-	if l.mode == ModeOff {
-		return nil
+// Peek is what events cost whose body is not read yet: nothing, but there must be calls left for their sender, and for
+// those source systems that are known.
+func (l *RateLimiter) Peek(caller Caller, sources []string) []Charge {
+	charges := l.Charges(PolicyEvents, caller, sources, 0)
+	for i := range charges {
+		charges[i].Cost = 0
 	}
-	return []Charge{{PolicySender, caller, 0}}
+	return charges
 }
 
 // A Question is charges as arguments of the SQL function rate_limits_take, to be asked together with the principal.
 // Element i of each list belongs together.
 type Question struct {
-	Keys, Policies           []string
-	Costs, Quotas, WindowsUs []int64
-	asked                    time.Time
+	Keys, Policies, Subjects                      []string
+	Costs, Quotas, WindowsUs, RefillsUs, BurstsUs []int64
+	asked                                         time.Time
 }
 
 // Ask makes a Question, to be sent at once: the time that a refused call has to wait is counted from here.
 func (l *RateLimiter) Ask(charges []Charge) Question {
 	q := Question{asked: l.now()}
 	for _, c := range charges {
-		limit := l.limits[c.Policy]
-		q.Keys, q.Policies = append(q.Keys, c.key()), append(q.Policies, c.Policy)
-		q.Costs, q.Quotas = append(q.Costs, c.Cost), append(q.Quotas, limit.Calls)
+		limit, bytes := l.limits[c.Policy], l.limits[bytesOf(c.Policy)]
+		q.Keys, q.Policies, q.Subjects = append(q.Keys, c.key()), append(q.Policies, c.Policy), append(q.Subjects, c.Subject)
+		q.Costs, q.Quotas = append(q.Costs, c.Cost), append(q.Quotas, limit.Quota)
 		q.WindowsUs = append(q.WindowsUs, limit.Window.Microseconds())
+		refill := int64(0)
+		if c.Bytes > 0 {
+			refill = bytes.refill(c.Bytes).Microseconds() + 1 // rounded up, as 0 counts nothing
+		}
+		q.RefillsUs, q.BurstsUs = append(q.RefillsUs, refill), append(q.BurstsUs, bytes.Window.Microseconds())
 	}
 	return q
 }
 
-// Decide reads the database's answer to a question: three numbers for each charge in turn, which are the calls that
-// remain, and in µs the time until the oldest call leaves the window and the time that this call has to wait. There
-// are no numbers if the database counted nothing.
+// numbersPerCharge is how many the database answers for each charge.
+const numbersPerCharge = 5
+
+// Decide reads the database's answer to a question: five numbers for each charge in turn, which are the calls that
+// remain, and in µs the time until the oldest call leaves the window, the time that this call has to wait, the time
+// until the bucket of bytes is full, and the time that this call has to wait for it. There are no numbers if the
+// database counted nothing.
 func (l *RateLimiter) Decide(q Question, charges []Charge, numbers []int64) Decision {
 	now := l.now()
-	states := make([]allowance, len(numbers)/3)
-	for i := range states {
-		c, remaining, reset, wait := charges[i], numbers[3*i], microseconds(numbers[3*i+1]), microseconds(numbers[3*i+2])
-		states[i] = allowance{policy: c.Policy, key: c.key(), cost: c.Cost, remaining: remaining, reset: now.Add(reset)}
+	states := make([]allowance, 0, 2*len(charges))
+	add := func(a allowance, reset, wait time.Duration) {
+		a.reset = now.Add(reset)
 		if wait > 0 {
-			states[i].ready, states[i].until = now.Add(wait), q.asked.Add(wait)
+			a.ready, a.until = now.Add(wait), q.asked.Add(wait)
+		}
+		states = append(states, a)
+	}
+	for i := range len(numbers) / numbersPerCharge {
+		c, n := charges[i], numbers[numbersPerCharge*i:]
+		add(allowance{policy: c.Policy, key: c.key(), cost: c.Cost, remaining: n[0]}, microseconds(n[1]), microseconds(n[2]))
+		if c.Bytes > 0 {
+			policy := bytesOf(c.Policy)
+			limit, missing := l.limits[policy], microseconds(n[3])
+			left := max(0, int64(float64(limit.Quota)*(1-float64(missing)/float64(limit.Window))))
+			add(allowance{policy: policy, key: c.key() + " bytes", cost: c.Bytes, remaining: left}, missing, microseconds(n[4]))
 		}
 	}
 	return l.decision(states, now)
@@ -194,7 +250,9 @@ func (l *RateLimiter) Take(ctx context.Context, charges []Charge) (Decision, err
 	ask := l.Ask(charges)
 	var numbers []int64
 	err := l.db.Read(ctx, func(q *db.Queries) (err error) {
-		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{Keys: ask.Keys, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs})
+		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
+			Keys: ask.Keys, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs, RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
+		})
 		return err
 	})
 	if err != nil {

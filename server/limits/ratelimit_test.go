@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/queries"
@@ -43,8 +44,20 @@ func newTestLimiter(t *testing.T, mode string, limits Limits) *testLimiter {
 	return s
 }
 
-// decideOn decides on charges with these numbers as the database's answer, which takes a second.
-func (s *testLimiter) decideOn(charges []Charge, numbers ...int64) Decision {
+// events are the charges of a call from hospital 360.
+func (s *testLimiter) events(caller string, sources ...string) []Charge {
+	return s.Charges(PolicyEvents, Caller{caller, &hospital360}, sources, 0)
+}
+
+var hospital360 = uuid.MustParse("00000000-0000-0000-0000-000000000360")
+
+// decideOn decides on charges with these numbers of calls as the database's answer, three for each, which takes a
+// second.
+func (s *testLimiter) decideOn(charges []Charge, calls ...int64) Decision {
+	var numbers []int64
+	for triple := range slices.Chunk(calls, 3) {
+		numbers = append(append(numbers, triple...), 0, 0)
+	}
 	q := s.Ask(charges)
 	s.at = s.at.Add(time.Second)
 	return s.Decide(q, charges, numbers)
@@ -79,9 +92,10 @@ const second = 1_000_000 // µs
 func TestNewRateLimiterRefuses(t *testing.T) {
 	t.Parallel()
 	for reason, o := range map[string]RateOptions{
-		`rate limits can be enforce, report or off, not "on"`: {Mode: "on", Limits: DefaultLimits()},
-		"the rate limit of user cannot be 0/m":                {Mode: ModeEnforce, Limits: Limits{Events: Limit{1, time.Hour}, Auth: Limit{1, time.Hour}, User: Limit{0, time.Minute}}},
-		"the rate limit of events cannot be 5/0s":             {Mode: ModeEnforce, Limits: orDefault(Limits{Events: Limit{5, 0}})},
+		`rate limits can be enforce, report or off, not "on"`:                              {Mode: "on", Limits: DefaultLimits()},
+		"the rate limit of user cannot be 0/m":                                             {Mode: ModeEnforce, Limits: Limits{Events: Limit{1, time.Hour}, EventBytes: Limit{MinEventBytes, time.Hour}, Auth: Limit{1, time.Hour}, User: Limit{0, time.Minute}}},
+		"the rate limit of events-bytes cannot be 9/h: the largest body has 5242880 bytes": {Mode: ModeEnforce, Limits: orDefault(Limits{EventBytes: Limit{9, time.Hour}})},
+		"the rate limit of events cannot be 5/0s":                                          {Mode: ModeEnforce, Limits: orDefault(Limits{Events: Limit{5, 0}})},
 	} {
 		if _, err := NewRateLimiter(nil, o); err == nil || err.Error() != reason {
 			t.Errorf("%v, want %s", err, reason)
@@ -99,7 +113,9 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, "", Limits{Events: Limit{3, time.Hour}})
 	for policy, want := range map[string]string{
-		PolicyUser: `"user";q=100;w=60`, PolicyAuth: `"auth";q=10;w=60`, PolicyEvents: `"events";q=3;w=3600, "sender";q=30;w=3600`, "none": "", "": "",
+		PolicyUser: `"user";q=100;w=60`, PolicyAuth: `"auth";q=10;w=60`, "none": "", "": "",
+		PolicyEvents: `"events";q=3;w=3600, "source";q=30;w=3600, "sender";q=30;w=3600, ` +
+			`"events-bytes";q=100000000;w=3600;qu="content-bytes", "source-bytes";q=1000000000;w=3600;qu="content-bytes"`,
 	} {
 		if got := l.Policy(policy); got != want {
 			t.Errorf("%q: %s, want %s", policy, got, want)
@@ -108,7 +124,7 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("%q, when limits are off: %s", policy, got)
 		}
 	}
-	for policy, want := range map[string]Limit{PolicyEvents: {3, time.Hour}, PolicySender: {30, time.Hour}, PolicyUser: {100, time.Minute}, "none": {}} {
+	for policy, want := range map[string]Limit{PolicyEvents: {3, time.Hour}, PolicySource: {30, time.Hour}, PolicySender: {30, time.Hour}, PolicyUser: {100, time.Minute}, "none": {}} {
 		if got := l.Limit(policy); got != want {
 			t.Errorf("%q: %v, want %v", policy, got, want)
 		}
@@ -124,39 +140,47 @@ func TestCharges(t *testing.T) {
 		sources []string
 		want    []Charge
 	}{
-		{PolicyUser, sources, []Charge{{"user", "sara", 1}}},
-		{PolicyAuth, nil, []Charge{{"auth", "sara", 1}}},
-		{PolicyEvents, sources, []Charge{{"events", "his", 1}, {"events", "rad", 1}, {"sender", "sara", 2}}},
-		{PolicyEvents, []string{""}, []Charge{{"events", "", 1}, {"sender", "sara", 1}}},
-		{PolicyEvents, nil, []Charge{{"sender", "sara", 1}}},
+		{PolicyUser, sources, []Charge{{"user", "sara", nil, 1, 0}}},
+		{PolicyAuth, nil, []Charge{{"auth", "sara", nil, 1, 0}}},
+		{PolicyEvents, sources, []Charge{
+			{"events", "his", &hospital360, 1, 70}, {"events", "rad", &hospital360, 1, 70}, {"source", "his", &hospital360, 1, 70},
+			{"source", "rad", &hospital360, 1, 70}, {"sender", "sara", nil, 2, 0},
+		}},
+		{PolicyEvents, []string{""}, []Charge{{"events", "", &hospital360, 1, 70}, {"source", "", &hospital360, 1, 70}, {"sender", "sara", nil, 1, 0}}},
+		{PolicyEvents, nil, []Charge{{"sender", "sara", nil, 1, 0}}},
 		{"none", sources, nil},
 		{"", nil, nil},
 	} {
-		if got := l.Charges(c.policy, "sara", c.sources); !slices.Equal(got, c.want) {
+		if got := l.Charges(c.policy, Caller{"sara", &hospital360}, c.sources, 70); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %v, want %v", c.policy, got, c.want)
 		}
-		if got := off.Charges(c.policy, "sara", c.sources); got != nil {
+		if got := off.Charges(c.policy, Caller{"sara", &hospital360}, c.sources, 70); got != nil {
 			t.Errorf("%q, when limits are off: %v", c.policy, got)
 		}
 	}
 	if sources[0] != "rad" {
 		t.Error("the sources were sorted in place")
 	}
-	if got := l.Peek("sara"); !slices.Equal(got, []Charge{{"sender", "sara", 0}}) || off.Peek("sara") != nil {
-		t.Errorf("%v, and %v when limits are off", got, off.Peek("sara"))
+	sara := Caller{ID: "sara"}
+	if got := l.Peek(sara, nil); !slices.Equal(got, []Charge{{"sender", "sara", nil, 0, 0}}) || off.Peek(sara, nil) != nil {
+		t.Errorf("%v, and %v when limits are off", got, off.Peek(sara, nil))
+	}
+	if got := l.Peek(sara, []string{"his"}); !slices.Equal(got, []Charge{{"events", "his", nil, 0, 0}, {"source", "his", nil, 0, 0}, {"sender", "sara", nil, 0, 0}}) {
+		t.Errorf("%v, when the source is known", got)
 	}
 }
 
 func TestAsk(t *testing.T) {
 	t.Parallel()
-	l := newTestLimiter(t, "", Limits{Events: Limit{3, 300 * time.Millisecond}})
-	q := l.Ask(l.Charges(PolicyEvents, "sara", []string{"rad", "his"}))
-	got := fmt.Sprint(q.Keys, q.Policies, q.Costs, q.Quotas, q.WindowsUs)
-	if want := "[events his events rad sender sara] [events events sender] [1 1 2] [3 3 30] [300000 300000 300000]"; got != want {
+	l := newTestLimiter(t, "", Limits{Events: Limit{3, 300 * time.Millisecond}, EventBytes: Limit{10_000_000, 5 * time.Second}})
+	q := l.Ask(l.Charges(PolicyEvents, Caller{ID: "sara"}, []string{"his"}, 2000))
+	got := fmt.Sprint(q.Keys, q.Policies, q.Subjects, q.Costs, q.Quotas, q.WindowsUs, q.RefillsUs, q.BurstsUs)
+	if want := "[events all his source his sender sara] [events source sender] [his his sara] [1 1 1] [3 30 30] [300000 300000 300000] " +
+		"[1001 101 0] [5000000 5000000 0]"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if !slices.IsSorted(q.Keys) {
-		t.Errorf("%q are not sorted", q.Keys)
+	if got, want := l.Ask(l.events("sara", "his")).Keys[0], "events 00000000-0000-0000-0000-000000000360 his"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 	if q := l.Ask(nil); q.Keys != nil || q.WindowsUs != nil {
 		t.Errorf("%v, want nothing to ask", q)
@@ -166,19 +190,19 @@ func TestAsk(t *testing.T) {
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, ModeEnforce, Limits{})
-	charges := l.Charges(PolicyEvents, "sara", []string{"a", "b"})
+	charges := l.events("sara", "a", "b")
 	// The policy with the fewest remaining calls comes first; of equal ones, that with the later
 	// reset.
-	admitted := l.decideOn(charges, 7, 9*second, 0, 5, 8*second, 0, 5, 9*second, 0)
-	if got, want := admitted.Field(), `"sender";r=5;t=9, "events";r=5;t=8`; got != want {
+	admitted := l.decideOn(charges, 7, 9*second, 0, 5, 8*second, 0, 90, 9*second, 0, 80, 9*second, 0, 5, 9*second, 0)
+	if got, want := admitted.Field(), `"sender";r=5;t=9, "events";r=5;t=8, "source";r=80;t=9`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if admitted.Err() != nil || admitted.Refused() || !admitted.Until().IsZero() {
 		t.Errorf("%v, %v, want to be admitted", admitted.Err(), admitted.Until())
 	}
 	// Each policy reports the longest wait of its keys, and Retry-After is the longest of all.
-	refused := l.decideOn(charges, 0, 3*second, 3*second, 0, 2*second, 2*second, 9, 9*second, 0)
-	if got, want := refused.Field(), `"events";r=0;t=3, "sender";r=9;t=9`; got != want {
+	refused := l.decideOn(charges, 0, 3*second, 3*second, 0, 2*second, 2*second, 20, 9*second, 0, 20, 9*second, 0, 9, 9*second, 0)
+	if got, want := refused.Field(), `"events";r=0;t=3, "sender";r=9;t=9, "source";r=20;t=9`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	wantThrottled(t, refused, "3")
@@ -192,11 +216,37 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// The bytes of a call are told and refused beside it, and what refuses them is not cached: a smaller call may pass.
+func TestDecideOnBytes(t *testing.T) {
+	t.Parallel()
+	l := newTestLimiter(t, ModeEnforce, Limits{})
+	charges := l.Charges(PolicyEvents, Caller{ID: "sara"}, []string{"his"}, 2_000_000)
+	numbers := []int64{7, second, 0, 720 * second, 0, 70, second, 0, 360 * second, 0, 60, second, 0, 0, 0}
+	admitted := l.Decide(l.Ask(charges), charges, numbers)
+	want := `"events";r=7;t=1, "sender";r=60;t=1, "source";r=70;t=1, "events-bytes";r=80000000;t=720, "source-bytes";r=900000000;t=360`
+	if got := admitted.Field(); got != want || admitted.Refused() {
+		t.Errorf("%s, want %s", got, want)
+	}
+	numbers[3], numbers[4] = 3599*second, 71*second
+	refused := l.Decide(l.Ask(charges), charges, numbers)
+	wantThrottled(t, refused, "71")
+	if got, want := refused.Field(), `"events-bytes";r=27777;t=3599`; !strings.HasPrefix(got, want) {
+		t.Errorf("%s, want %s first", got, want)
+	}
+	l.Record(t.Context(), refused)
+	if _, found := l.Cached(charges); found || !refused.Until().IsZero() {
+		t.Error("what refused a large call is cached for small ones")
+	}
+	if want := map[string]float64{"enforce events-bytes": 1}; !maps.Equal(l.counted(t), want) || !strings.Contains(l.text.String(), "limit=100000000/h") {
+		t.Errorf("counted %v, logged %s", l.counted(t), l.text.String())
+	}
+}
+
 func TestRecordAndCache(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, ModeEnforce, Limits{})
-	charges := l.Charges(PolicyEvents, "sara", []string{"a", "b"})
-	d := l.decideOn(charges, 0, 30*second, 30*second, 0, 20*second, 20*second, 0, 40*second, 40*second)
+	charges := l.events("sara", "a", "b")
+	d := l.decideOn(charges, 0, 30*second, 30*second, 0, 20*second, 20*second, 9, 9*second, 0, 9, 9*second, 0, 0, 40*second, 40*second)
 	if _, found := l.Cached(charges); found {
 		t.Error("a decision was cached before Record")
 	}
@@ -206,7 +256,7 @@ func TestRecordAndCache(t *testing.T) {
 		t.Errorf("counted %v, want %v: once for each policy and call", l.counted(t), want)
 	}
 	text := l.text.String()
-	if want := `msg="over the rate limit" request_id=r1 ip=203.0.113.7 mode=enforce policy=events key="events a" limit=1000/h`; !strings.Contains(text, want) || strings.Count(text, "\n") != 3 {
+	if want := `msg="over the rate limit" request_id=r1 ip=203.0.113.7 mode=enforce policy=events key="events 00000000-0000-0000-0000-000000000360 a" limit=1000/h`; !strings.Contains(text, want) || strings.Count(text, "\n") != 3 {
 		t.Errorf("the log has %s\nwant one line for each key, such as %s", text, want)
 	}
 
@@ -220,11 +270,11 @@ func TestRecordAndCache(t *testing.T) {
 		t.Errorf("%v, %v: not answered by the cache", taken, err)
 	}
 	// A refusal of a call of cost 2 does not apply to a call of cost 1.
-	if _, found := l.Cached(l.Charges(PolicyEvents, "sara", []string{"c"})); found {
+	if _, found := l.Cached(l.events("sara", "c")); found {
 		t.Error("a call of cost 1 was refused because of a call of cost 2")
 	}
 	// Other calls with the same key are refused too, until the wait is over.
-	otherCharges := l.Charges(PolicyEvents, "omar", []string{"b", "c"})
+	otherCharges := l.events("omar", "b", "c")
 	if known, found := l.Cached(otherCharges); !found || known.Field() != `"events";r=0;t=15` {
 		t.Errorf("%v: %s", found, known.Field())
 	}
@@ -232,9 +282,13 @@ func TestRecordAndCache(t *testing.T) {
 	if known, found := l.Cached(otherCharges); found {
 		t.Errorf("%s is cached too long", known.Field())
 	}
+	// What one hospital has used up is not refused to another.
+	if _, found := l.Cached(l.Charges(PolicyEvents, Caller{ID: "sara"}, []string{"a"}, 0)); found {
+		t.Error("refused to another hospital")
+	}
 	// The log is limited to one line a key and window.
 	l.at = l.at.Add(time.Hour)
-	l.Record(t.Context(), l.decideOn(charges, 0, 30*second, 30*second, 9, 20*second, 0, 9, 20*second, 0))
+	l.Record(t.Context(), l.decideOn(charges[:1], 0, 30*second, 30*second))
 	if text := l.text.String(); strings.Count(text, "\n") != 4 {
 		t.Errorf("the log has %s\nwant 4 lines", text)
 	}
@@ -244,8 +298,9 @@ func TestRecordAndCache(t *testing.T) {
 func TestPeekIsCached(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, ModeEnforce, Limits{})
-	l.Record(t.Context(), l.decideOn(l.Peek("sara"), 0, 30*second, 30*second))
-	for name, charges := range map[string][]Charge{"peek": l.Peek("sara"), "call": l.Charges(PolicyEvents, "sara", nil)} {
+	sara := Caller{ID: "sara"}
+	l.Record(t.Context(), l.decideOn(l.Peek(sara, nil), 0, 30*second, 30*second))
+	for name, charges := range map[string][]Charge{"peek": l.Peek(sara, nil), "call": l.events("sara")} {
 		if d, found := l.Cached(charges); !found || !d.Refused() {
 			t.Errorf("%s: not refused", name)
 		}
@@ -255,7 +310,7 @@ func TestPeekIsCached(t *testing.T) {
 func TestReportRefusesNothing(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, ModeReport, Limits{})
-	charges := l.Charges(PolicyUser, "sara", nil)
+	charges := l.Charges(PolicyUser, Caller{ID: "sara"}, nil, 0)
 	d := l.decideOn(charges, 0, 30*second, 30*second)
 	l.Record(t.Context(), d)
 	if d.Field() != `"user";r=0;t=30` || d.Err() != nil || d.Refused() || !d.Until().IsZero() {
@@ -286,23 +341,23 @@ func TestTake(t *testing.T) {
 	times := regexp.MustCompile(`;t=[0-9]+`)
 	take := func(l *RateLimiter, want string, refused bool, sources ...string) {
 		t.Helper()
-		d, err := l.Take(t.Context(), l.Charges(PolicyEvents, "sara", sources))
+		d, err := l.Take(t.Context(), l.Charges(PolicyEvents, Caller{"sara", &hospital360}, sources, 0))
 		if got := times.ReplaceAllString(d.Field(), ""); err != nil || got != want || d.Refused() != refused {
 			t.Errorf("%s, refused %v, %v, want %s, %v", got, d.Refused(), err, want, refused)
 		}
 		l.Record(t.Context(), d)
 	}
 	a, b := processes[0], processes[1]
-	take(a, `"events";r=1, "sender";r=18`, false, "his", "rad")
-	take(b, `"events";r=0, "sender";r=17`, false, "his")
-	take(a, `"events";r=0, "sender";r=17`, true, "his")
+	take(a, `"events";r=1, "sender";r=18, "source";r=19`, false, "his", "rad")
+	take(b, `"events";r=0, "sender";r=17, "source";r=18`, false, "his")
+	take(a, `"events";r=0, "sender";r=17, "source";r=18`, true, "his")
 	take(a, `"events";r=0`, true, "his") // by the cache, which has only the exhausted policy
-	take(b, `"events";r=0, "sender";r=16`, false, "rad")
+	take(b, `"events";r=0, "sender";r=16, "source";r=18`, false, "rad")
 	if d, err := a.Take(t.Context(), nil); err != nil || d.Field() != "" || d.Refused() {
 		t.Errorf("%v, %v: no charges must not query the database", d, err)
 	}
 	database.Close()
-	if _, err := b.Take(t.Context(), b.Charges(PolicyUser, "sara", nil)); err == nil {
+	if _, err := b.Take(t.Context(), b.Charges(PolicyUser, Caller{ID: "sara"}, nil, 0)); err == nil {
 		t.Error("no error without a database")
 	}
 }
