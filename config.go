@@ -56,6 +56,7 @@ type Config struct {
 	Workers        int               `env:"WORKERS" help:"batches of events that a process works on at a time"`
 	MaxConnections int32             `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
 	MaxInFlight    int               `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	Connections    int               `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
 	MaxPayload     int               `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
 	EventSenders   auth.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
 	MetricsAddr    string            `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
@@ -84,6 +85,7 @@ func defaultConfig() Config {
 		Workers:          w.Concurrency,
 		MaxConnections:   q.MaxConnections,
 		MaxInFlight:      s.MaxInFlight,
+		Connections:      s.Connections,
 		MaxPayload:       s.MaxPayload,
 		EventSenders:     s.EventSenders,
 		LongestLoginWait: s.LongestLoginWait,
@@ -150,6 +152,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%sLONGEST_LOGIN_WAIT must be from 0s to %s", prefix, limits.LongestLoginWait)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
+	case c.Connections < 1:
+		return fmt.Errorf("%sCONNECTIONS_PER_ADDRESS must be at least 1", prefix)
 	case c.MaxPayload < server.MinMaxPayload || c.MaxPayload > server.MaxMaxPayload:
 		return fmt.Errorf("%sMAX_PAYLOAD_BYTES must be from %d to %d", prefix, server.MinMaxPayload, server.MaxMaxPayload)
 	case c.AccessLifetime < time.Second || c.RefreshLifetime < time.Second:

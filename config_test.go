@@ -109,6 +109,7 @@ func TestConfigErrors(t *testing.T) {
 		"PX360_WORKERS=0":                 "PX360_WORKERS must be at least 1",
 		"PX360_MAX_CONNECTIONS=3":         "PX360_MAX_CONNECTIONS at least 2 more",
 		"PX360_RATE_LIMITS=maybe":         `PX360_RATE_LIMITS: "maybe" is neither enforce, report nor off`,
+		"PX360_CONNECTIONS_PER_ADDRESS=0": "PX360_CONNECTIONS_PER_ADDRESS must be at least 1",
 		"PX360_EVENT_SENDERS=nurses":      `PX360_EVENT_SENDERS: the senders of events can be any or staff, not "nurses"`,
 		"PX360_TRUSTED_PROXIES=localhost": `PX360_TRUSTED_PROXIES: "localhost" is no network such as 10.0.0.0/8`,
 		"PX360_LOG_LEVEL=loud":            "PX360_LOG_LEVEL: ",

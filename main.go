@@ -186,6 +186,7 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 	o.Limits = limits.Limits{Events: p.config.LimitEvents, EventBytes: p.config.LimitEventBytes, Auth: p.config.LimitAuth, User: p.config.LimitUser}
 	o.LongestLoginWait = p.config.LongestLoginWait
 	o.MaxInFlight = p.config.MaxInFlight
+	o.Connections = p.config.Connections
 	o.MaxPayload = p.config.MaxPayload
 	o.EventSenders = p.config.EventSenders
 	o.TrustedProxies = p.config.TrustedProxies

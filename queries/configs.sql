@@ -1,6 +1,7 @@
 -- name: ConfigList :many
 SELECT
     c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
@@ -24,6 +25,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
 -- name: ConfigGet :one
 SELECT
     c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
@@ -32,24 +34,36 @@ WHERE c.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.nar
 -- name: ConfigLock :one
 -- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
-    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
+    id, ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
+    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json
 FROM integration_configs c
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
 FOR NO KEY UPDATE;
 
 -- name: ConfigInsert :exec
-INSERT INTO integration_configs (
-    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
-) VALUES (
-    @name, @source_system, @hospital, @description, @api_url, @api_key_hash, @is_active, @config_json, @id
-);
+WITH config AS (
+    INSERT INTO integration_configs (
+        name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
+    ) VALUES (
+        @name, @source_system, @hospital, @description, @api_url, @api_key_hash, @is_active, @config_json, @id
+    )
+)
+INSERT INTO integration_config_hospitals (config_id, hospital_id)
+SELECT DISTINCT @id, m FROM unnest(@hospitals::uuid[]) m;
 
 -- name: ConfigUpdate :exec
-UPDATE integration_configs
-SET name = @name, source_system = @source_system, hospital_id = @hospital, description = @description,
-    api_url = @api_url, api_key_hash = @api_key_hash, is_active = @is_active, config_json = @config_json,
-    updated_at = now()
-WHERE id = @id;
+WITH config AS (
+    UPDATE integration_configs
+    SET name = @name, source_system = @source_system, hospital_id = @hospital, description = @description,
+        api_url = @api_url, api_key_hash = @api_key_hash, is_active = @is_active, config_json = @config_json,
+        updated_at = now()
+    WHERE id = @id
+), gone AS (
+    DELETE FROM integration_config_hospitals WHERE config_id = @id AND hospital_id <> ALL (@hospitals::uuid[])
+)
+INSERT INTO integration_config_hospitals (config_id, hospital_id)
+SELECT DISTINCT @id, m FROM unnest(@hospitals::uuid[]) m
+ON CONFLICT DO NOTHING;
 
 -- name: ConfigDelete :exec
 DELETE FROM integration_configs WHERE id = @id;
@@ -64,6 +78,7 @@ SELECT EXISTS (SELECT FROM integration_configs WHERE api_key_hash = ANY (@hashes
 -- system for the policy source, its id for any other.
 SELECT
     c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id)::uuid[] AS hospitals,
     (CASE WHEN cardinality(@policies::text[]) > 0
         THEN rate_limits_take(
             ARRAY(

@@ -3,20 +3,21 @@
 -- source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if
 -- its source_event_id is known of this kind of sender, or if its id is, which means that the statement is a retry whose
 -- first answer was lost. The lists of events are parallel arrays, one element for each event. The lists of requests have
--- one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital.
--- With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
+-- one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital;
+-- among_hospitals are array literals, {} for every one. With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
 -- events.
 WITH setting AS MATERIALIZED (
     SELECT set_config('lock_timeout', CASE WHEN @short_lock_timeout::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
 INSERT INTO events (
     seq, id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
-    hospital_id, sender_kind, sender_id, client_ip, request_id
+    hospital_id, among_hospital_ids, sender_kind, sender_id, client_ip, request_id
 )
 OVERRIDING SYSTEM VALUE
 SELECT
     e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
-    nullif((@hospitals::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'), (@sender_kinds::text[])[e.request],
+    nullif((@hospitals::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'),
+    nullif((@among_hospitals::text[])[e.request], '{}')::uuid[], (@sender_kinds::text[])[e.request],
     (@sender_ids::uuid[])[e.request], (@client_ips::text[])[e.request], (@request_ids::text[])[e.request]
 FROM (
     SELECT
@@ -109,7 +110,8 @@ UPDATE events
 SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(), warnings = '{}'
 WHERE encounter_id = @encounter_id
   AND (status = 'ignored' AND reason = 'no_journey' AND (hospital_id IS NULL OR hospital_id = @hospital::uuid)
-    OR status = 'failed' AND reason = 'patient_mismatch' AND hospital_id IS NULL);
+    OR status = 'failed' AND reason = 'patient_mismatch' AND hospital_id IS NULL)
+  AND (among_hospital_ids IS NULL OR @hospital = ANY (among_hospital_ids));
 
 -- name: EncounterLock :exec
 -- Locks the mutex of an encounter, an advisory lock, until the transaction ends. Workers hold it while they apply
@@ -162,7 +164,8 @@ LIMIT sqlc.arg(most)::integer;
 -- is_suspect tells that a batch with the event failed or vanished. named_source is the source system where an API
 -- key sent the event: a config names it, so there are few.
 SELECT
-    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.among_hospital_ids, e.tries,
+    e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
         WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
     (CASE jsonb_typeof(e.payload_json -> 'department_code')
@@ -182,8 +185,8 @@ FROM (
     ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
-            p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
-            p.payload_json, p.sender_kind, p.source_system
+            p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.among_hospital_ids, p.tries,
+            p.received_at, p.payload_json, p.sender_kind, p.source_system
         FROM events p
         WHERE p.encounter_id = owned.encounter_id AND p.processed_at IS NULL
         OFFSET 0

@@ -136,7 +136,7 @@ func (a *admission) authenticateKey(charged func(auth.Principal) []limits.Charge
 		return auth.Principal{}, limits.Decision{}, err
 	}
 	p := auth.Principal{
-		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital,
+		Kind: auth.KindAPIKey, ConfigID: row.ID, Username: row.Name, SourceSystem: row.SourceSystem, Hospital: row.Hospital, Hospitals: row.Hospitals,
 	}
 	return p, a.server.rates.Decide(ask, charged(p), row.Limits), nil
 }

@@ -202,6 +202,7 @@ func joined(batch []*insert) db.EventInsertParams {
 			all.Requests = append(all.Requests, int32(i+1))
 		}
 		all.Hospitals = append(all.Hospitals, one.Hospitals...)
+		all.AmongHospitals = append(all.AmongHospitals, one.AmongHospitals...)
 		all.SenderKinds = append(all.SenderKinds, one.SenderKinds...)
 		all.SenderIds = append(all.SenderIds, one.SenderIds...)
 		all.ClientIps = append(all.ClientIps, one.ClientIps...)

@@ -50,11 +50,19 @@ func newConfigs(e *engine) *configRows {
 			return q.ConfigUpdate(ctx, db.ConfigUpdateParams(fields))
 		},
 		remove:   (*db.Queries).ConfigDelete,
-		defaults: db.ConfigInsertParams{IsActive: true, ConfigJSON: json.RawMessage("{}")},
+		defaults: db.ConfigInsertParams{IsActive: true, ConfigJSON: json.RawMessage("{}"), Hospitals: []uuid.UUID{}},
 		id:       func(fields *db.ConfigInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.ConfigInsertParams) *uuid.UUID { return fields.Hospital },
 	}
+	rows.hooks.checkCreate, rows.hooks.checkUpdate = checkConfigHospitals, checkConfigHospitals
 	return rows.bind(e, "APIKey")
+}
+
+func checkConfigHospitals(_ context.Context, _ *db.Queries, w *write[db.ConfigInsertParams]) error {
+	if w.row.Hospital != nil && len(w.row.Hospitals) > 0 {
+		return problem.InvalidField("hospitals", "Leave hospital null, or this empty.")
+	}
+	return nil
 }
 
 // CreateIntegrationConfig keeps the client's key, or makes one and shows it in this one answer. Of either, only a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -193,7 +194,7 @@ func insertion(ctx context.Context, list []api.EventCreate) (db.EventInsertParam
 		kind, sender = "key", r.principal.ConfigID
 	}
 	insert := db.EventInsertParams{
-		Hospitals: []uuid.UUID{hospital}, SenderKinds: []string{kind}, SenderIds: []uuid.UUID{sender},
+		Hospitals: []uuid.UUID{hospital}, AmongHospitals: []string{arrayLiteral(r.principal.Hospitals)}, SenderKinds: []string{kind}, SenderIds: []uuid.UUID{sender},
 		ClientIps: []string{r.clientIP}, RequestIds: []string{r.id},
 	}
 	for _, e := range list {
@@ -211,6 +212,15 @@ func insertion(ctx context.Context, list []api.EventCreate) (db.EventInsertParam
 		insert.Requests = append(insert.Requests, 1)
 	}
 	return insert, nil
+}
+
+// arrayLiteral is ids as the text of an array in SQL.
+func arrayLiteral(ids []uuid.UUID) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return "{" + strings.Join(texts, ",") + "}"
 }
 
 // store inserts events in one statement, in their order. It may be asked twice for the same ones.

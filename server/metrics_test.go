@@ -23,7 +23,7 @@ func TestMetricsCardinalityIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, family := range families {
-		if n := len(family.GetMetric()); n > 10 {
+		if n := len(family.GetMetric()); n > 20 {
 			t.Errorf("%s has %d series", family.GetName(), n)
 		}
 	}

@@ -36,6 +36,7 @@ type Options struct {
 	LongestLoginWait  time.Duration     // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
 	TrustedProxies    []netip.Prefix    // whose X-Forwarded-For is trusted; none if empty
 	MaxInFlight       int               // requests that are worked on at once, at least 1; a quarter of them is kept for events
+	Connections       int               // that one client address may have open, at least 1
 	SlowestClient     Pace              // a client that sends or reads slower is cut off
 	PrincipalKept     time.Duration     // a caller whose body takes longer to come is looked up again
 	EventSenders      auth.EventSenders // who may send events, beside API keys
@@ -54,6 +55,7 @@ func DefaultOptions() Options {
 		Limits:           limits.DefaultLimits(),
 		LongestLoginWait: limits.LongestLoginWait,
 		MaxInFlight:      limits.DefaultInFlight,
+		Connections:      limits.DefaultConnections,
 		SlowestClient:    DefaultPace,
 		PrincipalKept:    time.Second,
 		EventSenders:     auth.EventSendersAny,
@@ -70,6 +72,8 @@ func (o Options) validate() error {
 		return errors.New("server options: no PublicURL")
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("server options: MaxInFlight is %d and must be at least 1", o.MaxInFlight)
+	case o.Connections < 1:
+		return fmt.Errorf("server options: Connections is %d and must be at least 1", o.Connections)
 	case o.SlowestClient.Grace <= 0 || o.SlowestClient.BytesPerSecond < 1:
 		return fmt.Errorf("server options: SlowestClient is %v and needs a grace and a byte per second", o.SlowestClient)
 	case o.MaxPayload < MinMaxPayload || o.MaxPayload > MaxMaxPayload:

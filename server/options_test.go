@@ -35,6 +35,8 @@ func TestInvalidOptions(t *testing.T) {
 		{func(o *Options) { o.MaxPayload = MinMaxPayload - 1 }, "MaxPayload"},
 		{func(o *Options) { o.MaxPayload = MaxMaxPayload + 1 }, "MaxPayload"},
 		{func(o *Options) { o.LongestLoginWait = limits.LongestLoginWait + 1 }, "LongestLoginWait"},
+		{func(o *Options) { o.Connections = 0 }, "Connections"},
+		{func(o *Options) { o.EventSenders = "" }, "any or staff"},
 		{func(o *Options) { o.LongestLoginWait = -1 }, "LongestLoginWait"},
 		{func(o *Options) { o.Log = nil }, "Log"},
 	} {

@@ -53,25 +53,26 @@ type Server struct {
 	tokenOperations
 	userOperations
 
-	engine    *engine
-	log       *slog.Logger
-	policy    auth.Policy
-	contract  *contract.Contract
-	static    map[string]bool // paths outside the contract, such as /healthz/
-	tokens    *auth.Tokens
-	keys      *auth.KeyHasher
-	passwords *passwords
-	users     *userRows
-	rates     *limits.RateLimiter
-	refused   *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
-	knownKeys *limits.Cache[struct{}]       // API keys that were right a while ago
-	budgets   *limits.Budgets
-	pace      Pace
-	kept      time.Duration // how long a principal is taken to be the same
-	notifier  *notifier
-	ready     *readiness
-	metrics   *metrics
-	echo      *echo.Echo
+	engine      *engine
+	log         *slog.Logger
+	policy      auth.Policy
+	contract    *contract.Contract
+	static      map[string]bool // paths outside the contract, such as /healthz/
+	tokens      *auth.Tokens
+	keys        *auth.KeyHasher
+	passwords   *passwords
+	users       *userRows
+	rates       *limits.RateLimiter
+	refused     *limits.Cache[auth.Principal] // by credential: whose calls are over a limit
+	knownKeys   *limits.Cache[struct{}]       // API keys that were right a while ago
+	budgets     *limits.Budgets
+	connections *limits.Connections
+	pace        Pace
+	kept        time.Duration // how long a principal is taken to be the same
+	notifier    *notifier
+	ready       *readiness
+	metrics     *metrics
+	echo        *echo.Echo
 }
 
 // New makes a server on an open database. It fails on a contract that it could not enforce in full, and on generated
@@ -102,6 +103,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if s.budgets, err = limits.NewBudgets(o.MaxInFlight, o.Registerer); err != nil {
 		return nil, err
 	}
+	s.connections = limits.NewConnections(o.Connections, o.TrustedProxies, s.budgets)
 	doc, err := openapi.Load()
 	if err != nil {
 		return nil, fmt.Errorf("the contract: %w", err)
@@ -208,7 +210,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 func (s *Server) httpServer() *http.Server {
 	return &http.Server{
 		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 60 * time.Second, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		IdleTimeout: 60 * time.Second, ConnState: s.connections.Track, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like everything else
 	}
 }

@@ -1,10 +1,12 @@
 package tests
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -274,6 +276,76 @@ func TestPatientDecidesBetweenHospitals(t *testing.T) {
 	if o := send("MRN-NOBODY"); o.Status != client.EventStatusFailed || o.Reason != "ambiguous_journey" {
 		t.Errorf("an event of neither patient: %s", jsonText(o))
 	}
+}
+
+// A config for all hospitals may name those that its events concern: the journeys of others are no candidates, and do not
+// put its events back into the queue.
+func TestConfigOfSomeHospitals(t *testing.T) {
+	t.Parallel()
+	c := start(t).clinic()
+	second, foreign := c.clinic(), c.clinic()
+	ours := c.createJourney(c.Template(nil), "SHARED")
+	foreign.createJourney(foreign.Template(nil), "SHARED")
+	body := client.IntegrationConfigCreate{Name: "HIS", SourceSystem: "his", Hospitals: &[]uuid.UUID{second.hospital, c.hospital, c.hospital}}
+	config := try(c.px.CreateIntegrationConfig(t.Context(), body)).ok(t)
+	want := []uuid.UUID{c.hospital, second.hospital}
+	slices.SortFunc(want, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	if read := try(c.px.RetrieveIntegrationConfig(t.Context(), config.ID)).ok(t); !slices.Equal(read.Hospitals, want) || read.Hospital != nil || !slices.Equal(config.Hospitals, want) {
+		t.Errorf("the config is %s, want the hospitals %s", jsonText(read), want)
+	}
+	key := c.client(client.WithAPIKey(config.APIKey))
+	send := func(encounter string) uuid.UUID {
+		return try(key.CreateEvent(t.Context(), eventOf(encounter))).ok(t).ID
+	}
+	if o := c.outcome(send("SHARED")); o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, ours.id) || o.Hospital != nil {
+		t.Errorf("a journey of a hospital that is not named was a candidate: %s", jsonText(o))
+	}
+	early := send("LATER")
+	if o := c.outcome(early); o.Status != client.EventStatusIgnored || o.Reason != "no_journey" {
+		t.Errorf("without a journey: %s", jsonText(o))
+	}
+	foreign.createJourney(foreign.Template(nil), "LATER")
+	if o := c.outcome(early); o.Status != client.EventStatusIgnored || o.Reason != "no_journey" {
+		t.Errorf("after another hospital's journey: %s", jsonText(o))
+	}
+	late := second.createJourney(second.Template(nil), "LATER")
+	if o := c.outcome(early); o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, late.id) {
+		t.Errorf("after the journey of the second hospital: %s", jsonText(o))
+	}
+
+	// Emptied, it stands for all hospitals again; what was received before keeps what held then.
+	path := "/api/integrations/configs/" + config.ID.String() + "/"
+	before := send("FOREIGN")
+	c.outcome(before)
+	c.expect(t, http.StatusOK, "PATCH", path, c.px.access, fields{"hospitals": []string{}})
+	theirs := foreign.createJourney(foreign.Template(nil), "FOREIGN")
+	if o := c.outcome(send("FOREIGN")); o.Status != client.EventStatusProcessed || !is(o.JourneyInstance, theirs.id) {
+		t.Errorf("for all hospitals: %s", jsonText(o))
+	}
+	if o := c.outcome(before); o.Status != client.EventStatusIgnored {
+		t.Errorf("received before: %s", jsonText(o))
+	}
+
+	nobody := uuid.New()
+	for name, change := range map[string]fields{
+		`{"hospitals":["Leave hospital null, or this empty."]}`:                             {"hospital": c.hospital, "hospitals": []uuid.UUID{c.hospital}},
+		`{"hospitals":["Invalid pk \"` + nobody.String() + `\" - object does not exist."]}`: {"hospitals": []uuid.UUID{c.hospital, nobody}},
+		`{"hospitals":["“x” is not a valid UUID."]}`:                                        {"hospitals": []string{"x"}},
+	} {
+		if a := c.expect(t, http.StatusBadRequest, "PATCH", path, c.px.access, change); a.body != name {
+			t.Errorf("%s, want %s", a.body, name)
+		}
+	}
+	c.expect(t, http.StatusOK, "PATCH", path, c.px.access, fields{"hospitals": []uuid.UUID{second.hospital}})
+	c.expect(t, http.StatusBadRequest, "PATCH", path, c.px.access, fields{"hospital": c.hospital})
+	// A hospital that is named stays: without it, the config would stand for all.
+	empty := c.send("POST", "/api/organizations/hospitals/", c.px.access, fields{"name": "Empty", "code": unique("E")})
+	var made struct{ ID string }
+	must(t, json.Unmarshal([]byte(empty.body), &made))
+	c.expect(t, http.StatusOK, "PATCH", path, c.px.access, fields{"hospitals": []string{made.ID}})
+	c.expect(t, http.StatusConflict, "DELETE", "/api/organizations/hospitals/"+made.ID+"/", c.px.access, nil)
+	c.expect(t, http.StatusNoContent, "DELETE", path, c.px.access, nil)
+	c.expect(t, http.StatusNoContent, "DELETE", "/api/organizations/hospitals/"+made.ID+"/", c.px.access, nil)
 }
 
 // Events of an encounter are applied in the order of arrival, also within a bulk and with several

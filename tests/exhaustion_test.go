@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -372,4 +373,45 @@ func TestEncountersOfOthersAreNotWaitedFor(t *testing.T) {
 	s.expect(t, http.StatusBadRequest, "POST", "/api/journeys/instances/", ours.admin.access, create)
 	s.expect(t, http.StatusNotFound, "PATCH", path, ours.admin.access, fields{"encounter_id": "E2"})
 	s.expect(t, http.StatusNotFound, "PATCH", path, ours.admin.access, fields{"encounter_id": "E1"})
+}
+
+// One address has so many connections at a time, idle or not; others have theirs, and trusted proxies any number.
+func TestConnectionsPerAddress(t *testing.T) {
+	t.Parallel()
+	const most = 5
+	s := newSiege(t, func(o *server.Options) {
+		o.Connections, o.TrustedProxies = most, []netip.Prefix{netip.MustParsePrefix(otherAttacker + "/32")}
+	})
+	ask := get("/healthz/", "A: b")
+	answered := func(conn net.Conn) bool {
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		return err == nil && strings.Contains(line, "200 OK")
+	}
+	var held []net.Conn
+	for i := range most {
+		held = append(held, s.dial(t, attacker, ask))
+		if !answered(held[i]) {
+			t.Fatalf("connection %d was not answered", i+1)
+		}
+	}
+	for range 3 {
+		if conn := s.dial(t, attacker, ""); answered(conn) {
+			t.Error("a connection above the bound was answered")
+		}
+	}
+	s.neighbours(t)
+	for range 2 * most {
+		if !answered(s.dial(t, otherAttacker, ask)) {
+			t.Error("a connection of a trusted proxy was not answered")
+		}
+	}
+	if got := s.metric("px360_refused_total", "connections", "caller"); got != 3 {
+		t.Errorf("%v connections counted as refused, want 3", got)
+	}
+	must(t, held[0].Close())
+	dbtest.Eventually(t, "a closed connection makes room", func() bool {
+		conn := s.dial(t, attacker, "")
+		_, err := io.WriteString(conn, ask)
+		return err == nil && answered(conn)
+	})
 }

@@ -21,7 +21,7 @@ func decide(facts *rules.Facts, e *event) rules.Outcome {
 func ruleEvent(e *event) rules.Event {
 	return rules.Event{
 		EventCode: e.EventCode, EncounterID: e.EncounterID, PatientIdentifier: e.PatientIdentifier, Hospital: e.Hospital,
-		ReceivedAt: e.ReceivedAt, PhysicianLicense: e.PhysicianLicense, DepartmentCode: e.DepartmentCode,
+		AmongHospitals: e.AmongHospitals, ReceivedAt: e.ReceivedAt, PhysicianLicense: e.PhysicianLicense, DepartmentCode: e.DepartmentCode,
 		Timestamp: rules.Timestamp{Type: e.TimestampType, Text: e.Timestamp},
 	}
 }

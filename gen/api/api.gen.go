@@ -1040,7 +1040,7 @@ type Event struct {
 	// Example: 2025-12-14T10:45:01Z
 	ReceivedAt time.Time `json:"received_at"`
 
-	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409).
+	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409). Users and API keys are apart: what a user sent under an id does not stand in the way of a key's event.
 	//
 	// Example: MSG-000123
 	SourceEventID string `json:"source_event_id"`
@@ -1175,7 +1175,7 @@ type EventCreate struct {
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
 	PayloadJSON *json.RawMessage `json:"payload_json,omitempty"`
 
-	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409).
+	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409). Users and API keys are apart: what a user sent under an id does not stand in the way of a key's event.
 	//
 	// Example: MSG-000123
 	SourceEventID *string `json:"source_event_id,omitempty"`
@@ -1480,6 +1480,11 @@ type IntegrationConfig struct {
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
 
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern; empty for all. By id.
+	//
+	// Example: []
+	Hospitals []openapi_types.UUID `json:"hospitals"`
+
 	// IsActive Whether its key is accepted.
 	//
 	// Example: true
@@ -1527,6 +1532,11 @@ type IntegrationConfigCreate struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern, from then on; empty for all. Not beside hospital.
+	//
+	// Example: []
+	Hospitals *[]openapi_types.UUID `json:"hospitals,omitempty"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1585,6 +1595,11 @@ type IntegrationConfigCreated struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern; empty for all. By id.
+	//
+	// Example: []
+	Hospitals []openapi_types.UUID `json:"hospitals"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1650,6 +1665,11 @@ type IntegrationConfigUpdate struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern, from then on; empty for all. Not beside hospital.
+	//
+	// Example: []
+	Hospitals *[]openapi_types.UUID `json:"hospitals,omitempty"`
 
 	// IsActive Whether its key is accepted.
 	//

@@ -628,7 +628,7 @@ type Event struct {
 	// Example: 2025-12-14T10:45:01Z
 	ReceivedAt time.Time `json:"received_at"`
 
-	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409).
+	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409). Users and API keys are apart: what a user sent under an id does not stand in the way of a key's event.
 	//
 	// Example: MSG-000123
 	SourceEventID string `json:"source_event_id"`
@@ -763,7 +763,7 @@ type EventCreate struct {
 	// Example: {"department_code":"DEPT_OPD","physician_license":"PHY001","timestamp":"2025-12-14T10:45:00Z","visit_date":"2025-12-14","visit_time":"10:30:00"}
 	PayloadJSON json.RawMessage `json:"payload_json,omitempty"`
 
-	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409).
+	// SourceEventID The sender's own message id. Sent again, the same event is answered with the first one (200); another event under the same id is refused (409). Users and API keys are apart: what a user sent under an id does not stand in the way of a key's event.
 	//
 	// Example: MSG-000123
 	SourceEventID *string `json:"source_event_id,omitempty"`
@@ -1068,6 +1068,11 @@ type IntegrationConfig struct {
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
 
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern; empty for all. By id.
+	//
+	// Example: []
+	Hospitals []openapi_types.UUID `json:"hospitals"`
+
 	// IsActive Whether its key is accepted.
 	//
 	// Example: true
@@ -1115,6 +1120,11 @@ type IntegrationConfigCreate struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern, from then on; empty for all. Not beside hospital.
+	//
+	// Example: []
+	Hospitals *[]openapi_types.UUID `json:"hospitals,omitempty"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1173,6 +1183,11 @@ type IntegrationConfigCreated struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName *string `json:"hospital_name"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern; empty for all. By id.
+	//
+	// Example: []
+	Hospitals []openapi_types.UUID `json:"hospitals"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -1238,6 +1253,11 @@ type IntegrationConfigUpdate struct {
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Hospitals Where hospital is null: the hospitals whose journeys alone its events may concern, from then on; empty for all. Not beside hospital.
+	//
+	// Example: []
+	Hospitals *[]openapi_types.UUID `json:"hospitals,omitempty"`
 
 	// IsActive Whether its key is accepted.
 	//
@@ -3953,6 +3973,7 @@ func (c *Client) AllEvents(ctx context.Context, params *ListEventsParams, option
 }
 
 // createEvent is an operation that stores an event durably, to be processed in the order of arrival within its encounter. 201 means that it will be processed.
+// Who sends it, beside API keys, is every user of a hospital, as long as PX360_EVENT_SENDERS is any; with staff, it is PX Admins, Hospital Admins and PX Coordinators. Where source systems have API keys, staff is the safer choice.
 // Valid by schema, but refused by rule with 400: a source_system that is not the API key's. With 409: another event under a source_event_id that is known; an Idempotency-Key that came with another body.
 //
 //	POST /api/integrations/events/

@@ -56,6 +56,7 @@ func (q *Queries) ConfigDelete(ctx context.Context, id uuid.UUID) error {
 const configGet = `-- name: ConfigGet :one
 SELECT
     c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
@@ -75,6 +76,7 @@ type ConfigGetRow struct {
 	Description  string
 	Hospital     *uuid.UUID
 	HospitalName *string
+	Hospitals    []uuid.UUID
 	IsActive     bool
 	Name         string
 	SourceSystem string
@@ -92,6 +94,7 @@ func (q *Queries) ConfigGet(ctx context.Context, arg ConfigGetParams) (ConfigGet
 		&i.Description,
 		&i.Hospital,
 		&i.HospitalName,
+		&i.Hospitals,
 		&i.IsActive,
 		&i.Name,
 		&i.SourceSystem,
@@ -118,14 +121,20 @@ func (q *Queries) ConfigHasKey(ctx context.Context, arg ConfigHasKeyParams) (boo
 }
 
 const configInsert = `-- name: ConfigInsert :exec
-INSERT INTO integration_configs (
-    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
-) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9
+WITH config AS (
+    INSERT INTO integration_configs (
+        name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
+    ) VALUES (
+        $3, $4, $5, $6, $7, $8, $9, $10, $1
+    )
 )
+INSERT INTO integration_config_hospitals (config_id, hospital_id)
+SELECT DISTINCT $1, m FROM unnest($2::uuid[]) m
 `
 
 type ConfigInsertParams struct {
+	ID           uuid.UUID
+	Hospitals    []uuid.UUID
 	Name         string
 	SourceSystem string
 	Hospital     *uuid.UUID
@@ -134,11 +143,12 @@ type ConfigInsertParams struct {
 	APIKeyHash   []byte
 	IsActive     bool
 	ConfigJSON   json.RawMessage
-	ID           uuid.UUID
 }
 
 func (q *Queries) ConfigInsert(ctx context.Context, arg ConfigInsertParams) error {
 	_, err := q.db.Exec(ctx, configInsert,
+		arg.ID,
+		arg.Hospitals,
 		arg.Name,
 		arg.SourceSystem,
 		arg.Hospital,
@@ -147,7 +157,6 @@ func (q *Queries) ConfigInsert(ctx context.Context, arg ConfigInsertParams) erro
 		arg.APIKeyHash,
 		arg.IsActive,
 		arg.ConfigJSON,
-		arg.ID,
 	)
 	return err
 }
@@ -155,6 +164,7 @@ func (q *Queries) ConfigInsert(ctx context.Context, arg ConfigInsertParams) erro
 const configList = `-- name: ConfigList :many
 SELECT
     c.id, c.api_url, c.config_json, c.created_at, c.description, c.hospital_id AS hospital, h.name AS hospital_name,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
     c.is_active, c.name, c.source_system, c.updated_at
 FROM integration_configs c
 LEFT JOIN hospitals h ON h.id = c.hospital_id
@@ -185,6 +195,7 @@ type ConfigListRow struct {
 	Description  string
 	Hospital     *uuid.UUID
 	HospitalName *string
+	Hospitals    []uuid.UUID
 	IsActive     bool
 	Name         string
 	SourceSystem string
@@ -216,6 +227,7 @@ func (q *Queries) ConfigList(ctx context.Context, arg ConfigListParams) ([]Confi
 			&i.Description,
 			&i.Hospital,
 			&i.HospitalName,
+			&i.Hospitals,
 			&i.IsActive,
 			&i.Name,
 			&i.SourceSystem,
@@ -233,7 +245,8 @@ func (q *Queries) ConfigList(ctx context.Context, arg ConfigListParams) ([]Confi
 
 const configLock = `-- name: ConfigLock :one
 SELECT
-    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json, id
+    id, ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id ORDER BY m.hospital_id)::uuid[] AS hospitals,
+    name, source_system, hospital_id, description, api_url, api_key_hash, is_active, config_json
 FROM integration_configs c
 WHERE id = $1 AND ($2::uuid IS NULL OR c.hospital_id = $2)
 FOR NO KEY UPDATE
@@ -245,6 +258,8 @@ type ConfigLockParams struct {
 }
 
 type ConfigLockRow struct {
+	ID           uuid.UUID
+	Hospitals    []uuid.UUID
 	Name         string
 	SourceSystem string
 	Hospital     *uuid.UUID
@@ -253,7 +268,6 @@ type ConfigLockRow struct {
 	APIKeyHash   []byte
 	IsActive     bool
 	ConfigJSON   json.RawMessage
-	ID           uuid.UUID
 }
 
 // Locks the row and returns the writable columns, to which a PATCH is applied.
@@ -261,6 +275,8 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 	row := q.db.QueryRow(ctx, configLock, arg.ID, arg.Scope)
 	var i ConfigLockRow
 	err := row.Scan(
+		&i.ID,
+		&i.Hospitals,
 		&i.Name,
 		&i.SourceSystem,
 		&i.Hospital,
@@ -269,7 +285,6 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 		&i.APIKeyHash,
 		&i.IsActive,
 		&i.ConfigJSON,
-		&i.ID,
 	)
 	return i, err
 }
@@ -277,6 +292,7 @@ func (q *Queries) ConfigLock(ctx context.Context, arg ConfigLockParams) (ConfigL
 const configPrincipal = `-- name: ConfigPrincipal :one
 SELECT
     c.id, c.name, c.source_system, c.hospital_id, c.api_key_hash,
+    ARRAY(SELECT m.hospital_id FROM integration_config_hospitals m WHERE m.config_id = c.id)::uuid[] AS hospitals,
     (CASE WHEN cardinality($1::text[]) > 0
         THEN rate_limits_take(
             ARRAY(
@@ -308,6 +324,7 @@ type ConfigPrincipalRow struct {
 	SourceSystem string
 	Hospital     *uuid.UUID
 	APIKeyHash   []byte
+	Hospitals    []uuid.UUID
 	Limits       []int64
 }
 
@@ -332,20 +349,30 @@ func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams
 		&i.SourceSystem,
 		&i.Hospital,
 		&i.APIKeyHash,
+		&i.Hospitals,
 		&i.Limits,
 	)
 	return i, err
 }
 
 const configUpdate = `-- name: ConfigUpdate :exec
-UPDATE integration_configs
-SET name = $1, source_system = $2, hospital_id = $3, description = $4,
-    api_url = $5, api_key_hash = $6, is_active = $7, config_json = $8,
-    updated_at = now()
-WHERE id = $9
+WITH config AS (
+    UPDATE integration_configs
+    SET name = $3, source_system = $4, hospital_id = $5, description = $6,
+        api_url = $7, api_key_hash = $8, is_active = $9, config_json = $10,
+        updated_at = now()
+    WHERE id = $1
+), gone AS (
+    DELETE FROM integration_config_hospitals WHERE config_id = $1 AND hospital_id <> ALL ($2::uuid[])
+)
+INSERT INTO integration_config_hospitals (config_id, hospital_id)
+SELECT DISTINCT $1, m FROM unnest($2::uuid[]) m
+ON CONFLICT DO NOTHING
 `
 
 type ConfigUpdateParams struct {
+	ID           uuid.UUID
+	Hospitals    []uuid.UUID
 	Name         string
 	SourceSystem string
 	Hospital     *uuid.UUID
@@ -354,11 +381,12 @@ type ConfigUpdateParams struct {
 	APIKeyHash   []byte
 	IsActive     bool
 	ConfigJSON   json.RawMessage
-	ID           uuid.UUID
 }
 
 func (q *Queries) ConfigUpdate(ctx context.Context, arg ConfigUpdateParams) error {
 	_, err := q.db.Exec(ctx, configUpdate,
+		arg.ID,
+		arg.Hospitals,
 		arg.Name,
 		arg.SourceSystem,
 		arg.Hospital,
@@ -367,7 +395,6 @@ func (q *Queries) ConfigUpdate(ctx context.Context, arg ConfigUpdateParams) erro
 		arg.APIKeyHash,
 		arg.IsActive,
 		arg.ConfigJSON,
-		arg.ID,
 	)
 	return err
 }

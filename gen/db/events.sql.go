@@ -58,7 +58,8 @@ func (q *Queries) EventApplyAsync(ctx context.Context) error {
 
 const eventClaim = `-- name: EventClaim :many
 SELECT
-    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.tries, e.received_at,
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.among_hospital_ids, e.tries,
+    e.received_at,
     (CASE jsonb_typeof(e.payload_json -> 'physician_license')
         WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
     (CASE jsonb_typeof(e.payload_json -> 'department_code')
@@ -69,7 +70,7 @@ SELECT
     (e.seq <= e.last_suspect_seq)::boolean AS is_suspect,
     (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
 FROM (
-    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system, coalesce(suspect.last_seq, 0) AS last_suspect_seq
+    SELECT waiting.seq, waiting.id, waiting.event_code, waiting.encounter_id, waiting.patient_identifier, waiting.hospital_id, waiting.among_hospital_ids, waiting.tries, waiting.received_at, waiting.payload_json, waiting.sender_kind, waiting.source_system, coalesce(suspect.last_seq, 0) AS last_suspect_seq
     FROM unnest($1::text[]) AS owned (encounter_id)
     LEFT JOIN (
         SELECT x.encounter_id, max(b.last_seq) AS last_seq
@@ -78,8 +79,8 @@ FROM (
     ) suspect ON suspect.encounter_id = owned.encounter_id
     CROSS JOIN LATERAL (
         SELECT
-            p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.tries, p.received_at,
-            p.payload_json, p.sender_kind, p.source_system
+            p.seq, p.id, p.event_code, p.encounter_id, p.patient_identifier, p.hospital_id, p.among_hospital_ids, p.tries,
+            p.received_at, p.payload_json, p.sender_kind, p.source_system
         FROM events p
         WHERE p.encounter_id = owned.encounter_id AND p.processed_at IS NULL
         OFFSET 0
@@ -102,6 +103,7 @@ type EventClaimRow struct {
 	EncounterID       string
 	PatientIdentifier string
 	Hospital          *uuid.UUID
+	AmongHospitals    []uuid.UUID
 	Tries             int32
 	ReceivedAt        time.Time
 	PhysicianLicense  string
@@ -134,6 +136,7 @@ func (q *Queries) EventClaim(ctx context.Context, arg EventClaimParams) ([]Event
 			&i.EncounterID,
 			&i.PatientIdentifier,
 			&i.Hospital,
+			&i.AmongHospitals,
 			&i.Tries,
 			&i.ReceivedAt,
 			&i.PhysicianLicense,
@@ -357,24 +360,25 @@ func (q *Queries) EventGet(ctx context.Context, arg EventGetParams) (EventGetRow
 
 const eventInsert = `-- name: EventInsert :many
 WITH setting AS MATERIALIZED (
-    SELECT set_config('lock_timeout', CASE WHEN $14::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
+    SELECT set_config('lock_timeout', CASE WHEN $15::boolean THEN '50ms' ELSE current_setting('lock_timeout') END, true) AS lock_timeout
 )
 INSERT INTO events (
     seq, id, source_system, event_code, encounter_id, patient_identifier, payload_json, source_event_id,
-    hospital_id, sender_kind, sender_id, client_ip, request_id
+    hospital_id, among_hospital_ids, sender_kind, sender_id, client_ip, request_id
 )
 OVERRIDING SYSTEM VALUE
 SELECT
     e.seq, e.id, e.source_system, e.event_code, e.encounter_id, e.patient_identifier, e.payload::jsonb, e.source_event_id,
-    nullif(($1::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'), ($2::text[])[e.request],
-    ($3::uuid[])[e.request], ($4::text[])[e.request], ($5::text[])[e.request]
+    nullif(($1::uuid[])[e.request], '00000000-0000-0000-0000-000000000000'),
+    nullif(($2::text[])[e.request], '{}')::uuid[], ($3::text[])[e.request],
+    ($4::uuid[])[e.request], ($5::text[])[e.request], ($6::text[])[e.request]
 FROM (
     SELECT
         nextval('events_seq_seq') AS seq,
-        unnest($6::uuid[]) AS id, unnest($7::text[]) AS source_system, unnest($8::text[]) AS event_code,
-        unnest($9::text[]) AS encounter_id, unnest($10::text[]) AS patient_identifier,
-        unnest($11::text[]) AS payload, unnest($12::text[]) AS source_event_id,
-        unnest($13::integer[]) AS request
+        unnest($7::uuid[]) AS id, unnest($8::text[]) AS source_system, unnest($9::text[]) AS event_code,
+        unnest($10::text[]) AS encounter_id, unnest($11::text[]) AS patient_identifier,
+        unnest($12::text[]) AS payload, unnest($13::text[]) AS source_event_id,
+        unnest($14::integer[]) AS request
 ) e, setting s
 WHERE s.lock_timeout IS NOT NULL
 ORDER BY e.source_event_id, e.source_system, e.seq
@@ -384,6 +388,7 @@ RETURNING id, received_at
 
 type EventInsertParams struct {
 	Hospitals          []uuid.UUID
+	AmongHospitals     []string
 	SenderKinds        []string
 	SenderIds          []uuid.UUID
 	ClientIps          []string
@@ -408,12 +413,13 @@ type EventInsertRow struct {
 // source_event_id: two statements with the same events in another order would wait for each other. An event is skipped if
 // its source_event_id is known of this kind of sender, or if its id is, which means that the statement is a retry whose
 // first answer was lost. The lists of events are parallel arrays, one element for each event. The lists of requests have
-// one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital.
-// With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
+// one element for each request; requests has the index of each event's request, from 1. The nil UUID means no hospital;
+// among_hospitals are array literals, {} for every one. With short_lock_timeout the statement fails after 50 ms of waiting for a transaction that inserts one of the same
 // events.
 func (q *Queries) EventInsert(ctx context.Context, arg EventInsertParams) ([]EventInsertRow, error) {
 	rows, err := q.db.Query(ctx, eventInsert,
 		arg.Hospitals,
+		arg.AmongHospitals,
 		arg.SenderKinds,
 		arg.SenderIds,
 		arg.ClientIps,
@@ -620,6 +626,7 @@ SET status = 'pending', reason = '', error_message = '', processed_at = NULL, up
 WHERE encounter_id = $1
   AND (status = 'ignored' AND reason = 'no_journey' AND (hospital_id IS NULL OR hospital_id = $2::uuid)
     OR status = 'failed' AND reason = 'patient_mismatch' AND hospital_id IS NULL)
+  AND (among_hospital_ids IS NULL OR $2 = ANY (among_hospital_ids))
 `
 
 type EventRequeueParams struct {

@@ -68,6 +68,7 @@ type Event struct {
 	StageInstance     *uuid.UUID
 	Survey            *uuid.UUID
 	Warnings          []string
+	AmongHospitals    []uuid.UUID
 }
 
 type Hospital struct {
@@ -110,6 +111,11 @@ type IntegrationConfig struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	Search       string
+}
+
+type IntegrationConfigHospital struct {
+	ConfigID uuid.UUID
+	Hospital uuid.UUID
 }
 
 type JourneyInstance struct {

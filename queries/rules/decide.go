@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,11 +93,15 @@ func missing(name, key, what, by string) string {
 }
 
 // candidates are the journeys that the event may mean: those of its encounter, in the sender's hospital or, if the
-// sender stands for all, in every hospital. Of several it is the one whose patient the event names, if that is one.
+// sender stands for all, in every hospital or in those that its config names. Of several it is the one whose patient the
+// event names, if that is one.
 // Source: encounter_id, patient_identifier and hospital of the contract's Event.
 func (f *Facts) candidates(e *Event) []*Journey {
 	journeys := f.Journeys[e.EncounterID]
 	if e.Hospital == nil {
+		if len(e.AmongHospitals) > 0 {
+			journeys = slices.DeleteFunc(slices.Clone(journeys), func(j *Journey) bool { return !slices.Contains(e.AmongHospitals, j.Hospital) })
+		}
 		if of := journeysOf(e.PatientIdentifier, journeys); len(of) == 1 {
 			return of
 		}

@@ -51,8 +51,9 @@ const (
 type Event struct {
 	EventCode         string
 	EncounterID       string
-	PatientIdentifier string     // MRN or national id; blank if the sender names no patient
-	Hospital          *uuid.UUID // the sender's; nil if the sender stands for all
+	PatientIdentifier string      // MRN or national id; blank if the sender names no patient
+	Hospital          *uuid.UUID  // the sender's; nil if the sender stands for all
+	AmongHospitals    []uuid.UUID // if the sender stands for all: those that its config is restricted to; none: every one
 	ReceivedAt        time.Time
 
 	// The payload's top-level members of these names; the texts are blank if missing or no text.

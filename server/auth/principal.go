@@ -54,6 +54,7 @@ type Principal struct {
 	// Of an API key: the config that it belongs to.
 	ConfigID     uuid.UUID
 	SourceSystem string
+	Hospitals    []uuid.UUID // where Hospital is nil: those that its events may concern; none: all
 }
 
 // HasRole reports whether the principal is a user with this role.

@@ -46,6 +46,7 @@ requestBody:
           born: {type: string, format: date, x-px360-max-years-ahead: 10}
           whole: {allOf: [{$ref: "#/components/schemas/Whole"}, {type: object, required: [name]}]}
           list: {type: array, minItems: 1, maxItems: 3, items: {type: object, required: [n], properties: {n: {type: integer}}}}
+          things: {type: array, minItems: 1, maxItems: 3, items: {type: string, format: uuid, x-px360-refers-to: thing}}
           items: {type: array, maxItems: 3, x-px360-items-schema: Strict, items: {type: object, properties: {key: {nullable: true}}}}
 `
 
@@ -75,6 +76,7 @@ func TestReadBodyAccepts(t *testing.T) {
 		`{"text":"a","any":{ "a" : [ {} , [] , "" , {"b":{}} ] , "c":0 }}`: `{"text":"a","any":{"a":[{},[],"",{"b":{}}],"c":0}}`,
 		`{"text":"a","form":"ａｂｃ"}`:                                        `{"text":"a","form":"abc"}`,
 		`{"text":"a","born":"2031-01-01"}`:                                 `{"text":"a","born":"2031-01-01"}`,
+		`{"things":[ "0193C5A07A0070008000000000000001" ],"text":"a"}`:     `{"things":["` + testID + `"],"text":"a"}`,
 	} {
 		body, err := o.ReadBody(t.Context(), []byte(in))
 		if err != nil || strings.TrimSpace(string(body.JSON)) != want {
@@ -89,7 +91,7 @@ func TestReadBodyResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := o.ReadBody(t.Context(), []byte(`{"text":"a","other":"0193C5A07A0070008000000000000001","thing":"`+testID+`","key":"ris",
+	body, err := o.ReadBody(t.Context(), []byte(`{"text":"a","other":"0193C5A07A0070008000000000000001","thing":"`+testID+`","things":["`+testID+`"],"key":"ris",
 		"items":[{"key":7},{"key":" lis "},{"key":"lis"}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +99,7 @@ func TestReadBodyResult(t *testing.T) {
 	id := uuid.MustParse(testID)
 	want := Body{
 		JSON:          body.JSON,
-		References:    []Reference{{"other", "thing", id}, {"thing", "thing", id}},
+		References:    []Reference{{"other", "thing", id}, {"thing", "thing", id}, {"things", "thing", id}},
 		RateLimitKeys: []string{"lis", "ris"},
 		Positions:     []int{1, 2},
 		ItemErrors:    map[int]problem.Fields{0: {"key": []string{messageString}}},
@@ -174,6 +176,13 @@ func TestReadBodyRefuses(t *testing.T) {
 		`{"text":"a","list":[]}`:                        one("list", "This list may not be empty."),
 		`{"text":"a","list":[1,2,3,4]}`:                 one("list", "Ensure this field has no more than 3 elements."),
 		`{"text":"a","list":[{"n":1},{},5]}`:            `{"list":[{},{"n":["This field is required."]},{"non_field_errors":["Invalid data. Expected a dictionary, but got int."]}]}`,
+		`{"text":"a","things":null}`:                    one("things", MessageNull),
+		`{"text":"a","things":7}`:                       one("things", `Expected a list of items but got type \"int\".`),
+		`{"text":"a","things":[]}`:                      one("things", messageEmptyList),
+		`{"text":"a","things":["` + testID + `",null]}`: one("things", MessageNull),
+		`{"text":"a","things":["x",["y"],{}]}`:          one("things", "“x” is not a valid UUID."),
+		`{"text":5,"things":[{"a":[true]},7]}`:          `{"text":["Not a valid string."],"things":["“{'a': [True]}” is not a valid UUID."]}`,
+		`{"text":"a","things":[1,2,3,4]}`:               one("things", `Invalid pk \"1\" - object does not exist.`),
 		`{"text":"a","items":[{},{},{},[]]}`:            one("items", "Ensure this field has no more than 3 elements."),
 	} {
 		_, err := o.ReadBody(t.Context(), []byte(in))

@@ -246,8 +246,16 @@ func (d *decoder) member(field string, n *node) (any, error) {
 			d.invalid = true
 			return []string{MessageNull}, d.skip()
 		}
+		if n.kind == kindList && n.items.kind != kindObject {
+			return d.plainList(field, n)
+		}
 		return d.value(n)
 	}
+	return d.plainMember(field, n)
+}
+
+// plainMember decodes what is neither an object nor a list, as the value of a member or in its list.
+func (d *decoder) plainMember(field string, n *node) (any, error) {
 	canonical, messages, err := d.plain(n)
 	if messages != nil || err != nil {
 		d.invalid = true
@@ -266,7 +274,8 @@ func (d *decoder) member(field string, n *node) (any, error) {
 	return nil, nil
 }
 
-func (d *decoder) list(n *node) (any, error) {
+// begin reads the bracket that a list begins with.
+func (d *decoder) begin() (messages any, err error) {
 	if d.in.PeekKind() != '[' {
 		in, err := d.scalar()
 		if err != nil {
@@ -274,10 +283,45 @@ func (d *decoder) list(n *node) (any, error) {
 		}
 		return d.refuse([]string{"Expected a list of items but got type \"" + in.pythonType() + "\"."})
 	}
+	_, err = d.token()
+	d.open('[')
+	return nil, err
+}
+
+// plainList decodes a list without objects. It says what is wrong with the first bad item, as DRF does of a list of
+// references.
+func (d *decoder) plainList(field string, n *node) (any, error) {
+	if messages, err := d.begin(); messages != nil || err != nil {
+		return messages, err
+	}
+	length := 0
+	for ; d.in.PeekKind() != ']'; length++ {
+		if length == n.maxItems {
+			d.invalid = true
+			return []string{messageMaxItems(n.maxItems)}, d.skipRest()
+		}
+		messages, err := d.plainMember(field, n.items)
+		if err != nil {
+			return nil, err
+		}
+		if messages != nil {
+			return messages, d.skipRest()
+		}
+	}
 	if _, err := d.token(); err != nil {
 		return nil, err
 	}
-	d.open('[')
+	if length < n.minItems {
+		return d.refuse([]string{messageEmptyList})
+	}
+	d.close(']')
+	return nil, nil
+}
+
+func (d *decoder) list(n *node) (any, error) {
+	if messages, err := d.begin(); messages != nil || err != nil {
+		return messages, err
+	}
 	length, errs := 0, map[int]problem.Fields{}
 	for ; d.in.PeekKind() != ']'; length++ {
 		if length == n.maxItems {
@@ -299,7 +343,7 @@ func (d *decoder) list(n *node) (any, error) {
 	}
 	switch {
 	case length < n.minItems:
-		return d.refuse([]string{"This list may not be empty."})
+		return d.refuse([]string{messageEmptyList})
 	case n.independent:
 		d.body.ItemErrors = errs
 	case len(errs) > 0:

@@ -444,8 +444,12 @@ func checkPlaces(n *node, depth int) error {
 			err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
 		case m.independent && depth > 0:
 			err = fmt.Errorf("x-px360-items-schema: only members of the body itself can have it")
+		case m.kind == kindList && (m.items.kind == kindList || m.items.kind == kindJSON || m.items.nullable):
+			err = fmt.Errorf("a list of lists, free JSON or null is not supported")
 		case m.kind == kindList && m.items.kind != kindObject:
-			err = fmt.Errorf("a list of other than objects is not supported")
+			if m.items.refersTo != "" && depth > 0 {
+				err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
+			}
 		case m.kind == kindList:
 			err = checkPlaces(m.items, depth+1)
 		case m.kind == kindObject:

@@ -23,18 +23,19 @@ const (
 	// MessageNoChoice is about a filter that refers to what does not exist.
 	MessageNoChoice = "Select a valid choice. That choice is not one of the available choices."
 
-	messageNoBody   = "A request body is required." // ours: DRF takes no body as an empty object
-	messageRequired = "This field is required."
-	messageBlank    = "This field may not be blank."
-	messageString   = "Not a valid string."
-	messageBoolean  = "Must be a valid boolean."
-	messageInteger  = "A valid integer is required."
-	messageNUL      = "Null characters are not allowed."
-	messageEmail    = "Enter a valid email address."
-	messageURL      = "Enter a valid URL."
-	messageDate     = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
-	messageDateTime = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
-	messageNumber   = "A number in it is too large or too long."
+	messageNoBody    = "A request body is required." // ours: DRF takes no body as an empty object
+	messageRequired  = "This field is required."
+	messageEmptyList = "This list may not be empty."
+	messageBlank     = "This field may not be blank."
+	messageString    = "Not a valid string."
+	messageBoolean   = "Must be a valid boolean."
+	messageInteger   = "A valid integer is required."
+	messageNUL       = "Null characters are not allowed."
+	messageEmail     = "Enter a valid email address."
+	messageURL       = "Enter a valid URL."
+	messageDate      = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
+	messageDateTime  = "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+	messageNumber    = "A number in it is too large or too long."
 )
 
 // MessageNoObject is about a reference, in a body, to what does not exist.

@@ -124,13 +124,14 @@ type Budgets struct {
 	LoginWaits *Budget // logins of throttled names; addresses without a failed login are preferred
 
 	SlowBodies, SlowReaders prometheus.Counter // clients that were cut off
+	connections             prometheus.Counter // those above what an address may have
 }
 
 // NewBudgets makes the budgets of a process with so many places. The error is that a metric is registered already.
 func NewBudgets(places int, r prometheus.Registerer) (*Budgets, error) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "px360_refused_total",
-		Help: "What was refused to protect the process, by what was short (places, bodies, answers, login_waits), and why: " +
+		Help: "What was refused to protect the process, by what was short (places, bodies, answers, login_waits, connections), and why: " +
 			"caller (the caller's share was used up), all (everything was), slow (the client was cut off).",
 	}, []string{"what", "why"})
 	used := prometheus.NewDesc("px360_budget_used", "What is in use: places and login_waits as requests, bodies and answers in bytes.", []string{"what"}, nil)
@@ -143,6 +144,7 @@ func NewBudgets(places int, r prometheus.Registerer) (*Budgets, error) {
 		Places: add("places", int64(places)), Bodies: add("bodies", maxBodyBytes), Answers: add("answers", maxAnswerBytes),
 		LoginWaits: add("login_waits", maxLoginWaits),
 		SlowBodies: refused.WithLabelValues("bodies", "slow"), SlowReaders: refused.WithLabelValues("answers", "slow"),
+		connections: refused.WithLabelValues("connections", "caller"),
 	}
 	if r == nil {
 		return b, nil

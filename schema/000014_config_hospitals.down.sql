@@ -1,0 +1,2 @@
+ALTER TABLE events DROP COLUMN among_hospital_ids;
+DROP TABLE integration_config_hospitals;
