@@ -21,7 +21,6 @@ import (
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
-	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
 )
@@ -53,14 +52,14 @@ type Config struct {
 	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
 	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
-	Workers        int               `env:"WORKERS" help:"batches of events that a process works on at a time"`
-	MaxConnections int32             `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
-	MaxInFlight    int               `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
-	Connections    int               `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
-	MaxPayload     int               `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
-	EventSenders   auth.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
-	MetricsAddr    string            `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
-	LogLevel       slog.Level        `env:"LOG_LEVEL" help:"debug, info, warn or error"`
+	Workers        int                 `env:"WORKERS" help:"batches of events that a process works on at a time"`
+	MaxConnections int32               `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
+	MaxInFlight    int                 `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	Connections    int                 `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
+	MaxPayload     int                 `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
+	EventSenders   server.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
+	MetricsAddr    string              `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
 
 // prefix of every variable.

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/limits"
 )
 
@@ -38,7 +37,7 @@ func TestConfigDefaults(t *testing.T) {
 		config.LimitUser != (limits.Limit{Quota: 100, Window: minute}) || config.LimitEventBytes != (limits.Limit{Quota: 100_000_000, Window: hour}) {
 		t.Errorf("limits %v, %v, %v", config.LimitEvents, config.LimitAuth, config.LimitUser)
 	}
-	if config.EventSenders != auth.EventSendersAny {
+	if config.EventSenders != "any" {
 		t.Errorf("events by %s", config.EventSenders)
 	}
 	if config.Addr != "" || config.RateLimits != "" || config.MetricsAddr != "" || config.TrustedProxies != nil {

@@ -22,25 +22,29 @@ const (
 	MaxMaxPayload = 1 << 20
 )
 
+// EventSenders is who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital
+// Admins and PX Coordinators).
+type EventSenders = auth.EventSenders
+
 // Options of a server. Start from DefaultOptions, set PublicURL and SecretKey, and change what else
 // you want: New replaces no zero value, it refuses those that make no sense.
 type Options struct {
-	PublicURL         string            // base of links to other pages, without a slash at the end
-	SecretKey         string            // signs tokens and API keys; at least MinSecretKeyBytes
-	SecretKeyPrevious string            // still verifies what it signed; may be empty
-	AccessLifetime    time.Duration     // of access tokens, at least 1 s
-	RefreshLifetime   time.Duration     // of refresh tokens, at least 1 s
-	RotateRefresh     bool              // a refresh token can be used once, and is answered with the next
-	RateLimits        string            // enforce, report or off
-	Limits            limits.Limits     // each needs a quota and a window
-	LongestLoginWait  time.Duration     // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
-	TrustedProxies    []netip.Prefix    // whose X-Forwarded-For is trusted; none if empty
-	MaxInFlight       int               // requests that are worked on at once, at least 1; a quarter of them is kept for events
-	Connections       int               // that one client address may have open, at least 1
-	SlowestClient     Pace              // a client that sends or reads slower is cut off
-	PrincipalKept     time.Duration     // a caller whose body takes longer to come is looked up again
-	EventSenders      auth.EventSenders // who may send events, beside API keys
-	MaxPayload        int               // bytes of an event's payload_json, from MinMaxPayload to MaxMaxPayload
+	PublicURL         string         // base of links to other pages, without a slash at the end
+	SecretKey         string         // signs tokens and API keys; at least MinSecretKeyBytes
+	SecretKeyPrevious string         // still verifies what it signed; may be empty
+	AccessLifetime    time.Duration  // of access tokens, at least 1 s
+	RefreshLifetime   time.Duration  // of refresh tokens, at least 1 s
+	RotateRefresh     bool           // a refresh token can be used once, and is answered with the next
+	RateLimits        string         // enforce, report or off
+	Limits            limits.Limits  // each needs a quota and a window
+	LongestLoginWait  time.Duration  // after wrong passwords of the same name, from 0, which is for tests, to limits.LongestLoginWait
+	TrustedProxies    []netip.Prefix // whose X-Forwarded-For is trusted; none if empty
+	MaxInFlight       int            // requests that are worked on at once, at least 1; a quarter of them is kept for events
+	Connections       int            // that one client address may have open, at least 1
+	SlowestClient     Pace           // a client that sends or reads slower is cut off
+	PrincipalKept     time.Duration  // a caller whose body takes longer to come is looked up again
+	EventSenders      EventSenders   // who may send events, beside API keys
+	MaxPayload        int            // bytes of an event's payload_json, from MinMaxPayload to MaxMaxPayload
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil
 }

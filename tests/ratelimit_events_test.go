@@ -331,12 +331,12 @@ func (s *system) idlePool() int64 {
 func TestCachedRefusalDoesNotAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, withLimits(limits.Limits{Events: perHour(1)}))
-	admin := s.token(adminName, adminPassword)
-	id, token := s.plainUser(s.plainHospital())
-	config, key := s.plainKey("lab")
-	for _, body := range []map[string]any{sourceEvent("his"), sourceEvent("lab")} {
-		s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, admin, body)
-	}
+	hospital := s.plainHospital()
+	_, colleague := s.plainUser(hospital)
+	id, token := s.plainUser(hospital)
+	config, key := s.plainKey("lab") // of all hospitals, like an event of a PX Admin
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, colleague, sourceEvent("his"))
+	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, s.token(adminName, adminPassword), sourceEvent("lab"))
 	wantRefused(t, s.send("POST", oneEventPath, token, sourceEvent("his")), time.Hour)
 	wantRefused(t, s.send("POST", oneEventPath, "", sourceEvent("lab"), "X-API-Key", key), time.Hour)
 	s.expectTimes(http.StatusCreated, 1, "POST", oneEventPath, token, sourceEvent("rad")) // the cached token is verified

@@ -458,7 +458,7 @@ func TestIdleKeysAreDeleted(t *testing.T) {
 	}
 	_, err := db.New(s.db).RateLimitExpire(context.Background(), 100) // as workers do
 	must(t, err)
-	if !slices.Equal(rows("rate_limits"), []string{"events", "sender"}) || len(rows("rate_limit_blocks")) != 0 {
+	if !slices.Equal(rows("rate_limits"), []string{"events", "sender", "source"}) || len(rows("rate_limit_blocks")) != 0 {
 		t.Errorf("%v with blocks %v are left", rows("rate_limits"), rows("rate_limit_blocks"))
 	}
 }

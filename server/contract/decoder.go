@@ -289,27 +289,29 @@ func (d *decoder) begin() (messages any, err error) {
 }
 
 // plainList decodes a list without objects. It says what is wrong with the first bad item, as DRF does of a list of
-// references.
+// references, unless the list is too long.
 func (d *decoder) plainList(field string, n *node) (any, error) {
 	if messages, err := d.begin(); messages != nil || err != nil {
 		return messages, err
 	}
-	length := 0
+	length, wrong := 0, any(nil)
 	for ; d.in.PeekKind() != ']'; length++ {
-		if length == n.maxItems {
+		var err error
+		switch {
+		case length == n.maxItems:
 			d.invalid = true
 			return []string{messageMaxItems(n.maxItems)}, d.skipRest()
+		case wrong != nil:
+			err = d.skip()
+		default:
+			wrong, err = d.plainMember(field, n.items)
 		}
-		messages, err := d.plainMember(field, n.items)
 		if err != nil {
 			return nil, err
 		}
-		if messages != nil {
-			return messages, d.skipRest()
-		}
 	}
-	if _, err := d.token(); err != nil {
-		return nil, err
+	if _, err := d.token(); err != nil || wrong != nil {
+		return wrong, err
 	}
 	if length < n.minItems {
 		return d.refuse([]string{messageEmptyList})
