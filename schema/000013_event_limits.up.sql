@@ -95,9 +95,3 @@ BEGIN
     RETURN answer;
 END
 $$;
-
--- A message id belongs to the kind of its sender: what a user sent under an id does not stand in the way of a key's
--- event.
-CREATE UNIQUE INDEX events_sender_message_key ON events (source_event_id, source_system, hospital_id, sender_kind)
-    NULLS NOT DISTINCT WHERE source_event_id <> '';
-DROP INDEX events_source_event_id_key;

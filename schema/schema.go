@@ -13,24 +13,68 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // registers the pgx5 URL scheme
 	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 //go:embed *.sql
 var files embed.FS
 
-// lockTimeout is how long a migrator waits for another one; the library's 15 s would fail the
-// second of two programs started together on a large database.
-const lockTimeout = 10 * time.Minute
+const (
+	// migratorTimeout is how long a migrator waits for another one, and tries again; the library's 15 s would fail
+	// the second of two programs started together on a large database.
+	migratorTimeout = 10 * time.Minute
+	// tableTimeout is how long a statement of a migration waits for a lock on a table: requests of the program that
+	// runs meanwhile wait behind it.
+	tableTimeout = 2 * time.Second
+)
 
 // Up applies every migration that the database at databaseURL does not have yet. Of several
 // programs that call it at once, one migrates and the others wait. An interrupted ctx stops it
-// between two files.
+// between two files. A file that found no lock in time, or was the victim of a deadlock, is tried
+// again: each is a transaction, of which nothing is left then.
 func Up(ctx context.Context, databaseURL string) error {
-	return migrated(ctx, databaseURL, (*migrate.Migrate).Up)
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := migrated(ctx, databaseURL, (*migrate.Migrate).Up)
+		var pg *pgconn.PgError
+		switch {
+		case err == nil:
+		case !errors.As(err, &pg) || pg.Code != pgerrcode.LockNotAvailable && pg.Code != pgerrcode.DeadlockDetected:
+			err = backoff.Permanent(err)
+		default:
+			if undone := migrated(ctx, databaseURL, undo); undone != nil {
+				err = backoff.Permanent(errors.Join(err, undone))
+			}
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
+		InitialInterval: 100 * time.Millisecond, Multiplier: 2, MaxInterval: tableTimeout, RandomizationFactor: 0.5,
+	}), backoff.WithMaxElapsedTime(migratorTimeout))
+	return err
+}
+
+// undo sets the version back that was noted for a file before its transaction failed.
+func undo(m *migrate.Migrate) error {
+	version, dirty, err := m.Version()
+	if err != nil || !dirty { // it waited for another migrator, or for the version itself
+		if errors.Is(err, migrate.ErrNilVersion) {
+			err = nil
+		}
+		return err
+	}
+	before := database.NilVersion
+	for _, v := range versions() {
+		if v < int(version) {
+			before = v
+		}
+	}
+	return m.Force(before)
 }
 
 // Down takes back every migration, and with them all data. It exists for tests and development.
@@ -47,12 +91,17 @@ func migrated(ctx context.Context, databaseURL string, apply func(*migrate.Migra
 	if !found {
 		return errors.New("migrate: the database URL has no scheme, want postgres://…")
 	}
+	separator := "?"
+	if strings.Contains(rest, "?") {
+		separator = "&"
+	}
+	rest += fmt.Sprintf("%slock_timeout=%d", separator, tableTimeout.Milliseconds())
 	m, err := migrate.NewWithSourceInstance("iofs", source, "pgx5://"+rest)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", withoutURL(err))
 	}
 	defer m.Close()
-	m.LockTimeout = lockTimeout
+	m.LockTimeout = migratorTimeout
 	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
 	defer stop()
 	err = apply(m)
@@ -62,7 +111,20 @@ func migrated(ctx context.Context, databaseURL string, apply func(*migrate.Migra
 	case errors.Is(err, fs.ErrNotExist): // no file has the version that the database is at
 		return unknownVersion(m)
 	}
-	return fmt.Errorf("migrate: %w", err)
+	return fmt.Errorf("migrate: %w", cause(err))
+}
+
+// cause is the database's error without the text of the migration, which is long.
+func cause(err error) error {
+	var failed database.Error
+	var pointer *database.Error
+	switch {
+	case errors.As(err, &failed) && failed.OrigErr != nil:
+		return failed.OrigErr
+	case errors.As(err, &pointer) && pointer.OrigErr != nil:
+		return pointer.OrigErr
+	}
+	return err
 }
 
 // unknownVersion explains why there is no way from the version that the database is at.
@@ -89,15 +151,23 @@ func withoutURL(err error) error {
 
 // Latest is the version of the newest migration in this program.
 func Latest() int {
+	all := versions()
+	return all[len(all)-1]
+}
+
+// versions are those of the migrations in this program, the oldest first.
+func versions() []int {
 	names, err := fs.Glob(files, "*.up.sql")
 	if err != nil || len(names) == 0 {
 		panic("schema: no migrations embedded")
 	}
-	var version int
-	if _, err := fmt.Sscanf(names[len(names)-1], "%06d_", &version); err != nil {
-		panic("schema: migration without a number: " + names[len(names)-1])
+	list := make([]int, len(names))
+	for i, name := range names {
+		if _, err := fmt.Sscanf(name, "%06d_", &list[i]); err != nil {
+			panic("schema: migration without a number: " + name)
+		}
 	}
-	return version
+	return list
 }
 
 // Querier is what Check needs of a connection or a pool.

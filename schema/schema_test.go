@@ -227,3 +227,50 @@ func TestUnknownVersion(t *testing.T) {
 		wantVersion(t, conn, version)
 	}
 }
+
+// A migration that waits too long for a lock gives way to those who wait behind it, and is tried again: nothing of it is
+// left, and no version is noted as half done.
+func TestUpTriesAgain(t *testing.T) {
+	t.Parallel()
+	ctx, url := context.Background(), dbtest.NewBlank(t)
+	if err := schema.Up(ctx, url); err != nil {
+		t.Fatal(err)
+	}
+	conn, watch := connect(t, url), connect(t, url)
+	if err := schema.Step(ctx, url, -2); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, "LOCK TABLE events, integration_configs IN ACCESS SHARE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- schema.Up(ctx, url) }()
+	waited := map[int32]bool{} // by each attempt's backend
+	dbtest.Eventually(t, "a second attempt waits for the lock", func() bool {
+		rows, err := watch.Query(ctx, "SELECT pid FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range pids {
+			waited[pid] = true
+		}
+		return len(waited) > 1
+	})
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Check(ctx, watch); err != nil {
+		t.Error(err)
+	}
+}

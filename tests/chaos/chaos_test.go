@@ -16,7 +16,7 @@ import (
 func TestPlanDependsOnTheSeed(t *testing.T) {
 	t.Parallel()
 	text := func(seed uint64) (all string) {
-		for _, f := range newPlan(seed, 10*time.Minute, kinds(), true) {
+		for _, f := range newPlan(seed, 10*time.Minute, kinds()) {
 			all += f.String() + "\n"
 		}
 		return all
@@ -31,7 +31,7 @@ func TestPlanDependsOnTheSeed(t *testing.T) {
 
 func TestPlanHasEveryKind(t *testing.T) {
 	t.Parallel()
-	plan := newPlan(1, 10*time.Minute, kinds(), true)
+	plan := newPlan(1, 10*time.Minute, kinds())
 	for _, k := range kinds() {
 		n := 0
 		for _, f := range plan {
@@ -48,8 +48,15 @@ func TestPlanHasEveryKind(t *testing.T) {
 			t.Errorf("%s ends after the run", f)
 		}
 	}
-	if slices.ContainsFunc(newPlan(1, 10*time.Minute, kinds(), false), func(f fault) bool { return f.kind.standby }) {
-		t.Error("without a standby there is a fault that needs one")
+	plain := options{seed: 1, duration: 10 * time.Minute}
+	for _, o := range []options{
+		plain, {seed: 1, duration: plain.duration, standby: true}, {seed: 1, duration: plain.duration, disk: "1g"}, {seed: 1, duration: plain.duration, before: "px360"},
+	} {
+		plan, err := o.faults()
+		needs := func(n need) bool { return slices.ContainsFunc(plan, func(f fault) bool { return f.kind.needs == n }) }
+		if err != nil || needs(needsStandby) != o.standby || needs(needsDisk) != (o.disk != "") || needs(needsBefore) != (o.before != "") {
+			t.Errorf("%+v: a fault is missing, or needs what there is not (%v)", o, err)
+		}
 	}
 }
 

@@ -53,17 +53,19 @@ type cluster struct {
 
 // A node is one Postgres server.
 type node struct {
-	dir string
+	dir  string
+	disk bool // dir is a file system of its own
 
 	mu sync.Mutex
 	pg *localpg.Postgres // nil while it is down
 }
 
-// startCluster creates the servers under dir, with an empty database and nobody connected to it.
-func startCluster(ctx context.Context, dir string, standby bool) (*cluster, error) {
+// startCluster creates the servers under dir, with an empty database and nobody connected to it. With the size of a disk,
+// each has a file system of its own.
+func startCluster(ctx context.Context, dir string, standby bool, disk string) (*cluster, error) {
 	c := &cluster{nodes: []*node{{dir: filepath.Join(dir, "primary")}}}
 	first := c.nodes[0]
-	if err := first.start(ctx); err != nil {
+	if err := errors.Join(first.mount(disk), first.start(ctx)); err != nil {
 		return c, err
 	}
 	if _, err := first.pg.EnsureDatabase(ctx, databaseName); err != nil || !standby {
@@ -71,7 +73,7 @@ func startCluster(ctx context.Context, dir string, standby bool) (*cluster, erro
 	}
 	second := &node{dir: filepath.Join(dir, "standby")}
 	c.nodes = append(c.nodes, second)
-	return c, c.addStandby(ctx, first, second)
+	return c, errors.Join(second.mount(disk), c.addStandby(ctx, first, second))
 }
 
 // addStandby copies the stopped primary, starts both and lets commits wait for the standby.
@@ -152,9 +154,65 @@ func (c *cluster) exec(ctx context.Context, statements ...string) error {
 func (c *cluster) remove() error {
 	var errs []error
 	for _, n := range c.nodes {
-		errs = append(errs, n.stop(), localpg.Remove(n.dir))
+		errs = append(errs, n.stop())
+		if n.disk {
+			errs = append(errs, syscall.Unmount(n.dir, 0))
+		}
+		errs = append(errs, localpg.Remove(n.dir))
 	}
 	return errors.Join(errs...)
+}
+
+// mount makes the server's directory a file system of this size; blank: an ordinary directory.
+func (n *node) mount(size string) error {
+	if size == "" {
+		return nil
+	}
+	if err := os.MkdirAll(n.dir, 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", n.dir, "tmpfs", 0, "mode=0755,size="+size); err != nil {
+		return fmt.Errorf("a file system of %s for %s, which needs root: %w", size, n.dir, err)
+	}
+	n.disk = true
+	return nil
+}
+
+// fill takes all of the room that a file system has left with one file, and returns its path.
+func fill(dir string) (path string, err error) {
+	path = filepath.Join(dir, "ballast")
+	ballast, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer ballast.Close()
+	for range 10 { // until Postgres takes nothing meanwhile
+		var room syscall.Statfs_t
+		if err = syscall.Fstatfs(int(ballast.Fd()), &room); err == nil {
+			err = syscall.Fallocate(int(ballast.Fd()), 0, 0, int64(room.Bavail)*room.Bsize)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			break
+		}
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("fill the file system of %s: %w", dir, err), os.Remove(path))
+	}
+	return path, nil
+}
+
+// revive starts a server that has ended by itself.
+func (n *node) revive(ctx context.Context) error {
+	for deadline := time.Now().Add(3 * time.Second); ; { // a backend's panic ends all of them, and not the postmaster
+		conn, err := pgx.Connect(ctx, n.url())
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		if time.Now().After(deadline) || !sleep(ctx, 100*time.Millisecond) {
+			_ = n.stop()
+			return n.start(ctx)
+		}
+	}
 }
 
 // start starts the server. It tries again while children of a killed postmaster still hold its shared memory.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -40,8 +41,11 @@ func kinds() []kind {
 		{name: "poison-error", scope: scopePoison, quiet: 3 * s, inject: poison("error")},
 		{name: "poison-exit", scope: scopePoison, atLeast: 20 * s, quiet: 10 * s, inject: poison("exit")},
 		{name: "poison-hang", scope: scopePoison, atLeast: 40 * s, quiet: 41 * s, inject: poison("hang")},
-		{name: "standby-away", scope: scopeCluster, standby: true, atLeast: 2 * s, more: 6 * s, inject: standbyAway},
-		{name: "failover", scope: scopeCluster, standby: true, once: true, atLeast: 25 * s, quiet: 36 * s, inject: failOver},
+		{name: "standby-away", scope: scopeCluster, needs: needsStandby, atLeast: 2 * s, more: 6 * s, inject: standbyAway},
+		{name: "failover", scope: scopeCluster, needs: needsStandby, once: true, atLeast: 25 * s, quiet: 36 * s, inject: failOver},
+		{name: "disk-full", scope: scopeCluster, needs: needsDisk, atLeast: 2 * s, more: 4 * s, quiet: 10 * s, inject: fillDisk},
+		{name: "upgrade", scope: scopeCluster, needs: needsBefore, once: true, atLeast: 5 * s, inject: upgrade},
+		{name: "downgrade", needs: needsBefore, either: true, atLeast: 6 * s, more: 14 * s, inject: downgrade},
 	}
 }
 
@@ -332,4 +336,43 @@ func failOver(i *injection) error {
 		return err
 	}
 	return i.cluster.promote(lasting)
+}
+
+// fillDisk fills the file system of the primary, or that of the standby, and makes room again. Postgres refuses what needs
+// more room for a table, and ends if it finds none for its WAL.
+func fillDisk(i *injection) error {
+	node := i.cluster.nodes[i.choice%uint64(len(i.cluster.nodes))]
+	ballast, err := fill(node.dir)
+	if err != nil {
+		return err
+	}
+	i.wait()
+	if err := os.Remove(ballast); err != nil {
+		return err
+	}
+	return node.revive(context.WithoutCancel(i.ctx))
+}
+
+// upgrade migrates under traffic while processes of the version before run, and replaces them one by one.
+func upgrade(i *injection) error {
+	if err := runCommand(i.ctx, i.binary, i.dir, i.cluster.current().url(), "", "migrate"); err != nil {
+		return err
+	}
+	for _, p := range i.processes() {
+		p.replace(i.binary)
+		sleep(i.ctx, i.length/time.Duration(len(i.processes())))
+	}
+	i.upgraded.Store(true)
+	return nil
+}
+
+// downgrade runs the version before in one process for a while, beside the others.
+func downgrade(i *injection) error {
+	if !i.upgraded.Load() {
+		return nil // all processes are
+	}
+	i.process.replace(i.before)
+	i.wait()
+	i.process.replace(i.binary)
+	return nil
 }

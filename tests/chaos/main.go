@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,7 +18,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,6 +32,8 @@ type options struct {
 	rate     int
 	backlog  time.Duration
 	standby  bool
+	disk     string
+	before   string
 	only     string
 	plan     bool
 	selfTest string
@@ -42,6 +47,8 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 200, "events per second")
 	flag.DurationVar(&o.backlog, "backlog", 15*time.Second, "how often a source system sends a backlog of some thousand events, beside the rate; 0: never")
 	flag.BoolVar(&o.standby, "standby", true, "run a synchronous standby, and name both hosts in PX360_DATABASE_URL")
+	flag.StringVar(&o.disk, "disk", "", "size of the file system of each Postgres, such as 1200m, to be filled; needs root. Blank: the usual one")
+	flag.StringVar(&o.before, "before", "", "the program of the version before: the run begins with it, is upgraded under traffic, and has both side by side")
 	flag.StringVar(&o.only, "only", "", "inject only these faults, between commas; none: no faults")
 	flag.BoolVar(&o.plan, "plan", false, "only print the schedule of faults")
 	flag.StringVar(&o.selfTest, "self-test", "", "the sources: build each deliberately broken program of tests/chaos/broken and see that it is found")
@@ -101,7 +108,8 @@ func (o options) faults() ([]fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlan(o.seed, o.duration, some, o.standby), nil
+	some = slices.DeleteFunc(some, func(k kind) bool { return !o.has(k) })
+	return newPlan(o.seed, o.duration, some), nil
 }
 
 func newRandom(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(stream, stream)) }
@@ -121,6 +129,8 @@ type harness struct {
 	began   time.Time // of the traffic
 	ended   time.Time // when the checks began
 
+	upgraded atomic.Bool // from the version before, if there is one
+
 	cancel     context.CancelFunc // ends the processes
 	background sync.WaitGroup
 }
@@ -130,12 +140,20 @@ func newHarness(o options, out io.Writer) (*harness, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return nil, err
+	for _, path := range []*string{&o.binary, &o.before} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return nil, err
+		}
 	}
 	h := &harness{options: o, out: out, dir: dir, ports: newPorts(), found: newFindings(), ledger: newLedger(fmt.Sprint(o.seed)), cancel: func() {}}
 	return h, os.Chmod(dir, 0o755) // as root, another account runs Postgres
 }
+
+// first is the program that the run begins with.
+func (h *harness) first() string { return cmp.Or(h.before, h.binary) }
 
 func (h *harness) processes() []*process {
 	return append(append([]*process{}, h.servers...), h.workers...)
@@ -188,14 +206,14 @@ func (h *harness) run(ctx context.Context, plan []fault) error {
 func (h *harness) start(ctx context.Context) error {
 	h.say("starting Postgres, 2 serve and 3 work; logs in %s", h.dir)
 	var err error
-	if h.cluster, err = startCluster(ctx, h.dir, h.standby); err != nil {
+	if h.cluster, err = startCluster(ctx, h.dir, h.standby, h.disk); err != nil {
 		return err
 	}
 	database := h.cluster.current().url()
-	if err := runCommand(ctx, h.binary, h.dir, database, "", "migrate"); err != nil {
+	if err := runCommand(ctx, h.first(), h.dir, database, "", "migrate"); err != nil {
 		return err
 	}
-	if err := runCommand(ctx, h.binary, h.dir, database, adminPassword+"\n", "user", "create-admin", adminName); err != nil {
+	if err := runCommand(ctx, h.first(), h.dir, database, adminPassword+"\n", "user", "create-admin", adminName); err != nil {
 		return err
 	}
 	if err := h.cluster.exec(ctx, poisonTrigger); err != nil {

@@ -26,8 +26,31 @@ type kind struct {
 	atLeast, more time.Duration // its length is the one, and up to the other on top
 	quiet         time.Duration // no other fault for so long after it began, or the wait that it causes would not show
 	once          bool          // in a run
-	standby       bool          // needs one
+	needs         need          // what only some runs have
 	inject        func(*injection) error
+}
+
+// A need is what only runs with some flag have.
+type need int
+
+const (
+	needsNothing need = iota
+	needsStandby
+	needsDisk   // of a bounded size
+	needsBefore // the program of the version before
+)
+
+// has tells whether a run with these options can inject the kind.
+func (o options) has(k kind) bool {
+	switch k.needs {
+	case needsStandby:
+		return o.standby
+	case needsDisk:
+		return o.disk != ""
+	case needsBefore:
+		return o.before != ""
+	}
+	return true
 }
 
 // A fault is one planned fault.
@@ -45,7 +68,7 @@ func (f fault) String() string {
 
 // newPlan deals faults from a shuffled deck of all kinds, so that each comes before any comes again. The plan depends on
 // its arguments alone.
-func newPlan(seed uint64, duration time.Duration, kinds []kind, standby bool) []fault {
+func newPlan(seed uint64, duration time.Duration, kinds []kind) []fault {
 	random := rand.New(rand.NewPCG(seed, 360))
 	between := func(least, most time.Duration) time.Duration {
 		return least + time.Duration(random.Int64N(int64(most-least)+1))
@@ -56,7 +79,7 @@ func newPlan(seed uint64, duration time.Duration, kinds []kind, standby bool) []
 	for at := 4 * time.Second; ; {
 		if len(deck) == 0 {
 			for _, k := range kinds {
-				if !spent[k.name] && (standby || !k.standby) {
+				if !spent[k.name] {
 					deck = append(deck, k)
 				}
 			}

@@ -30,13 +30,14 @@ const (
 // A process is one `px360 serve` or `px360 work`, kept running by supervise as an init system would.
 type process struct {
 	name, command string
-	binary, dir   string
+	dir           string
 	environment   []string
 	proxies       []*proxy // one for each node of the cluster
 	addr, metrics string
 	found         *findings
 
 	mu      sync.Mutex
+	binary  string
 	cmd     *exec.Cmd // nil while it is down
 	asked   bool      // a fault ended it
 	heldTo  time.Time // a fault keeps it down until then
@@ -47,7 +48,7 @@ type process struct {
 // newProcess prepares a process whose connections to Postgres go through proxies of its own.
 func newProcess(ctx context.Context, h *harness, command string, index int) (*process, error) {
 	p := &process{
-		name: fmt.Sprintf("%s-%d", command, index), command: command, binary: h.binary, dir: h.dir, found: h.found,
+		name: fmt.Sprintf("%s-%d", command, index), command: command, binary: h.first(), dir: h.dir, found: h.found,
 	}
 	var hosts []string
 	for _, n := range h.cluster.nodes {
@@ -119,7 +120,10 @@ func (p *process) runOnce(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, p.binary, p.command) // killed when ctx ends
+	p.mu.Lock()
+	binary := p.binary
+	p.mu.Unlock()
+	cmd := exec.CommandContext(ctx, binary, p.command) // killed when ctx ends
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.environment, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -154,6 +158,14 @@ func (p *process) end(signal syscall.Signal, down time.Duration) {
 	p.asked, p.heldTo = true, time.Now().Add(down)
 	p.mu.Unlock()
 	p.signal(signal)
+}
+
+// replace ends the process in order, and goes on with another program.
+func (p *process) replace(binary string) {
+	p.mu.Lock()
+	p.binary = binary
+	p.mu.Unlock()
+	p.end(syscall.SIGTERM, 0)
 }
 
 // pause stops the process as SIGSTOP does, until resume was called as often.

@@ -6,7 +6,3 @@ CREATE TABLE integration_config_hospitals (
     PRIMARY KEY (config_id, hospital_id)
 );
 CREATE INDEX integration_config_hospitals_hospital_id_idx ON integration_config_hospitals (hospital_id);
-
--- Of an event for all hospitals: those that its config named when it was received, whose journeys alone it may mean;
--- null: every one.
-ALTER TABLE events ADD COLUMN among_hospital_ids uuid[];
