@@ -29,8 +29,14 @@ import (
 // neighbours' requests must all be answered well. Afterwards its descriptors, goroutines and connections are what they
 // were, its memory has stayed small, and nothing was answered with 500.
 
-// mostMemory is how much memory the process may have used at any time, in KB of resident set.
-const mostMemory = 200 << 10
+const (
+	// mostMemory is how much memory the process may have used at any time, in KB of resident set.
+	mostMemory = 200 << 10
+	// mostGrowth is by how much one request may make that grow, in KB.
+	mostGrowth = 64 << 10
+	// mostHeld is by how much the live heap may grow by an attack that is over, in bytes: caches are still filling.
+	mostHeld = 16 << 20
+)
 
 // An assault is a process under attack.
 type assault struct {
@@ -63,14 +69,11 @@ func TestAttacks(t *testing.T) {
 					continue
 				}
 				t.Run(attack.name, func(t *testing.T) { a.suffer(t, attack.run) })
-				if peak := a.memory("VmHWM"); peak > a.peak {
-					a.peak = peak
-					t.Logf("%s: resident memory at most %d MB", attack.name, peak>>10)
-				}
 			}
-			t.Logf("%d answers to attackers; resident memory at most %d MB", a.answers.Load(), a.memory("VmHWM")>>10)
-			if got := a.memory("VmHWM"); got > mostMemory {
-				t.Errorf("the process used %d KB of memory", got)
+			a.notePeak()
+			t.Logf("%d answers to attackers; resident memory at most %d MB", a.answers.Load(), a.peak>>10)
+			if a.peak > mostMemory {
+				t.Errorf("the process used %d KB of memory", a.peak)
 			}
 			if n := a.failed.Load(); n > 0 {
 				t.Errorf("%d answers were 500", n)
@@ -144,9 +147,10 @@ func (a *assault) suffer(t *testing.T, attack func(*assault)) {
 	a.floods.Wait()
 	http.DefaultClient.CloseIdleConnections()
 	a.client.CloseIdleConnections()
-	dbtest.Eventually(t, "descriptors, goroutines and connections are back", func() bool {
+	dbtest.Eventually(t, "memory, descriptors, goroutines and connections are back", func() bool {
 		now := a.resources()
-		return now.descriptors <= before.descriptors+slack && now.goroutines <= before.goroutines+slack && now.connections <= poolSize
+		return now.descriptors <= before.descriptors+slack && now.goroutines <= before.goroutines+slack &&
+			now.connections <= poolSize && now.heap <= before.heap+mostHeld
 	})
 }
 
@@ -155,25 +159,36 @@ const (
 	poolSize = 18 // that of the program, with its listener
 )
 
-type resources struct{ descriptors, goroutines, connections int }
+type resources struct{ descriptors, goroutines, connections, heap int }
 
 // resources are what the process has in use.
 func (a *assault) resources() (r resources) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.process.Pid))
 	must(a.siege.t, err)
 	r.descriptors = len(entries)
-	res, err := http.Get(a.metrics + "/metrics")
+	a.internal("/debug/pprof/heap?gc=1") // so that what is garbage does not count
+	text := a.internal("/metrics")
+	for name, into := range map[string]*int{"go_goroutines": &r.goroutines, "go_memstats_heap_alloc_bytes": &r.heap} {
+		match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+		if match == nil {
+			a.siege.t.Fatalf("the metrics have no %s", name)
+		}
+		n, err := strconv.ParseFloat(match[1], 64)
+		must(a.siege.t, err)
+		*into = int(n)
+	}
+	r.connections = value[int](a.system, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'px360%'")
+	return r
+}
+
+// internal reads a page that is not for clients.
+func (a *assault) internal(path string) string {
+	res, err := http.Get(a.metrics + path)
 	must(a.siege.t, err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	must(a.siege.t, err)
-	if match := regexp.MustCompile(`(?m)^go_goroutines (\d+)$`).FindSubmatch(text); match != nil {
-		r.goroutines, _ = strconv.Atoi(string(match[1]))
-	} else {
-		a.siege.t.Fatal("the metrics have no go_goroutines")
-	}
-	r.connections = value[int](a.system, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'px360%'")
-	return r
+	return string(text)
 }
 
 // memory is a line of the process's status in KB: VmRSS now, VmHWM at most.
@@ -187,6 +202,14 @@ func (a *assault) memory(line string) int {
 	kilobytes, err := strconv.Atoi(string(match[1]))
 	must(a.siege.t, err)
 	return kilobytes
+}
+
+// notePeak keeps the most memory that was used since the process began, and resetPeak begins anew within the run.
+func (a *assault) notePeak() { a.peak = max(a.peak, a.memory("VmHWM")) }
+
+func (a *assault) resetPeak() {
+	a.notePeak()
+	must(a.siege.t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", a.process.Pid), []byte("5"), 0))
 }
 
 // hold opens connections that send text and then nothing, and read nothing.
@@ -241,8 +264,15 @@ type demand struct {
 	header              []string
 }
 
-// flood sends demands from several connections until the attack is over; make gets the number of each.
+// flood sends demands from several connections until the attack is over; make gets the number of each. The first, alone,
+// shows how much memory one takes.
 func (a *assault) flood(make func(i int) demand) {
+	a.resetPeak()
+	before := a.memory("VmRSS")
+	a.ask(make(0))
+	if grown := a.memory("VmHWM") - before; grown > mostGrowth {
+		a.t.Errorf("one request makes the memory grow by %d KB", grown)
+	}
 	var next atomic.Int64
 	for range 8 {
 		a.floods.Go(func() {

@@ -21,6 +21,7 @@ const (
 	checkJourneys  check = "journeys and their progress are the model's"
 	checkSurveys   check = "each completed stage has its survey, once"
 	checkPoison    check = "a poison event is given up, alone"
+	checkDay       check = "the hospital day comes out as in the model"
 	checkPending   check = "nothing is pending 30 s after the last fault"
 	checkWaits     check = "no event waits 30 s that no fault excuses"
 	checkAudit     check = "an acknowledged change has one audit row"
@@ -31,7 +32,7 @@ const (
 
 var allChecks = [...]check{
 	checkStored, checkUnsent, checkRefused, checkAnswers, checkBulk, checkOrder, checkOutcome, checkStages, checkJourneys,
-	checkSurveys, checkPoison, checkPending, checkWaits, checkAudit, checkCrashes, checkLeaks, checkDeadlocks,
+	checkSurveys, checkPoison, checkDay, checkPending, checkWaits, checkAudit, checkCrashes, checkLeaks, checkDeadlocks,
 }
 
 // keptEvidence is how many violations of a check are told in words.

@@ -129,7 +129,8 @@ type harness struct {
 	began   time.Time // of the traffic
 	ended   time.Time // when the checks began
 
-	upgraded atomic.Bool // from the version before, if there is one
+	upgraded  atomic.Bool // from the version before, if there is one
+	dayPlayed bool
 
 	cancel     context.CancelFunc // ends the processes
 	background sync.WaitGroup
@@ -180,6 +181,7 @@ func (h *harness) run(ctx context.Context, plan []fault) error {
 	defer cancel()
 	var all sync.WaitGroup
 	all.Go(func() { h.traffic.run(hard, offering, h.seed) })
+	all.Go(func() { h.playDay(hard) })
 	all.Go(func() { h.showProgress(offering) })
 	faults := h.injectAll(offering, plan)
 	<-offering.Done()
@@ -195,6 +197,9 @@ func (h *harness) run(ctx context.Context, plan []fault) error {
 		return fmt.Errorf("read what is stored: %w", err)
 	}
 	h.checkAll(truth, faults)
+	if err := h.checkDay(ctx); err != nil {
+		return fmt.Errorf("read the hospital day: %w", err)
+	}
 	h.checkProgress(ctx, truth)
 	h.checkLeaks(ctx)
 	h.checkLogs()

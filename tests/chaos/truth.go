@@ -65,7 +65,7 @@ func (h *harness) readTruth(ctx context.Context) (*truth, error) {
 	events, err := rowsOf[storedEvent](ctx, conn, `
 		SELECT seq, (payload_json ->> 'chaos')::bigint AS number, id, encounter_id AS encounter, event_code AS code, status, reason,
 		    attempts, received_at, processed_at
-		FROM events ORDER BY seq`)
+		FROM events WHERE source_system = $1 ORDER BY seq`, sourceSystem)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,8 @@ func (h *harness) readTruth(ctx context.Context) (*truth, error) {
 		}
 		t.events[*e.Number] = append(t.events[*e.Number], e)
 	}
-	journeys, err := rowsOf[storedJourney](ctx, conn, `SELECT id, encounter_id AS encounter, status, completed_at FROM journey_instances`)
+	journeys, err := rowsOf[storedJourney](ctx, conn, `SELECT id, encounter_id AS encounter, status, completed_at FROM journey_instances
+		WHERE hospital_id = $1`, h.traffic.world.hospital)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,8 @@ func (h *harness) readTruth(ctx context.Context) (*truth, error) {
 		SELECT s.journey_instance_id AS journey, s."order", s.status, s.completed_at, s.completed_by_event AS event,
 		    count(v.id) AS surveys, max(v.due_at) AS survey_due
 		FROM stage_instances s LEFT JOIN surveys v ON v.stage_instance_id = s.id
-		GROUP BY s.id ORDER BY s.journey_instance_id, s."order"`)
+		WHERE s.hospital_id = $1
+		GROUP BY s.id ORDER BY s.journey_instance_id, s."order"`, h.traffic.world.hospital)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +110,8 @@ func (h *harness) readTruth(ctx context.Context) (*truth, error) {
 	return t, err
 }
 
-func rowsOf[T any](ctx context.Context, conn *pgx.Conn, query string) ([]*T, error) {
-	rows, err := conn.Query(ctx, query)
+func rowsOf[T any](ctx context.Context, conn *pgx.Conn, query string, args ...any) ([]*T, error) {
+	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
