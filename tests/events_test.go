@@ -348,6 +348,23 @@ func TestConfigOfSomeHospitals(t *testing.T) {
 	c.expect(t, http.StatusNoContent, "DELETE", "/api/organizations/hospitals/"+made.ID+"/", c.px.access, nil)
 }
 
+// SendEvents divides what would be too large for one request, by bytes or by names and values.
+func TestSendEventsOfManyValues(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	dense := json.RawMessage(`{"values": [` + strings.Repeat("0,", 15_000) + `0]}`)
+	events := make([]client.EventCreate, 40)
+	for i := range events {
+		events[i] = eventOf("DENSE", func(e *client.EventCreate) { e.PayloadJSON = dense })
+	}
+	if report, err := c.admin.SendEvents(t.Context(), events); err != nil || report.Created != len(events) {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if got := value[int](c.system, "SELECT count(DISTINCT request_id) FROM events"); got < 2 {
+		t.Errorf("600,000 values were taken in %d request", got)
+	}
+}
+
 // Events of an encounter are applied in the order of arrival, also within a bulk and with several
 // workers.
 func TestEventsOfAnEncounterKeepTheirOrder(t *testing.T) {

@@ -145,9 +145,10 @@ func TestSendEventsThatAreAllRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCount(t, report, [5]int{0, 0, 3, 0, 0})
-	result, err := api.BulkCreateEvents(t.Context(), EventBulkCreate{Events: make([]EventCreate, 3)})
-	if err != nil || result.Failed != 3 {
-		t.Errorf("got %v, %v", result, err)
+	var answer Answer
+	result, err := api.BulkCreateEvents(t.Context(), EventBulkCreate{Events: make([]EventCreate, 3)}, WithAnswer(&answer))
+	if err != nil || result.Failed != 3 || answer.Status != 400 || answer.Header == nil {
+		t.Errorf("got %v with %+v, %v", result, answer, err)
 	}
 }
 

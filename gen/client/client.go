@@ -154,6 +154,6 @@ func WithAnswer(answer *Answer) CallOption {
 
 // Answer is what comes with the body of an answer.
 type Answer struct {
-	Status int // 200, 201 or 204
+	Status int // 200, 201 or 204; 400 of a bulk whose events were all refused
 	Header http.Header
 }

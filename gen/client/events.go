@@ -50,6 +50,11 @@ func sendBulk[T any](ctx context.Context, c *Client, body any, n int, options []
 			return nil, err
 		}
 		raw = (*json.RawMessage)(&failure.Body) // every event was refused
+		if r, err := c.call(bulkCreateEvents(nil), options); err == nil {
+			for _, wanted := range r.answers {
+				*wanted = Answer{failure.Status, failure.Header}
+			}
+		}
 	}
 	result := new(T)
 	if err := json.Unmarshal(*raw, result); err != nil || !counts(*raw, n) {
