@@ -37,35 +37,46 @@ const (
 
 // Up applies every migration that the database at databaseURL does not have yet. Of several
 // programs that call it at once, one migrates and the others wait. An interrupted ctx stops it
-// between two files. A file that found no lock in time, or was the victim of a deadlock, is tried
-// again: each is a transaction, of which nothing is left then.
+// between two files. Each file is a transaction, of which nothing is left if it fails. One that
+// found no lock in time, or was the victim of a deadlock, is tried again.
 func Up(ctx context.Context, databaseURL string) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := migrated(ctx, databaseURL, (*migrate.Migrate).Up)
-		var pg *pgconn.PgError
-		switch {
-		case err == nil:
-		case !errors.As(err, &pg) || pg.Code != pgerrcode.LockNotAvailable && pg.Code != pgerrcode.DeadlockDetected:
-			err = backoff.Permanent(err)
-		default:
-			if undone := migrated(ctx, databaseURL, undo); undone != nil {
-				err = backoff.Permanent(errors.Join(err, undone))
+	rolledBack := false // a file, whose version is noted as half done
+	attempt := func() (err error) {
+		if rolledBack {
+			if err = migrated(ctx, databaseURL, undo); err != nil {
+				return err
 			}
+		}
+		err = migrated(ctx, databaseURL, (*migrate.Migrate).Up)
+		_, rolledBack = errors.AsType[*fileError](err)
+		return err
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := attempt()
+		if pg, found := errors.AsType[*pgconn.PgError](err); !found || pg.Code != pgerrcode.LockNotAvailable && pg.Code != pgerrcode.DeadlockDetected {
+			err = permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
 		InitialInterval: 100 * time.Millisecond, Multiplier: 2, MaxInterval: tableTimeout, RandomizationFactor: 0.5,
 	}), backoff.WithMaxElapsedTime(migratorTimeout))
+	if rolledBack {
+		err = errors.Join(err, migrated(context.WithoutCancel(ctx), databaseURL, undo))
+	}
 	return err
 }
 
-// undo sets the version back that was noted for a file before its transaction failed.
+func permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return backoff.Permanent(err)
+}
+
+// undo sets back the version that golang-migrate notes, as dirty, before it runs a file.
 func undo(m *migrate.Migrate) error {
 	version, dirty, err := m.Version()
-	if err != nil || !dirty { // it waited for another migrator, or for the version itself
-		if errors.Is(err, migrate.ErrNilVersion) {
-			err = nil
-		}
+	if err != nil || !dirty {
 		return err
 	}
 	before := database.NilVersion
@@ -114,15 +125,18 @@ func migrated(ctx context.Context, databaseURL string, apply func(*migrate.Migra
 	return fmt.Errorf("migrate: %w", cause(err))
 }
 
-// cause is the database's error without the text of the migration, which is long.
+// A fileError is the database's of a statement in a file, which is rolled back as a whole.
+type fileError struct{ error }
+
+func (e *fileError) Unwrap() error { return e.error }
+
+// cause is the database's error without the text of the file, which is long.
 func cause(err error) error {
-	var failed database.Error
-	var pointer *database.Error
-	switch {
-	case errors.As(err, &failed) && failed.OrigErr != nil:
+	if failed, ok := errors.AsType[database.Error](err); ok && failed.OrigErr != nil {
+		return &fileError{failed.OrigErr}
+	}
+	if failed, ok := errors.AsType[*database.Error](err); ok && failed.OrigErr != nil { // of the version, or of its lock
 		return failed.OrigErr
-	case errors.As(err, &pointer) && pointer.OrigErr != nil:
-		return pointer.OrigErr
 	}
 	return err
 }

@@ -274,3 +274,30 @@ func TestUpTriesAgain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A migration that cannot be applied to the data leaves the schema as it was, to be migrated when the data is mended.
+func TestUpFailsCleanly(t *testing.T) {
+	t.Parallel()
+	ctx, url := context.Background(), dbtest.NewBlank(t)
+	if err := schema.Up(ctx, url); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	if err := schema.Step(ctx, url, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(ctx, "CREATE TABLE integration_config_hospitals ()"); err != nil { // what the last file creates
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := schema.Up(ctx, url); err == nil || !strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "REFERENCES") {
+			t.Errorf("%v, want the database's error without the file", err)
+		}
+	}
+	if _, err := conn.Exec(ctx, "DROP TABLE integration_config_hospitals"); err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Up(ctx, url); err != nil {
+		t.Error(err)
+	}
+}
