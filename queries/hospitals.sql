@@ -69,3 +69,22 @@ FOR NO KEY UPDATE;
 -- Locks a hospital and the one that has the code that it is to have: two hospitals that swap their codes wait for each
 -- other in this order.
 SELECT FROM hospitals WHERE id = @id OR code = @code ORDER BY id FOR NO KEY UPDATE;
+
+-- name: HospitalSettingsGet :one
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+FROM hospitals h
+WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope));
+
+-- name: HospitalSettingsLock :one
+-- Locks the hospital and returns its settings, to which a PATCH is applied.
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+FROM hospitals h
+WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
+FOR NO KEY UPDATE;
+
+-- name: HospitalSettingsUpdate :exec
+UPDATE hospitals
+SET timezone = @timezone, language = @language, channels = @channels, quiet_hours_start = @quiet_hours_start,
+    quiet_hours_end = @quiet_hours_end, contact_cap_surveys = @contact_cap_surveys, contact_cap_days = @contact_cap_days,
+    updated_at = now()
+WHERE id = @id;

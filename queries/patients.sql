@@ -1,8 +1,8 @@
 -- name: PatientList :many
 SELECT
     p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
-    h.name AS primary_hospital_name, p.status, p.updated_at
+    p.language, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.survey_opt_out, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
@@ -27,8 +27,8 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope
 -- name: PatientGet :one
 SELECT
     p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
-    h.name AS primary_hospital_name, p.status, p.updated_at
+    p.language, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.survey_opt_out, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope));
@@ -37,7 +37,7 @@ WHERE p.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = 
 -- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
     mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
-    address, city, primary_hospital_id, status, id
+    address, city, primary_hospital_id, status, language, survey_opt_out, id
 FROM patients p
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
 FOR NO KEY UPDATE;
@@ -45,10 +45,10 @@ FOR NO KEY UPDATE;
 -- name: PatientInsert :exec
 INSERT INTO patients (
     mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
-    address, city, primary_hospital_id, status, id
+    address, city, primary_hospital_id, status, language, survey_opt_out, id
 ) VALUES (
     @mrn, @national_id, @first_name, @last_name, @first_name_ar, @last_name_ar, @date_of_birth, @gender, @phone,
-    @email, @address, @city, @primary_hospital, @status, @id
+    @email, @address, @city, @primary_hospital, @status, @language, @survey_opt_out, @id
 );
 
 -- name: PatientUpdate :exec
@@ -56,7 +56,7 @@ UPDATE patients
 SET mrn = @mrn, national_id = @national_id, first_name = @first_name, last_name = @last_name,
     first_name_ar = @first_name_ar, last_name_ar = @last_name_ar, date_of_birth = @date_of_birth, gender = @gender,
     phone = @phone, email = @email, address = @address, city = @city, primary_hospital_id = @primary_hospital,
-    status = @status,
+    status = @status, language = @language, survey_opt_out = @survey_opt_out,
     updated_at = now()
 WHERE id = @id;
 

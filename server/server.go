@@ -49,6 +49,7 @@ type Server struct {
 	accountOperations
 	configOperations
 	eventOperations
+	hospitalSettingsOperations
 	journeyOperations
 	tokenOperations
 	userOperations
@@ -145,6 +146,7 @@ func (s *Server) makeOperations(o Options) error {
 		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e),
 	}
 	s.accountOperations = accountOperations{e, s.users, s.passwords, logins, newMapping[db.UserInsertParams, api.ProfileUpdate](e)}
+	s.hospitalSettingsOperations = hospitalSettingsOperations{newHospitalSettings(e)}
 	s.configOperations = configOperations{configs, s.keys, newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](e)}
 	s.eventOperations = eventOperations{e, &batcher{db: e.db}, s.notifier}
 	s.journeyOperations = journeyOperations{e}

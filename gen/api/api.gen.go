@@ -769,6 +769,22 @@ type AuditEntryList struct {
 // Example: {"name":["This field is required."]}
 type BadRequest = json.RawMessage
 
+// Channel A way to reach a patient.
+type Channel = string
+
+// ContactCap A patient is asked this often at most within so many days.
+type ContactCap struct {
+	// Days Within how many days.
+	//
+	// Example: 30
+	Days int32 `json:"days"`
+
+	// Surveys How many surveys.
+	//
+	// Example: 3
+	Surveys int32 `json:"surveys"`
+}
+
 // Department Departments of a hospital.
 type Department struct {
 	// ID Identifies the department; made by the server.
@@ -1388,6 +1404,62 @@ type HospitalList struct {
 
 	// Results The rows of the page.
 	Results []Hospital `json:"results"`
+}
+
+// HospitalSettings What a hospital decides about the surveys that it sends.
+type HospitalSettings struct {
+	// Channels How patients are reached, the first way first; none: they are not. Each once.
+	//
+	// Example: ["sms","email"]
+	Channels []Channel `json:"channels"`
+
+	// ContactCap How often the same patient is asked.
+	//
+	// Example: {"days":30,"surveys":3}
+	ContactCap ContactCap `json:"contact_cap"`
+
+	// Language The language of those whose own is not known.
+	//
+	// Example: ar
+	Language Language `json:"language"`
+
+	// QuietHours When nobody is written to.
+	//
+	// Example: {"end":"09:00","start":"21:00"}
+	QuietHours QuietHours `json:"quiet_hours"`
+
+	// Timezone The hospital's time zone, by its name in the IANA database: quiet hours and days are meant in it.
+	//
+	// Example: Asia/Riyadh
+	Timezone string `json:"timezone"`
+}
+
+// HospitalSettingsUpdate What of the settings is to change; what is left out stays as it is.
+type HospitalSettingsUpdate struct {
+	// Channels How patients are reached, the first way first; none: they are not. Each once.
+	//
+	// Example: ["sms","email"]
+	Channels *[]Channel `json:"channels,omitempty"`
+
+	// ContactCap How often the same patient is asked.
+	//
+	// Example: {"days":30,"surveys":3}
+	ContactCap *ContactCap `json:"contact_cap,omitempty"`
+
+	// Language The language of those whose own is not known.
+	//
+	// Example: ar
+	Language *Language `json:"language,omitempty"`
+
+	// QuietHours When nobody is written to.
+	//
+	// Example: {"end":"09:00","start":"21:00"}
+	QuietHours *QuietHours `json:"quiet_hours,omitempty"`
+
+	// Timezone The hospital's time zone, by its name in the IANA database: quiet hours and days are meant in it.
+	//
+	// Example: Asia/Riyadh
+	Timezone *string `json:"timezone,omitempty"`
 }
 
 // HospitalUpdate What of a hospital is to change; what is left out stays as it is.
@@ -2361,6 +2433,11 @@ type Patient struct {
 	// Example: male
 	Gender Gender `json:"gender"`
 
+	// Language The language to write in; empty for the hospital's.
+	//
+	// Example: ar
+	Language PatientLanguage `json:"language"`
+
 	// LastName Family name.
 	//
 	// Example: Ali
@@ -2400,6 +2477,11 @@ type Patient struct {
 	//
 	// Example: active
 	Status ActiveStatus `json:"status"`
+
+	// SurveyOptOut Whether the patient wants no surveys.
+	//
+	// Example: false
+	SurveyOptOut bool `json:"survey_opt_out"`
 
 	// UpdatedAt When the row last changed.
 	//
@@ -2444,6 +2526,11 @@ type PatientCreate struct {
 	// Example: male
 	Gender *Gender `json:"gender,omitempty"`
 
+	// Language The language to write in; empty for the hospital's.
+	//
+	// Example: ar
+	Language *PatientLanguage `json:"language,omitempty"`
+
 	// LastName Family name.
 	//
 	// Example: Ali
@@ -2478,7 +2565,15 @@ type PatientCreate struct {
 	//
 	// Example: active
 	Status *ActiveStatus `json:"status,omitempty"`
+
+	// SurveyOptOut Whether the patient wants no surveys.
+	//
+	// Example: false
+	SurveyOptOut *bool `json:"survey_opt_out,omitempty"`
 }
+
+// PatientLanguage Language code; empty: not known.
+type PatientLanguage = string
 
 // PatientList A page of the list.
 type PatientList struct {
@@ -2534,6 +2629,11 @@ type PatientUpdate struct {
 	// Example: male
 	Gender *Gender `json:"gender,omitempty"`
 
+	// Language The language to write in; empty for the hospital's.
+	//
+	// Example: ar
+	Language *PatientLanguage `json:"language,omitempty"`
+
 	// LastName Family name.
 	//
 	// Example: Ali
@@ -2568,6 +2668,11 @@ type PatientUpdate struct {
 	//
 	// Example: active
 	Status *ActiveStatus `json:"status,omitempty"`
+
+	// SurveyOptOut Whether the patient wants no surveys.
+	//
+	// Example: false
+	SurveyOptOut *bool `json:"survey_opt_out,omitempty"`
 }
 
 // Physician Physicians whom events and stages name.
@@ -2812,6 +2917,19 @@ type ProfileUpdate struct {
 	//
 	// Example: +966501234567
 	Phone *string `json:"phone,omitempty"`
+}
+
+// QuietHours A time of day, by the hospital's clock: from start, and over midnight where end is earlier, up to end. None if both are the same.
+type QuietHours struct {
+	// End When it ends.
+	//
+	// Example: 09:00
+	End string `json:"end"`
+
+	// Start When it begins.
+	//
+	// Example: 21:00
+	Start string `json:"start"`
 }
 
 // Role What a user may do. Roles are seeded and read-only.
@@ -4321,6 +4439,12 @@ type UpdateHospitalJSONRequestBody = HospitalUpdate
 // ReplaceHospitalJSONRequestBody defines body for ReplaceHospital for application/json ContentType.
 type ReplaceHospitalJSONRequestBody = HospitalCreate
 
+// UpdateHospitalSettingsJSONRequestBody defines body for UpdateHospitalSettings for application/json ContentType.
+type UpdateHospitalSettingsJSONRequestBody = HospitalSettingsUpdate
+
+// ReplaceHospitalSettingsJSONRequestBody defines body for ReplaceHospitalSettings for application/json ContentType.
+type ReplaceHospitalSettingsJSONRequestBody = HospitalSettings
+
 // CreatePatientJSONRequestBody defines body for CreatePatient for application/json ContentType.
 type CreatePatientJSONRequestBody = PatientCreate
 
@@ -4554,6 +4678,15 @@ type ServerInterface interface {
 	// ReplaceHospital Replace a hospital
 	// (PUT /api/organizations/hospitals/{id}/)
 	ReplaceHospital(ctx echo.Context, id HospitalID) error
+	// RetrieveHospitalSettings Retrieve a hospital's settings
+	// (GET /api/organizations/hospitals/{id}/settings/)
+	RetrieveHospitalSettings(ctx echo.Context, id HospitalID) error
+	// UpdateHospitalSettings Update a hospital's settings
+	// (PATCH /api/organizations/hospitals/{id}/settings/)
+	UpdateHospitalSettings(ctx echo.Context, id HospitalID) error
+	// ReplaceHospitalSettings Replace a hospital's settings
+	// (PUT /api/organizations/hospitals/{id}/settings/)
+	ReplaceHospitalSettings(ctx echo.Context, id HospitalID) error
 	// ListPatients List patients
 	// (GET /api/organizations/patients/)
 	ListPatients(ctx echo.Context, params ListPatientsParams) error
@@ -6108,6 +6241,54 @@ func (w *ServerInterfaceWrapper) ReplaceHospital(ctx echo.Context) error {
 	return err
 }
 
+// RetrieveHospitalSettings converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveHospitalSettings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id HospitalID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveHospitalSettings(ctx, id)
+	return err
+}
+
+// UpdateHospitalSettings converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateHospitalSettings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id HospitalID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateHospitalSettings(ctx, id)
+	return err
+}
+
+// ReplaceHospitalSettings converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceHospitalSettings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id HospitalID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceHospitalSettings(ctx, id)
+	return err
+}
+
 // ListPatients converts echo context to params.
 func (w *ServerInterfaceWrapper) ListPatients(ctx echo.Context) error {
 	var err error
@@ -6629,6 +6810,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/organizations/hospitals/:id/", wrapper.RetrieveHospital, options.OperationMiddlewares["retrieveHospital"]...)
 	router.PATCH(options.BaseURL+"/api/organizations/hospitals/:id/", wrapper.UpdateHospital, options.OperationMiddlewares["updateHospital"]...)
 	router.PUT(options.BaseURL+"/api/organizations/hospitals/:id/", wrapper.ReplaceHospital, options.OperationMiddlewares["replaceHospital"]...)
+	router.GET(options.BaseURL+"/api/organizations/hospitals/:id/settings/", wrapper.RetrieveHospitalSettings, options.OperationMiddlewares["retrieveHospitalSettings"]...)
+	router.PATCH(options.BaseURL+"/api/organizations/hospitals/:id/settings/", wrapper.UpdateHospitalSettings, options.OperationMiddlewares["updateHospitalSettings"]...)
+	router.PUT(options.BaseURL+"/api/organizations/hospitals/:id/settings/", wrapper.ReplaceHospitalSettings, options.OperationMiddlewares["replaceHospitalSettings"]...)
 	router.GET(options.BaseURL+"/api/organizations/patients/", wrapper.ListPatients, options.OperationMiddlewares["listPatients"]...)
 	router.POST(options.BaseURL+"/api/organizations/patients/", wrapper.CreatePatient, options.OperationMiddlewares["createPatient"]...)
 	router.DELETE(options.BaseURL+"/api/organizations/patients/:id/", wrapper.DeletePatient, options.OperationMiddlewares["deletePatient"]...)
@@ -6967,6 +7151,15 @@ type StrictServerInterface interface {
 	// ReplaceHospital Replace a hospital
 	// (PUT /api/organizations/hospitals/{id}/)
 	ReplaceHospital(ctx context.Context, id HospitalID, body ReplaceHospitalJSONRequestBody) (answer Hospital, err error)
+	// RetrieveHospitalSettings Retrieve a hospital's settings
+	// (GET /api/organizations/hospitals/{id}/settings/)
+	RetrieveHospitalSettings(ctx context.Context, id HospitalID) (answer HospitalSettings, err error)
+	// UpdateHospitalSettings Update a hospital's settings
+	// (PATCH /api/organizations/hospitals/{id}/settings/)
+	UpdateHospitalSettings(ctx context.Context, id HospitalID, body UpdateHospitalSettingsJSONRequestBody) (answer HospitalSettings, err error)
+	// ReplaceHospitalSettings Replace a hospital's settings
+	// (PUT /api/organizations/hospitals/{id}/settings/)
+	ReplaceHospitalSettings(ctx context.Context, id HospitalID, body ReplaceHospitalSettingsJSONRequestBody) (answer HospitalSettings, err error)
 	// ListPatients List patients
 	// (GET /api/organizations/patients/)
 	ListPatients(ctx context.Context, params ListPatientsParams) (answer PatientList, err error)
@@ -7992,6 +8185,32 @@ func (sh *strictHandler) ReplaceHospital(ctx echo.Context, id HospitalID) error 
 		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceHospital(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RetrieveHospitalSettings binds the request of the operation.
+func (sh *strictHandler) RetrieveHospitalSettings(ctx echo.Context, id HospitalID) error {
+	answer, err := sh.ssi.RetrieveHospitalSettings(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// UpdateHospitalSettings binds the request of the operation.
+func (sh *strictHandler) UpdateHospitalSettings(ctx echo.Context, id HospitalID) error {
+	var body UpdateHospitalSettingsJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.UpdateHospitalSettings(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ReplaceHospitalSettings binds the request of the operation.
+func (sh *strictHandler) ReplaceHospitalSettings(ctx echo.Context, id HospitalID) error {
+	var body ReplaceHospitalSettingsJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.ReplaceHospitalSettings(ctx.Request().Context(), id, body)
 	return sh.respond(ctx, 200, answer, err)
 }
 

@@ -307,6 +307,117 @@ func (q *Queries) HospitalLockOf(ctx context.Context, arg HospitalLockOfParams) 
 	return err
 }
 
+const hospitalSettingsGet = `-- name: HospitalSettingsGet :one
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+FROM hospitals h
+WHERE h.id = $1 AND ($2::uuid IS NULL OR h.id = $2)
+`
+
+type HospitalSettingsGetParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type HospitalSettingsGetRow struct {
+	Timezone          string
+	Language          string
+	Channels          []string
+	QuietHoursStart   string
+	QuietHoursEnd     string
+	ContactCapSurveys int32
+	ContactCapDays    int32
+	ID                uuid.UUID
+}
+
+func (q *Queries) HospitalSettingsGet(ctx context.Context, arg HospitalSettingsGetParams) (HospitalSettingsGetRow, error) {
+	row := q.db.QueryRow(ctx, hospitalSettingsGet, arg.ID, arg.Scope)
+	var i HospitalSettingsGetRow
+	err := row.Scan(
+		&i.Timezone,
+		&i.Language,
+		&i.Channels,
+		&i.QuietHoursStart,
+		&i.QuietHoursEnd,
+		&i.ContactCapSurveys,
+		&i.ContactCapDays,
+		&i.ID,
+	)
+	return i, err
+}
+
+const hospitalSettingsLock = `-- name: HospitalSettingsLock :one
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+FROM hospitals h
+WHERE h.id = $1 AND ($2::uuid IS NULL OR h.id = $2)
+FOR NO KEY UPDATE
+`
+
+type HospitalSettingsLockParams struct {
+	ID    uuid.UUID
+	Scope *uuid.UUID
+}
+
+type HospitalSettingsLockRow struct {
+	Timezone          string
+	Language          string
+	Channels          []string
+	QuietHoursStart   string
+	QuietHoursEnd     string
+	ContactCapSurveys int32
+	ContactCapDays    int32
+	ID                uuid.UUID
+}
+
+// Locks the hospital and returns its settings, to which a PATCH is applied.
+func (q *Queries) HospitalSettingsLock(ctx context.Context, arg HospitalSettingsLockParams) (HospitalSettingsLockRow, error) {
+	row := q.db.QueryRow(ctx, hospitalSettingsLock, arg.ID, arg.Scope)
+	var i HospitalSettingsLockRow
+	err := row.Scan(
+		&i.Timezone,
+		&i.Language,
+		&i.Channels,
+		&i.QuietHoursStart,
+		&i.QuietHoursEnd,
+		&i.ContactCapSurveys,
+		&i.ContactCapDays,
+		&i.ID,
+	)
+	return i, err
+}
+
+const hospitalSettingsUpdate = `-- name: HospitalSettingsUpdate :exec
+UPDATE hospitals
+SET timezone = $1, language = $2, channels = $3, quiet_hours_start = $4,
+    quiet_hours_end = $5, contact_cap_surveys = $6, contact_cap_days = $7,
+    updated_at = now()
+WHERE id = $8
+`
+
+type HospitalSettingsUpdateParams struct {
+	Timezone          string
+	Language          string
+	Channels          []string
+	QuietHoursStart   string
+	QuietHoursEnd     string
+	ContactCapSurveys int32
+	ContactCapDays    int32
+	ID                uuid.UUID
+}
+
+func (q *Queries) HospitalSettingsUpdate(ctx context.Context, arg HospitalSettingsUpdateParams) error {
+	_, err := q.db.Exec(ctx, hospitalSettingsUpdate,
+		arg.Timezone,
+		arg.Language,
+		arg.Channels,
+		arg.QuietHoursStart,
+		arg.QuietHoursEnd,
+		arg.ContactCapSurveys,
+		arg.ContactCapDays,
+		arg.ID,
+	)
+	return err
+}
+
 const hospitalUpdate = `-- name: HospitalUpdate :exec
 UPDATE hospitals
 SET name = $1, name_ar = $2, code = $3, address = $4, city = $5, phone = $6, email = $7,

@@ -72,20 +72,27 @@ type Event struct {
 }
 
 type Hospital struct {
-	ID            uuid.UUID
-	Name          string
-	NameAr        string
-	Code          string
-	Address       string
-	City          string
-	Phone         string
-	Email         string
-	LicenseNumber string
-	Capacity      *int32
-	Status        string
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-	Search        string
+	ID                uuid.UUID
+	Name              string
+	NameAr            string
+	Code              string
+	Address           string
+	City              string
+	Phone             string
+	Email             string
+	LicenseNumber     string
+	Capacity          *int32
+	Status            string
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	Search            string
+	Timezone          string
+	Language          string
+	Channels          []string
+	QuietHoursStart   string
+	QuietHoursEnd     string
+	ContactCapSurveys int32
+	ContactCapDays    int32
 }
 
 type IdempotencyKey struct {
@@ -170,6 +177,8 @@ type Patient struct {
 	FullName        string
 	SearchNames     string
 	Search          string
+	Language        string
+	SurveyOptOut    bool
 }
 
 type Physician struct {

@@ -58,8 +58,8 @@ func (q *Queries) PatientDelete(ctx context.Context, id uuid.UUID) error {
 const patientGet = `-- name: PatientGet :one
 SELECT
     p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
-    h.name AS primary_hospital_name, p.status, p.updated_at
+    p.language, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.survey_opt_out, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE p.id = $1 AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
@@ -81,6 +81,7 @@ type PatientGetRow struct {
 	FirstNameAr         string
 	FullName            string
 	Gender              string
+	Language            string
 	LastName            string
 	LastNameAr          string
 	Mrn                 string
@@ -89,6 +90,7 @@ type PatientGetRow struct {
 	PrimaryHospital     *uuid.UUID
 	PrimaryHospitalName *string
 	Status              string
+	SurveyOptOut        bool
 	UpdatedAt           time.Time
 }
 
@@ -106,6 +108,7 @@ func (q *Queries) PatientGet(ctx context.Context, arg PatientGetParams) (Patient
 		&i.FirstNameAr,
 		&i.FullName,
 		&i.Gender,
+		&i.Language,
 		&i.LastName,
 		&i.LastNameAr,
 		&i.Mrn,
@@ -114,6 +117,7 @@ func (q *Queries) PatientGet(ctx context.Context, arg PatientGetParams) (Patient
 		&i.PrimaryHospital,
 		&i.PrimaryHospitalName,
 		&i.Status,
+		&i.SurveyOptOut,
 		&i.UpdatedAt,
 	)
 	return i, err
@@ -122,10 +126,10 @@ func (q *Queries) PatientGet(ctx context.Context, arg PatientGetParams) (Patient
 const patientInsert = `-- name: PatientInsert :exec
 INSERT INTO patients (
     mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
-    address, city, primary_hospital_id, status, id
+    address, city, primary_hospital_id, status, language, survey_opt_out, id
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9,
-    $10, $11, $12, $13, $14, $15
+    $10, $11, $12, $13, $14, $15, $16, $17
 )
 `
 
@@ -144,6 +148,8 @@ type PatientInsertParams struct {
 	City            string
 	PrimaryHospital *uuid.UUID
 	Status          string
+	Language        string
+	SurveyOptOut    bool
 	ID              uuid.UUID
 }
 
@@ -163,6 +169,8 @@ func (q *Queries) PatientInsert(ctx context.Context, arg PatientInsertParams) er
 		arg.City,
 		arg.PrimaryHospital,
 		arg.Status,
+		arg.Language,
+		arg.SurveyOptOut,
 		arg.ID,
 	)
 	return err
@@ -171,8 +179,8 @@ func (q *Queries) PatientInsert(ctx context.Context, arg PatientInsertParams) er
 const patientList = `-- name: PatientList :many
 SELECT
     p.id, p.address, p.city, p.created_at, p.date_of_birth, p.email, p.first_name, p.first_name_ar, p.full_name, p.gender,
-    p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
-    h.name AS primary_hospital_name, p.status, p.updated_at
+    p.language, p.last_name, p.last_name_ar, p.mrn, p.national_id, p.phone, p.primary_hospital_id AS primary_hospital,
+    h.name AS primary_hospital_name, p.status, p.survey_opt_out, p.updated_at
 FROM patients p
 LEFT JOIN hospitals h ON h.id = p.primary_hospital_id
 WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
@@ -207,6 +215,7 @@ type PatientListRow struct {
 	FirstNameAr         string
 	FullName            string
 	Gender              string
+	Language            string
 	LastName            string
 	LastNameAr          string
 	Mrn                 string
@@ -215,6 +224,7 @@ type PatientListRow struct {
 	PrimaryHospital     *uuid.UUID
 	PrimaryHospitalName *string
 	Status              string
+	SurveyOptOut        bool
 	UpdatedAt           time.Time
 }
 
@@ -247,6 +257,7 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 			&i.FirstNameAr,
 			&i.FullName,
 			&i.Gender,
+			&i.Language,
 			&i.LastName,
 			&i.LastNameAr,
 			&i.Mrn,
@@ -255,6 +266,7 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 			&i.PrimaryHospital,
 			&i.PrimaryHospitalName,
 			&i.Status,
+			&i.SurveyOptOut,
 			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
@@ -270,7 +282,7 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 const patientLock = `-- name: PatientLock :one
 SELECT
     mrn, national_id, first_name, last_name, first_name_ar, last_name_ar, date_of_birth, gender, phone, email,
-    address, city, primary_hospital_id, status, id
+    address, city, primary_hospital_id, status, language, survey_opt_out, id
 FROM patients p
 WHERE id = $1 AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
 FOR NO KEY UPDATE
@@ -296,6 +308,8 @@ type PatientLockRow struct {
 	City            string
 	PrimaryHospital *uuid.UUID
 	Status          string
+	Language        string
+	SurveyOptOut    bool
 	ID              uuid.UUID
 }
 
@@ -318,6 +332,8 @@ func (q *Queries) PatientLock(ctx context.Context, arg PatientLockParams) (Patie
 		&i.City,
 		&i.PrimaryHospital,
 		&i.Status,
+		&i.Language,
+		&i.SurveyOptOut,
 		&i.ID,
 	)
 	return i, err
@@ -328,9 +344,9 @@ UPDATE patients
 SET mrn = $1, national_id = $2, first_name = $3, last_name = $4,
     first_name_ar = $5, last_name_ar = $6, date_of_birth = $7, gender = $8,
     phone = $9, email = $10, address = $11, city = $12, primary_hospital_id = $13,
-    status = $14,
+    status = $14, language = $15, survey_opt_out = $16,
     updated_at = now()
-WHERE id = $15
+WHERE id = $17
 `
 
 type PatientUpdateParams struct {
@@ -348,6 +364,8 @@ type PatientUpdateParams struct {
 	City            string
 	PrimaryHospital *uuid.UUID
 	Status          string
+	Language        string
+	SurveyOptOut    bool
 	ID              uuid.UUID
 }
 
@@ -367,6 +385,8 @@ func (q *Queries) PatientUpdate(ctx context.Context, arg PatientUpdateParams) er
 		arg.City,
 		arg.PrimaryHospital,
 		arg.Status,
+		arg.Language,
+		arg.SurveyOptOut,
 		arg.ID,
 	)
 	return err

@@ -1,0 +1,63 @@
+package tests
+
+import (
+	"net/http"
+	"testing"
+)
+
+const defaultSettings = `{"channels":["sms","email"],"contact_cap":{"days":30,"surveys":3},"language":"ar","quiet_hours":{"end":"09:00","start":"21:00"},"timezone":"Asia/Riyadh"}`
+
+func TestHospitalSettings(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	nurse, stranger := c.person(c.hospital, "Nurse"), c.clinic().admin
+	path := "/api/organizations/hospitals/" + c.hospital.String() + "/settings/"
+	want := func(method, token string, body any, status int, answer string) {
+		t.Helper()
+		if a := c.expect(t, status, method, path, token, body); answer != "" && canonical(t, a.body) != canonical(t, answer) {
+			t.Errorf("%s %s: %s, want %s", method, jsonText(body), a.body, answer)
+		}
+	}
+	want("GET", nurse.access, nil, http.StatusOK, defaultSettings)
+	want("PATCH", nurse.access, fields{"language": "en"}, http.StatusForbidden, "")
+	want("GET", stranger.access, nil, http.StatusNotFound, "")
+	want("PATCH", stranger.access, fields{"language": "en"}, http.StatusNotFound, "")
+	want("PATCH", stranger.access, fields{"language": "xx"}, http.StatusNotFound, "")
+
+	token := c.admin.access
+	want("PATCH", token, fields{"language": "en", "channels": []string{}, "quiet_hours": fields{"start": "22:30", "end": "07:00"}}, http.StatusOK,
+		`{"channels":[],"contact_cap":{"days":30,"surveys":3},"language":"en","quiet_hours":{"end":"07:00","start":"22:30"},"timezone":"Asia/Riyadh"}`)
+	whole := fields{
+		"timezone": "Africa/Cairo", "language": "ar", "channels": []string{"email"},
+		"quiet_hours": fields{"start": "00:00", "end": "00:00"}, "contact_cap": fields{"surveys": 1, "days": 90},
+	}
+	want("PUT", token, whole, http.StatusOK, jsonText(whole))
+	want("GET", c.px.access, nil, http.StatusOK, jsonText(whole))
+	want("PUT", token, fields{"language": "en"}, http.StatusBadRequest, `{"channels":["This field is required."],"contact_cap":["This field is required."],
+		"quiet_hours":["This field is required."],"timezone":["This field is required."]}`)
+	for answer, change := range map[string]fields{
+		`{"timezone":["Unknown time zone."]}`:                                           {"timezone": "Asia/Nowhere"},
+		`{"timezone": ["Unknown time zone."] }`:                                         {"timezone": "Local"},
+		`{"timezone": ["Unknown time zone."]}`:                                          {"timezone": "../../etc/passwd"},
+		`{"timezone":["Unknown time zone."],"channels":["Name each channel once."]}`:    {"timezone": "X", "channels": []string{"sms", "sms"}},
+		`{"channels":["\"fax\" is not a valid choice."]}`:                               {"channels": []string{"sms", "fax"}},
+		`{"quiet_hours":{"end":["Enter a time of day such as 21:00."]}}`:                {"quiet_hours": fields{"start": "21:00", "end": "24:00"}},
+		`{"quiet_hours":{"end":["This field is required."]}}`:                           {"quiet_hours": fields{"start": "21:00"}},
+		`{"contact_cap":{"days":["Ensure this value is greater than or equal to 1."]}}`: {"contact_cap": fields{"surveys": 1, "days": 0}},
+	} {
+		want("PATCH", token, change, http.StatusBadRequest, answer)
+	}
+	want("GET", nurse.access, nil, http.StatusOK, jsonText(whole))
+
+	changed := value[string](c.system, `SELECT string_agg(array_to_string(ARRAY(SELECT unnest(changed_fields) f ORDER BY f), ' '), ', ' ORDER BY id)
+		FROM audit_log WHERE object_type = 'hospital' AND object_id = $1`, c.hospital)
+	if want := "channels language quiet_hours, channels contact_cap language quiet_hours timezone"; changed != want {
+		t.Errorf("the audit has %q, want %q", changed, want)
+	}
+}
+
+// canonical is JSON without a difference in spaces and the order of members.
+func canonical(t *testing.T, text string) string {
+	t.Helper()
+	return jsonText(decode([]byte(text)))
+}
