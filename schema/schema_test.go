@@ -188,7 +188,9 @@ func TestStepDownAndUp(t *testing.T) {
 	url := dbtest.New(t)
 	conn := connect(t, url)
 	fixtures.Version7Rows(t, conn)
-	if _, err := conn.Exec(t.Context(), `INSERT INTO suspect_batches (id, encounters, last_seq) VALUES (uuid7(), '{ENC-1}', 1)`); err != nil {
+	if _, err := conn.Exec(t.Context(), `
+		INSERT INTO suspect_batches (id, encounters, last_seq) VALUES (uuid7(), '{ENC-1}', 1);
+		INSERT INTO integration_config_hospitals (config_id, hospital_id) SELECT c.id, h.id FROM integration_configs c, hospitals h LIMIT 1`); err != nil {
 		t.Fatal(err)
 	}
 	catalog := lines(t, conn, catalogQuery)
@@ -237,14 +239,14 @@ func TestUpTriesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn, watch := connect(t, url), connect(t, url)
-	if err := schema.Step(ctx, url, -2); err != nil {
+	if err := schema.Step(ctx, url, 14-schema.Latest()); err != nil { // the next one changes events
 		t.Fatal(err)
 	}
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(ctx, "LOCK TABLE events, integration_configs IN ACCESS SHARE MODE"); err != nil {
+	if _, err := tx.Exec(ctx, "LOCK TABLE events IN ACCESS SHARE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -283,10 +285,10 @@ func TestUpFailsCleanly(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := connect(t, url)
-	if err := schema.Step(ctx, url, -1); err != nil {
+	if err := schema.Step(ctx, url, 15-schema.Latest()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(ctx, "CREATE TABLE integration_config_hospitals ()"); err != nil { // what the last file creates
+	if _, err := conn.Exec(ctx, "CREATE TABLE integration_config_hospitals ()"); err != nil { // what the next one creates
 		t.Fatal(err)
 	}
 	for range 2 {
