@@ -196,8 +196,8 @@ func (f *fixture) inOrder(index int) []hospitalday.StageState {
 	return m.Run(nil).Journeys[0].Stages
 }
 
-// send stores events in their order, as one request of a sender of that hospital does, and returns
-// their ids. It may be called from any goroutine.
+// send stores events in their order, as one request of a sender of that hospital does, of one for all hospitals ("") or
+// of one for some ("among H0 H2"), and returns their ids. It may be called from any goroutine.
 func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID {
 	f.Helper()
 	p := db.EventInsertParams{
@@ -206,6 +206,13 @@ func (f *fixture) send(hospital string, events ...hospitalday.Event) []uuid.UUID
 	}
 	if h := f.hospitals[hospital]; h != nil {
 		p.Hospitals[0] = h.ID
+	}
+	if among, ok := strings.CutPrefix(hospital, "among "); ok {
+		var ids []string
+		for name := range strings.FieldsSeq(among) {
+			ids = append(ids, f.hospitals[name].ID.String())
+		}
+		p.AmongHospitals = []string{"{" + strings.Join(ids, ",") + "}"}
 	}
 	for _, e := range events {
 		p.Ids = append(p.Ids, uuid.Must(uuid.NewV7()))

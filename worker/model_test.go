@@ -70,7 +70,7 @@ func (f *fixture) live(g *generator) {
 				for i := range events {
 					events[i] = own.event(m)
 				}
-				f.send(own.pick("", "H0", "H1", "H2"), events...)
+				f.send(own.pick("", "H0", "H1", "H2", "among H0 H2", "among H1"), events...)
 			}
 		})
 	}
@@ -236,19 +236,23 @@ func (f *fixture) storedEvents() (events []hospitalday.ReceivedEvent, ids []uuid
 		names[h.ID] = name
 	}
 	rows, _ := f.Pool.Query(context.Background(), `
-		SELECT id, event_code, encounter_id, patient_identifier, payload_json, coalesce(hospital_id, $1), received_at, status,
+		SELECT id, event_code, encounter_id, patient_identifier, payload_json, coalesce(hospital_id, $1), among_hospital_ids, received_at, status,
 			reason, error_message, attempts, tries, processed_at, coalesce(journey_instance_id, $1), coalesce(stage_instance_id, $1),
 			coalesce(survey_id, $1), warnings
 		FROM events ORDER BY seq`, uuid.Nil)
 	for rows.Next() {
 		var e hospitalday.ReceivedEvent
 		var id, hospital uuid.UUID
+		var among []uuid.UUID
 		var g storedEvent
-		if err := rows.Scan(&id, &e.EventCode, &e.EncounterID, &e.PatientIdentifier, &e.PayloadJSON, &hospital, &e.ReceivedAt,
+		if err := rows.Scan(&id, &e.EventCode, &e.EncounterID, &e.PatientIdentifier, &e.PayloadJSON, &hospital, &among, &e.ReceivedAt,
 			&g.status, &g.reason, &g.message, &g.attempts, &g.tries, &g.processedAt, &g.journey, &g.stage, &g.survey, &g.warnings); err != nil {
 			f.Fatal(err)
 		}
 		e.Hospital = names[hospital]
+		for _, id := range among {
+			e.Among = append(e.Among, names[id])
+		}
 		events, ids, got = append(events, e), append(ids, id), append(got, g)
 	}
 	if rows.Err() != nil {

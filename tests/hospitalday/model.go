@@ -62,7 +62,8 @@ type Journey struct {
 // ReceivedEvent is an accepted event that is no duplicate, with texts trimmed as by the API.
 type ReceivedEvent struct {
 	Event
-	Hospital   string // the sender's; blank: any hospital
+	Hospital   string   // the sender's; blank: any hospital
+	Among      []string // those that a sender for any hospital is restricted to; none: any
 	ReceivedAt time.Time
 }
 
@@ -207,7 +208,7 @@ func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 func (m Model) journeysFor(event ReceivedEvent) []int {
 	var found []int
 	for i, journey := range m.Journeys {
-		visible := event.Hospital == "" || event.Hospital == journey.Hospital
+		visible := event.Hospital == journey.Hospital || event.Hospital == "" && (len(event.Among) == 0 || slices.Contains(event.Among, journey.Hospital))
 		if visible && event.EncounterID != "" && event.EncounterID == journey.EncounterID {
 			found = append(found, i)
 		}
