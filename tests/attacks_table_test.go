@@ -92,13 +92,13 @@ var attacks = []struct {
 		})
 	}},
 	{"changes of one row", false, func(a *assault) {
-		path := departmentsPath + a.department() + "/"
+		path := departmentsPath + a.Department(unique("W")).String() + "/"
 		a.flood(func(i int) demand {
 			return demand{"PATCH", path, a.px.access, fields{"name": fmt.Sprint("Ward ", i)}, nil}
 		})
 	}},
 	{"departments that are each other's parent", false, func(a *assault) {
-		pair := [2]string{a.department(), a.department()}
+		pair := [2]string{a.Department(unique("W")).String(), a.Department(unique("W")).String()}
 		a.flood(func(i int) demand {
 			return demand{"PATCH", departmentsPath + pair[i%2] + "/", a.px.access, fields{"parent": pair[1-i%2]}, nil}
 		})

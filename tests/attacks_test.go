@@ -21,7 +21,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/tests/dbtest"
 )
 
@@ -330,10 +329,4 @@ func (a *assault) deactivated() string {
 	gone := a.person(a.hospital, "Viewer")
 	a.exec("UPDATE users SET is_active = false WHERE id = $1", gone.id)
 	return gone.access
-}
-
-func (a *assault) department() string {
-	return try(a.px.CreateDepartment(context.Background(), client.DepartmentCreate{
-		Hospital: a.hospital, Name: "Ward", Code: unique("W"),
-	})).ok(a.t).ID.String()
 }

@@ -92,6 +92,10 @@ func (f field) invalids() []invalid {
 		add("one too large", json.RawMessage(strconv.Itoa(int(*s.Max)+1)), fmt.Sprintf("Ensure this value is less than or equal to %d.", int(*s.Max)))
 	case s.Type.Is("array"):
 		f.wrongLists(add)
+	case s.Type.Is("object"):
+		for shown, value := range map[string]any{"str": "text", "int": aNumber, "bool": aBoolean, "list": aList} {
+			add("a "+shown, value, fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", shown))
+		}
 	case s.Format == "uuid":
 		f.wrongReferences(add)
 	case s.Format == "date":

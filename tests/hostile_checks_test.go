@@ -50,6 +50,9 @@ func writtenProperties(t *testing.T) map[string]map[string][]*openapi3.Schema {
 			noun = "user"
 		case item.Get != nil: // a list, or a row of it
 			noun, _ = item.Get.Extensions["x-px360-resource"].(string)
+			if strings.HasSuffix(path, "/settings/") { // columns of the row itself
+				noun, _ = item.Get.Extensions["x-px360-object"].(string)
+			}
 		}
 		for _, o := range item.Operations() {
 			if noun == "" || o.RequestBody == nil {
@@ -63,7 +66,11 @@ func writtenProperties(t *testing.T) map[string]map[string][]*openapi3.Schema {
 				found[table] = map[string][]*openapi3.Schema{}
 			}
 			for name, property := range mergedSchema(o.RequestBody.Value.Content["application/json"].Schema).Properties {
-				found[table][name] = append(found[table][name], mergedSchema(property))
+				schema := mergedSchema(property)
+				found[table][name] = append(found[table][name], schema)
+				for member, property := range schema.Properties { // a column each
+					found[table][name+"_"+member] = append(found[table][name+"_"+member], mergedSchema(property))
+				}
 			}
 		}
 	}

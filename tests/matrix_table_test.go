@@ -79,6 +79,9 @@ var matrix = collect(
 		"createJourneyInstance":      {who: journeyManagers, noun: "journey_instance", ok: 201, body: journeyBody, mixed: all201("patient")},
 		"replaceStageInstance":       {who: journeyManagers, noun: "stage_instance", ok: 200, body: sameStageBody},
 		"createStageTemplate":        {who: coordinators, noun: "stage_template", ok: 201, body: stageTemplateBody, mixed: all201("journey_template")},
+		"retrieveHospitalSettings":   {who: everyUser, noun: "hospital", ok: 200},
+		"replaceHospitalSettings":    {who: hospitalAdmins, noun: "hospital", ok: 200, body: settingsBody},
+		"updateHospitalSettings":     {who: hospitalAdmins, noun: "hospital", ok: 200, body: settingsBody},
 		"retrieveMe":                 {who: everyUser, noun: "user", ok: 200},
 		"replaceProfile":             {who: everyUser, ok: 200, body: nameBody("first_name")},
 		"updateProfile":              {who: everyUser, ok: 200, body: nameBody("first_name")},
@@ -165,6 +168,13 @@ func roleBody(w *matrixWorld, _ *side) map[string]any {
 
 func hospitalBody(w *matrixWorld, at *side) map[string]any {
 	return map[string]any{"name": at.mark, "code": w.text(at)}
+}
+
+func settingsBody(*matrixWorld, *side) map[string]any {
+	return map[string]any{
+		"timezone": "Asia/Riyadh", "language": "en", "channels": []string{"email"},
+		"quiet_hours": map[string]any{"start": "22:00", "end": "08:00"}, "contact_cap": map[string]any{"surveys": 2, "days": 7},
+	}
 }
 
 func departmentBody(w *matrixWorld, at *side) map[string]any {

@@ -3,6 +3,7 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -89,13 +90,12 @@ func TestWarningsOfABulk(t *testing.T) {
 		return eventOf("1", stating(timestamp), withSourceID(id))
 	}
 	items := []client.EventCreate{item("A", "2025-12-14T10:45:00Z"), eventOf(""), item("B", "soon"), item("C", "2025-12-14T10:45:00")}
-	// The status is 0 if every event was refused, which the client does not tell from success.
 	send := func(status int, sender person, items ...client.EventCreate) string {
 		t.Helper()
 		var answered client.Answer
 		result, err := sender.BulkCreateEvents(t.Context(), client.EventBulkCreate{Events: items}, client.WithAnswer(&answered))
 		must(t, err)
-		if refused := int(result.Failed) == len(items); answered.Status != status || refused != (status == 0) {
+		if refused := int(result.Failed) == len(items); answered.Status != status || refused != (status == http.StatusBadRequest) {
 			t.Errorf("answered %d %s, want %d", answered.Status, jsonText(result), status)
 		}
 		return jsonText(result.Warnings)
@@ -110,7 +110,7 @@ func TestWarningsOfABulk(t *testing.T) {
 	if got := send(200, stranger, items...); got != "[]" {
 		t.Errorf("another sender is told %s", got)
 	}
-	if got := send(0, c.admin, item("B", "sooner"), eventOf("")); got != "[]" {
+	if got := send(http.StatusBadRequest, c.admin, item("B", "sooner"), eventOf("")); got != "[]" {
 		t.Errorf("what is refused warns %s", got)
 	}
 	if got := send(201, c.admin, eventOf("1")); got != "[]" {
