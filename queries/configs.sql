@@ -87,7 +87,7 @@ SELECT
                     WHEN 'source' THEN c.source_system
                     ELSE c.id::text END
                 FROM unnest(@policies) p),
-            @costs::bigint[], @quotas::bigint[], @windows_us::bigint[], @refills_us::bigint[], @bursts_us::bigint[])
+            @numbers::bigint[])
     END)::bigint[] AS limits
 FROM integration_configs c
 WHERE c.api_key_hash IN (@hash::bytea, @previous_hash::bytea) AND c.is_active;

@@ -1,9 +1,7 @@
 -- name: RateLimitsTake :one
 -- Counts a call against several limits if all of them allow it; the SQL function documents the arguments
 -- and the result.
-SELECT rate_limits_take(
-    @keys::text[], @costs::bigint[], @quotas::bigint[], @windows_us::bigint[], @refills_us::bigint[], @bursts_us::bigint[]
-)::bigint[] AS limits;
+SELECT rate_limits_take(@keys::text[], @numbers::bigint[])::bigint[] AS limits;
 
 -- name: RateLimitExpire :execrows
 -- Deletes a batch of keys whose calls have all left the sliding window. A row that a call has locked is in use, so

@@ -86,22 +86,22 @@ FROM users
 WHERE username = @username;
 
 -- name: UserPrincipal :one
--- Returns the user of a token, and counts the call against the rate limits of these policies and subjects, in this
--- order; under the policy events the user's hospital is added. The call counts only if the token is valid and, with
--- members_only, the user is a PX Admin, or belongs to a hospital and has one of the roles, if any are given: no refused
--- call uses up a limit.
+-- Returns the user of a token, and counts the call against the rate limits of these keys, in this order; with
+-- of_hospital, the user's hospital takes the place of {hospital} in them. The call counts only if the token is valid and,
+-- with members_only, the user is a PX Admin, or belongs to a hospital and has one of the roles, if any are given: no
+-- refused call uses up a limit.
 SELECT
     u.id, u.username, u.hospital_id, u.department_id, u.is_active, u.token_version, u.roles::text[] AS roles,
-    (CASE WHEN cardinality(@policies::text[]) > 0 AND u.is_active AND u.token_version = @token_version::integer
+    (CASE WHEN cardinality(@keys::text[]) > 0 AND u.is_active AND u.token_version = @token_version::integer
                AND (NOT @members_only::boolean OR 'PX Admin' = ANY (u.roles)
                     OR u.hospital_id IS NOT NULL AND (coalesce(cardinality(@member_roles::text[]), 0) = 0 OR u.roles::text[] && @member_roles))
         THEN rate_limits_take(
-            ARRAY(
-                SELECT c.policy || ' ' || CASE WHEN c.policy <> 'events' THEN '' ELSE
-                    CASE WHEN u.hospital_id IS NULL OR 'PX Admin' = ANY (u.roles) THEN 'all' ELSE u.hospital_id::text END || ' '
-                END || c.subject
-                FROM (SELECT unnest(@policies) AS policy, unnest(@subjects::text[]) AS subject) c),
-            @costs::bigint[], @quotas::bigint[], @windows_us::bigint[], @refills_us::bigint[], @bursts_us::bigint[])
+            CASE WHEN @of_hospital::boolean
+                THEN ARRAY(
+                    SELECT replace(k, '{hospital}', CASE WHEN u.hospital_id IS NULL OR 'PX Admin' = ANY (u.roles) THEN 'all' ELSE u.hospital_id::text END)
+                    FROM unnest(@keys) k)
+                ELSE @keys END,
+            @numbers::bigint[])
     END)::bigint[] AS limits
 FROM (
     SELECT

@@ -1,2 +1,2 @@
-DROP FUNCTION rate_limits_take(text[], bigint[], bigint[], bigint[], bigint[], bigint[]);
+DROP FUNCTION rate_limits_take(text[], bigint[]);
 ALTER TABLE rate_limits DROP COLUMN refilled_at;

@@ -64,15 +64,15 @@ func (s *Server) credential(header http.Header, path *contract.Path) (credential
 // account is active are read each time.
 func (a *admission) authenticateToken(charged func(auth.Principal) []limits.Charge) (auth.Principal, limits.Decision, error) {
 	claims, ctx := a.credential.claims, a.c.Request().Context()
-	ask := a.server.rates.Ask(charged(auth.Principal{Kind: auth.KindUser, UserID: claims.UserID}))
+	ask := a.server.rates.AskInHospital(charged(auth.Principal{Kind: auth.KindUser, UserID: claims.UserID}))
 	var rule auth.Rule // of events, whose limits are shared
-	if a.operation != nil && a.operation.TakesEvents() {
+	takesEvents := a.operation != nil && a.operation.TakesEvents()
+	if takesEvents {
 		rule = a.operation.Permission
 	}
 	row, err := userPrincipal(ctx, a.server.engine.db, db.UserPrincipalParams{
 		ID: claims.UserID, TokenVersion: int32(claims.Version), MembersOnly: rule.MembersOnly(), MemberRoles: rule.Roles,
-		Policies: ask.Policies, Subjects: ask.Subjects, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs,
-		RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
+		Keys: ask.Keys, Numbers: ask.Numbers, OfHospital: takesEvents,
 	})
 	switch {
 	case queries.NoRows(err):
@@ -124,8 +124,7 @@ func (a *admission) authenticateKey(charged func(auth.Principal) []limits.Charge
 	var row db.ConfigPrincipalRow
 	err := a.server.engine.db.Read(ctx, func(q *db.Queries) (err error) {
 		row, err = q.ConfigPrincipal(ctx, db.ConfigPrincipalParams{
-			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.Policies,
-			Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs, RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
+			Hash: who.hashes[0], PreviousHash: who.hashes[len(who.hashes)-1], Policies: ask.Policies, Numbers: ask.Numbers,
 		})
 		return err
 	})

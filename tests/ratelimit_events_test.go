@@ -382,8 +382,7 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 			// A call that another limit refuses is rolled back, wherever it is in the queue.
 			span := (window * time.Minute).Microseconds()
 			both, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
-				Keys: []string{name, "nobody"}, Costs: []int64{1, 1}, Quotas: []int64{quota, 0}, WindowsUs: []int64{span, span},
-				RefillsUs: []int64{0, 0}, BurstsUs: []int64{0, 0},
+				Keys: []string{name, "nobody"}, Numbers: []int64{1, quota, span, 0, 0, 1, 0, span, 0, 0},
 			})
 			must(t, err)
 			if left := quota - int64(len(ages)); both[0] != left || both[2] == 0 && both[7] == 0 {
@@ -391,7 +390,7 @@ func TestRateLimitsTakeAgainstAModel(t *testing.T) {
 			}
 			cost := []int64{0, 1, 1, 2, 5, 40, 90}[random.IntN(7)]
 			all, err := q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
-				Keys: []string{name}, Costs: []int64{cost}, Quotas: []int64{quota}, WindowsUs: []int64{span}, RefillsUs: []int64{0}, BurstsUs: []int64{0},
+				Keys: []string{name}, Numbers: []int64{cost, quota, span, 0, 0},
 			})
 			must(t, err)
 			row := struct{ Remaining, Reset, Wait int64 }{all[0], all[1], all[2]}

@@ -301,19 +301,15 @@ SELECT
                     WHEN 'source' THEN c.source_system
                     ELSE c.id::text END
                 FROM unnest($1) p),
-            $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+            $2::bigint[])
     END)::bigint[] AS limits
 FROM integration_configs c
-WHERE c.api_key_hash IN ($7::bytea, $8::bytea) AND c.is_active
+WHERE c.api_key_hash IN ($3::bytea, $4::bytea) AND c.is_active
 `
 
 type ConfigPrincipalParams struct {
 	Policies     []string
-	Costs        []int64
-	Quotas       []int64
-	WindowsUs    []int64
-	RefillsUs    []int64
-	BurstsUs     []int64
+	Numbers      []int64
 	Hash         []byte
 	PreviousHash []byte
 }
@@ -334,11 +330,7 @@ type ConfigPrincipalRow struct {
 func (q *Queries) ConfigPrincipal(ctx context.Context, arg ConfigPrincipalParams) (ConfigPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, configPrincipal,
 		arg.Policies,
-		arg.Costs,
-		arg.Quotas,
-		arg.WindowsUs,
-		arg.RefillsUs,
-		arg.BurstsUs,
+		arg.Numbers,
 		arg.Hash,
 		arg.PreviousHash,
 	)

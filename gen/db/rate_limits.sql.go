@@ -31,31 +31,18 @@ func (q *Queries) RateLimitExpire(ctx context.Context, most int32) (int64, error
 }
 
 const rateLimitsTake = `-- name: RateLimitsTake :one
-SELECT rate_limits_take(
-    $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]
-)::bigint[] AS limits
+SELECT rate_limits_take($1::text[], $2::bigint[])::bigint[] AS limits
 `
 
 type RateLimitsTakeParams struct {
-	Keys      []string
-	Costs     []int64
-	Quotas    []int64
-	WindowsUs []int64
-	RefillsUs []int64
-	BurstsUs  []int64
+	Keys    []string
+	Numbers []int64
 }
 
 // Counts a call against several limits if all of them allow it; the SQL function documents the arguments
 // and the result.
 func (q *Queries) RateLimitsTake(ctx context.Context, arg RateLimitsTakeParams) ([]int64, error) {
-	row := q.db.QueryRow(ctx, rateLimitsTake,
-		arg.Keys,
-		arg.Costs,
-		arg.Quotas,
-		arg.WindowsUs,
-		arg.RefillsUs,
-		arg.BurstsUs,
-	)
+	row := q.db.QueryRow(ctx, rateLimitsTake, arg.Keys, arg.Numbers)
 	var limits []int64
 	err := row.Scan(&limits)
 	return limits, err

@@ -489,34 +489,30 @@ SELECT
                AND (NOT $3::boolean OR 'PX Admin' = ANY (u.roles)
                     OR u.hospital_id IS NOT NULL AND (coalesce(cardinality($4::text[]), 0) = 0 OR u.roles::text[] && $4))
         THEN rate_limits_take(
-            ARRAY(
-                SELECT c.policy || ' ' || CASE WHEN c.policy <> 'events' THEN '' ELSE
-                    CASE WHEN u.hospital_id IS NULL OR 'PX Admin' = ANY (u.roles) THEN 'all' ELSE u.hospital_id::text END || ' '
-                END || c.subject
-                FROM (SELECT unnest($1) AS policy, unnest($5::text[]) AS subject) c),
-            $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+            CASE WHEN $5::boolean
+                THEN ARRAY(
+                    SELECT replace(k, '{hospital}', CASE WHEN u.hospital_id IS NULL OR 'PX Admin' = ANY (u.roles) THEN 'all' ELSE u.hospital_id::text END)
+                    FROM unnest($1) k)
+                ELSE $1 END,
+            $6::bigint[])
     END)::bigint[] AS limits
 FROM (
     SELECT
         v.id, v.username, v.hospital_id, v.department_id, v.is_active, v.token_version,
         ARRAY(SELECT o.name FROM user_roles r JOIN roles o ON o.id = r.role_id WHERE r.user_id = v.id) AS roles
     FROM users v
-    WHERE v.id = $11::uuid
+    WHERE v.id = $7::uuid
     OFFSET 0 -- an optimization fence: the roles are read once, and the generic plan is as cheap as a custom one
 ) u
 `
 
 type UserPrincipalParams struct {
-	Policies     []string
+	Keys         []string
 	TokenVersion int32
 	MembersOnly  bool
 	MemberRoles  []string
-	Subjects     []string
-	Costs        []int64
-	Quotas       []int64
-	WindowsUs    []int64
-	RefillsUs    []int64
-	BurstsUs     []int64
+	OfHospital   bool
+	Numbers      []int64
 	ID           uuid.UUID
 }
 
@@ -531,22 +527,18 @@ type UserPrincipalRow struct {
 	Limits       []int64
 }
 
-// Returns the user of a token, and counts the call against the rate limits of these policies and subjects, in this
-// order; under the policy events the user's hospital is added. The call counts only if the token is valid and, with
-// members_only, the user is a PX Admin, or belongs to a hospital and has one of the roles, if any are given: no refused
-// call uses up a limit.
+// Returns the user of a token, and counts the call against the rate limits of these keys, in this order; with
+// of_hospital, the user's hospital takes the place of {hospital} in them. The call counts only if the token is valid and,
+// with members_only, the user is a PX Admin, or belongs to a hospital and has one of the roles, if any are given: no
+// refused call uses up a limit.
 func (q *Queries) UserPrincipal(ctx context.Context, arg UserPrincipalParams) (UserPrincipalRow, error) {
 	row := q.db.QueryRow(ctx, userPrincipal,
-		arg.Policies,
+		arg.Keys,
 		arg.TokenVersion,
 		arg.MembersOnly,
 		arg.MemberRoles,
-		arg.Subjects,
-		arg.Costs,
-		arg.Quotas,
-		arg.WindowsUs,
-		arg.RefillsUs,
-		arg.BurstsUs,
+		arg.OfHospital,
+		arg.Numbers,
 		arg.ID,
 	)
 	var i UserPrincipalRow

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/px360/px360/server/problem"
@@ -46,13 +45,17 @@ func (l *RateLimiter) decision(states []allowance, now time.Time) Decision {
 // Field is the RateLimit field, which tells the caller what is left: of each policy the limit that is nearest to being
 // used up. It is "" if there is nothing to tell.
 func (d Decision) Field() string {
-	var policies, items []string
-	for _, a := range d.states {
-		if !slices.Contains(policies, a.policy) {
-			policies, items = append(policies, a.policy), append(items, a.item(d.at))
+	field := make([]byte, 0, 128)
+	for i, a := range d.states {
+		if slices.ContainsFunc(d.states[:i], func(before allowance) bool { return before.policy == a.policy }) {
+			continue
 		}
+		if i > 0 {
+			field = append(field, ", "...)
+		}
+		field = a.appendItem(field, d.at)
 	}
-	return strings.Join(items, ", ")
+	return string(field)
 }
 
 // Refused is whether Err is an error. It is false if limits are only reported.
@@ -92,7 +95,7 @@ func throttled(wait time.Duration) *problem.Problem {
 	return p
 }
 
-// policyItem is a member of the RateLimit-Policy field, and item one of RateLimit, as in
+// policyItem is a member of the RateLimit-Policy field, and appendItem one of RateLimit, as in
 // draft-ietf-httpapi-ratelimit-headers: structured fields (RFC 9651), whose times are whole seconds.
 func policyItem(policy string, limit Limit) string {
 	item := fmt.Sprintf("%q;q=%d;w=%d", policy, limit.Quota, wholeSeconds(limit.Window))
@@ -102,8 +105,10 @@ func policyItem(policy string, limit Limit) string {
 	return item
 }
 
-func (a allowance) item(now time.Time) string {
-	return fmt.Sprintf("%q;r=%d;t=%d", a.policy, a.remaining, wholeSeconds(a.reset.Sub(now)))
+func (a allowance) appendItem(field []byte, now time.Time) []byte {
+	field = append(strconv.AppendQuote(field, a.policy), ";r="...)
+	field = append(strconv.AppendInt(field, a.remaining, 10), ";t="...)
+	return strconv.AppendInt(field, wholeSeconds(a.reset.Sub(now)), 10)
 }
 
 // wholeSeconds rounds up, so that whoever comes back then does not come too early.

@@ -14,9 +14,9 @@ func TestRateLimitFields(t *testing.T) {
 	for want, got := range map[string]string{
 		`"user";q=100;w=60`:     policyItem(PolicyUser, Limit{100, time.Minute}),
 		`"events";q=1000;w=1`:   policyItem(PolicyEvents, Limit{1000, 300 * time.Millisecond}),
-		`"user";r=42;t=17`:      allowance{policy: PolicyUser, remaining: 42, reset: now.Add(16001 * time.Millisecond)}.item(now),
-		`"auth";r=0;t=17`:       allowance{policy: PolicyAuth, reset: now.Add(17 * time.Second)}.item(now),
-		`"sender";r=10000;t=0`:  allowance{policy: PolicySender, remaining: 10000, reset: now.Add(-time.Second)}.item(now),
+		`"user";r=42;t=17`:      string(allowance{policy: PolicyUser, remaining: 42, reset: now.Add(16001 * time.Millisecond)}.appendItem(nil, now)),
+		`"auth";r=0;t=17`:       string(allowance{policy: PolicyAuth, reset: now.Add(17 * time.Second)}.appendItem(nil, now)),
+		`"sender";r=10000;t=0`:  string(allowance{policy: PolicySender, remaining: 10000, reset: now.Add(-time.Second)}.appendItem(nil, now)),
 		"37 37 seconds.":        throttledText(37 * time.Second),
 		"37 37 seconds. ":       throttledText(36*time.Second+1) + " ",
 		"1 1 second.":           throttledText(time.Second),

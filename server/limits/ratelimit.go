@@ -130,16 +130,24 @@ type Charge struct {
 	Cost, Bytes     int64
 }
 
-// key is what the database counts by; UserPrincipal and ConfigPrincipal have it too. A change of its form opens every
-// window afresh.
+// HospitalPlace stands in a key of PolicyEvents for a hospital that is not known yet; the statement that loads the
+// caller puts it in.
+const HospitalPlace = "{hospital}"
+
+// key is what the database counts by. A change of its form opens every window afresh.
 func (c Charge) key() string {
-	switch {
-	case c.Policy != PolicyEvents:
-		return c.Policy + " " + c.Subject
-	case c.Hospital == nil:
-		return c.Policy + " all " + c.Subject
+	hospital := "all"
+	if c.Hospital != nil {
+		hospital = c.Hospital.String()
 	}
-	return c.Policy + " " + c.Hospital.String() + " " + c.Subject
+	return c.keyIn(hospital)
+}
+
+func (c Charge) keyIn(hospital string) string {
+	if c.Policy == PolicyEvents {
+		return c.Policy + " " + hospital + " " + c.Subject
+	}
+	return c.Policy + " " + c.Subject
 }
 
 // Charges are what a call costs, in the order that rate_limits_take needs; none if it is not counted. Events count
@@ -173,31 +181,41 @@ func (l *RateLimiter) Peek(caller Caller, sources []string) []Charge {
 }
 
 // A Question is charges as arguments of the SQL function rate_limits_take, to be asked together with the principal.
-// Element i of each list belongs together.
 type Question struct {
-	Keys, Policies, Subjects                      []string
-	Costs, Quotas, WindowsUs, RefillsUs, BurstsUs []int64
-	asked                                         time.Time
+	Keys, Policies []string
+	Numbers        []int64 // numbersPerCharge for each
+	asked          time.Time
 }
 
 // Ask makes a Question, to be sent at once: the time that a refused call has to wait is counted from here.
-func (l *RateLimiter) Ask(charges []Charge) Question {
+func (l *RateLimiter) Ask(charges []Charge) Question { return l.ask(charges, Charge.key) }
+
+// AskInHospital is Ask with HospitalPlace in the keys.
+func (l *RateLimiter) AskInHospital(charges []Charge) Question {
+	return l.ask(charges, func(c Charge) string { return c.keyIn(HospitalPlace) })
+}
+
+func (l *RateLimiter) ask(charges []Charge, key func(Charge) string) Question {
 	q := Question{asked: l.now()}
-	for _, c := range charges {
-		limit, bytes := l.limits[c.Policy], l.limits[bytesOf(c.Policy)]
-		q.Keys, q.Policies, q.Subjects = append(q.Keys, c.key()), append(q.Policies, c.Policy), append(q.Subjects, c.Subject)
-		q.Costs, q.Quotas = append(q.Costs, c.Cost), append(q.Quotas, limit.Quota)
-		q.WindowsUs = append(q.WindowsUs, limit.Window.Microseconds())
-		refill := int64(0)
+	if len(charges) == 0 {
+		return q
+	}
+	q.Keys, q.Policies = make([]string, len(charges)), make([]string, len(charges))
+	q.Numbers = make([]int64, 0, numbersPerCharge*len(charges))
+	for i, c := range charges {
+		limit := l.limits[c.Policy]
+		q.Keys[i], q.Policies[i] = key(c), c.Policy
+		var refill, burst int64
 		if c.Bytes > 0 {
-			refill = bytes.refill(c.Bytes).Microseconds() + 1 // rounded up, as 0 counts nothing
+			bytes := l.limits[bytesOf(c.Policy)]
+			refill, burst = bytes.refill(c.Bytes).Microseconds()+1, bytes.Window.Microseconds() // rounded up, as 0 counts nothing
 		}
-		q.RefillsUs, q.BurstsUs = append(q.RefillsUs, refill), append(q.BurstsUs, bytes.Window.Microseconds())
+		q.Numbers = append(q.Numbers, c.Cost, limit.Quota, limit.Window.Microseconds(), refill, burst)
 	}
 	return q
 }
 
-// numbersPerCharge is how many the database answers for each charge.
+// numbersPerCharge is how many numbers the database is asked with, and answers, for each charge.
 const numbersPerCharge = 5
 
 // Decide reads the database's answer to a question: five numbers for each charge in turn, which are the calls that
@@ -217,9 +235,10 @@ func (l *RateLimiter) Decide(q Question, charges []Charge, numbers []int64) Deci
 	for i := range len(numbers) / numbersPerCharge {
 		c, n := charges[i], numbers[numbersPerCharge*i:]
 		add(allowance{policy: c.Policy, key: c.key(), cost: c.Cost, remaining: n[0]}, microseconds(n[1]), microseconds(n[2]))
-		if c.Bytes > 0 {
+		// Bytes are told once a tenth of them is used up: few calls come near.
+		if missing := microseconds(n[3]); c.Bytes > 0 && (n[4] > 0 || missing > l.limits[bytesOf(c.Policy)].Window/10) {
 			policy := bytesOf(c.Policy)
-			limit, missing := l.limits[policy], microseconds(n[3])
+			limit := l.limits[policy]
 			left := max(0, int64(float64(limit.Quota)*(1-float64(missing)/float64(limit.Window))))
 			add(allowance{policy: policy, key: c.key() + " bytes", cost: c.Bytes, remaining: left}, missing, microseconds(n[4]))
 		}
@@ -250,9 +269,7 @@ func (l *RateLimiter) Take(ctx context.Context, charges []Charge) (Decision, err
 	ask := l.Ask(charges)
 	var numbers []int64
 	err := l.db.Read(ctx, func(q *db.Queries) (err error) {
-		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{
-			Keys: ask.Keys, Costs: ask.Costs, Quotas: ask.Quotas, WindowsUs: ask.WindowsUs, RefillsUs: ask.RefillsUs, BurstsUs: ask.BurstsUs,
-		})
+		numbers, err = q.RateLimitsTake(ctx, db.RateLimitsTakeParams{Keys: ask.Keys, Numbers: ask.Numbers})
 		return err
 	})
 	if err != nil {

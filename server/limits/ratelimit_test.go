@@ -174,15 +174,18 @@ func TestAsk(t *testing.T) {
 	t.Parallel()
 	l := newTestLimiter(t, "", Limits{Events: Limit{3, 300 * time.Millisecond}, EventBytes: Limit{10_000_000, 5 * time.Second}})
 	q := l.Ask(l.Charges(PolicyEvents, Caller{ID: "sara"}, []string{"his"}, 2000))
-	got := fmt.Sprint(q.Keys, q.Policies, q.Subjects, q.Costs, q.Quotas, q.WindowsUs, q.RefillsUs, q.BurstsUs)
-	if want := "[events all his source his sender sara] [events source sender] [his his sara] [1 1 1] [3 30 30] [300000 300000 300000] " +
-		"[1001 101 0] [5000000 5000000 0]"; got != want {
+	got := fmt.Sprint(q.Keys, q.Policies, q.Numbers)
+	if want := "[events all his source his sender sara] [events source sender] " +
+		"[1 3 300000 1001 5000000 1 30 300000 101 5000000 1 30 300000 0 0]"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+	if got := l.AskInHospital(l.events("sara", "his")).Keys; got[0] != "events {hospital} his" || got[1] != "source his" {
+		t.Errorf("%q before the hospital is known", got)
 	}
 	if got, want := l.Ask(l.events("sara", "his")).Keys[0], "events 00000000-0000-0000-0000-000000000360 his"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if q := l.Ask(nil); q.Keys != nil || q.WindowsUs != nil {
+	if q := l.Ask(nil); q.Keys != nil || q.Numbers != nil {
 		t.Errorf("%v, want nothing to ask", q)
 	}
 }
@@ -223,7 +226,7 @@ func TestDecideOnBytes(t *testing.T) {
 	charges := l.Charges(PolicyEvents, Caller{ID: "sara"}, []string{"his"}, 2_000_000)
 	numbers := []int64{7, second, 0, 720 * second, 0, 70, second, 0, 360 * second, 0, 60, second, 0, 0, 0}
 	admitted := l.Decide(l.Ask(charges), charges, numbers)
-	want := `"events";r=7;t=1, "sender";r=60;t=1, "source";r=70;t=1, "events-bytes";r=80000000;t=720, "source-bytes";r=900000000;t=360`
+	want := `"events";r=7;t=1, "sender";r=60;t=1, "source";r=70;t=1, "events-bytes";r=80000000;t=720`
 	if got := admitted.Field(); got != want || admitted.Refused() {
 		t.Errorf("%s, want %s", got, want)
 	}
