@@ -190,7 +190,8 @@ type Querier interface {
 }
 
 // Check tells whether this program can run on the database: its schema must be complete and at
-// least as new as the program's own. A newer one is fine.
+// least as new as the program's own. A newer one is fine, and so is that a newer program is at a
+// migration of its own: until that is committed, nothing of it is there.
 func Check(ctx context.Context, db Querier) error {
 	var version int
 	var dirty bool
@@ -199,8 +200,10 @@ func Check(ctx context.Context, db Querier) error {
 		return fmt.Errorf("read the schema version (run `px360 migrate` first?): %w", err)
 	}
 	switch {
+	case dirty && version > Latest():
+		return nil
 	case dirty:
-		return fmt.Errorf("migration %d stopped half way: mend it, then run `px360 migrate` again", version)
+		return fmt.Errorf("migration %d is under way, or stopped half way: if nobody migrates, mend it, then run `px360 migrate` again", version)
 	case version < Latest():
 		return fmt.Errorf("the schema is at version %d and this program needs %d: run `px360 migrate`", version, Latest())
 	}

@@ -303,3 +303,17 @@ func TestUpFailsCleanly(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A program goes on, and starts, while a newer one migrates: golang-migrate notes a version before its file is committed.
+func TestCheckWhileANewerProgramMigrates(t *testing.T) {
+	t.Parallel()
+	ctx, conn := context.Background(), connect(t, dbtest.New(t))
+	for version, want := range map[int]string{schema.Latest() + 1: "", schema.Latest(): "is under way, or stopped half way"} {
+		if _, err := conn.Exec(ctx, "UPDATE schema_migrations SET version = $1, dirty = true", version); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Check(ctx, conn); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("at version %d, dirty: %v", version, err)
+		}
+	}
+}
