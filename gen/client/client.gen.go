@@ -4047,7 +4047,7 @@ func (c *Client) AllIntegrationConfigs(ctx context.Context, params *ListIntegrat
 }
 
 // CreateIntegrationConfig creates an integration config.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or hospitals; both hospital and hospitals; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	POST /api/integrations/configs/
 func (c *Client) CreateIntegrationConfig(ctx context.Context, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfigCreated, error) {
@@ -4069,7 +4069,7 @@ func (c *Client) RetrieveIntegrationConfig(ctx context.Context, id IntegrationCo
 }
 
 // UpdateIntegrationConfig changes the fields that are sent, and no others.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or hospitals; both hospital and hospitals; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PATCH /api/integrations/configs/{id}/
 func (c *Client) UpdateIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigUpdate, options ...CallOption) (*IntegrationConfig, error) {
@@ -4077,7 +4077,7 @@ func (c *Client) UpdateIntegrationConfig(ctx context.Context, id IntegrationConf
 }
 
 // ReplaceIntegrationConfig writes an integration config anew: the required fields must be there, and what is left out stays as it is.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an api_key that another config has; an api_url with a host name that DNS would not take.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or hospitals; both hospital and hospitals; an api_key that another config has; an api_url with a host name that DNS would not take.
 //
 //	PUT /api/integrations/configs/{id}/
 func (c *Client) ReplaceIntegrationConfig(ctx context.Context, id IntegrationConfigID, body IntegrationConfigCreate, options ...CallOption) (*IntegrationConfig, error) {
@@ -4454,7 +4454,7 @@ func (c *Client) RetrieveHospitalSettings(ctx context.Context, id HospitalID, op
 }
 
 // UpdateHospitalSettings changes the settings that are sent, and no others.
-// Valid by schema, but refused by rule with 400: a time zone that is not known.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice.
 //
 //	PATCH /api/organizations/hospitals/{id}/settings/
 func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettingsUpdate, options ...CallOption) (*HospitalSettings, error) {
@@ -4462,7 +4462,7 @@ func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body
 }
 
 // ReplaceHospitalSettings writes all settings of a hospital anew.
-// Valid by schema, but refused by rule with 400: a time zone that is not known.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice.
 //
 //	PUT /api/organizations/hospitals/{id}/settings/
 func (c *Client) ReplaceHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettings, options ...CallOption) (*HospitalSettings, error) {
