@@ -58,6 +58,7 @@ func newConfigs(e *engine) *configRows {
 	return rows.bind(e, "APIKey")
 }
 
+// checkConfigHospitals lets a config have one hospital or name some, and not both.
 func checkConfigHospitals(_ context.Context, _ *db.Queries, w *write[db.ConfigInsertParams]) error {
 	if w.row.Hospital != nil && len(w.row.Hospitals) > 0 {
 		return problem.InvalidField("hospitals", "Leave hospital null, or this empty.")

@@ -37,9 +37,9 @@ const (
 	mostHeld = 16 << 20
 )
 
-// An assault is a process under attack.
-type assault struct {
-	*siege
+// A target is a process under attack.
+type target struct {
+	*attackedServer
 	t       *testing.T
 	process *os.Process
 	metrics string // URL
@@ -62,12 +62,12 @@ func TestAttacks(t *testing.T) {
 	for _, mode := range []string{"enforce", "off"} {
 		t.Run("rate limits "+mode, func(t *testing.T) {
 			t.Parallel()
-			a := startAssault(t, program, mode)
+			a := startTarget(t, program, mode)
 			for _, attack := range attacks {
 				if mode == "off" && attack.needsLimits {
 					continue
 				}
-				t.Run(attack.name, func(t *testing.T) { a.suffer(t, attack.run) })
+				t.Run(attack.name, func(t *testing.T) { a.withstand(t, attack.run) })
 			}
 			a.notePeak()
 			t.Logf("%d answers to attackers; resident memory at most %d MB", a.answers.Load(), a.peak>>10)
@@ -81,8 +81,8 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// startAssault starts the program on a database of its own.
-func startAssault(t *testing.T, program, mode string) *assault {
+// startTarget starts the program on a database of its own.
+func startTarget(t *testing.T, program, mode string) *target {
 	t.Helper()
 	s := &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}
 	pool, err := pgxpool.New(context.Background(), s.dbURL)
@@ -118,8 +118,8 @@ func startAssault(t *testing.T, program, mode string) *assault {
 	})
 	s.admin = s.login(adminName, adminPassword)
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(attacker)}}
-	return &assault{
-		siege: siegeOf(t, s), process: serve.Process, metrics: "http://" + metrics,
+	return &target{
+		attackedServer: withNeighbours(t, s), process: serve.Process, metrics: "http://" + metrics,
 		client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}, Timeout: time.Minute},
 	}
 }
@@ -132,11 +132,11 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// suffer makes an attack, has the neighbours send their requests meanwhile, and waits until all that it took is given
+// withstand makes an attack, has the neighbours send their requests meanwhile, and waits until all that it took is given
 // back.
-func (a *assault) suffer(t *testing.T, attack func(*assault)) {
+func (a *target) withstand(t *testing.T, attack func(*target)) {
 	before := a.resources()
-	a.t, a.siege.t, a.held, a.over = t, t, nil, make(chan struct{})
+	a.t, a.attackedServer.t, a.held, a.over = t, t, nil, make(chan struct{})
 	attack(a)
 	a.neighbours(t)
 	close(a.over)
@@ -161,19 +161,19 @@ const (
 type resources struct{ descriptors, goroutines, connections, heap int }
 
 // resources are what the process has in use.
-func (a *assault) resources() (r resources) {
+func (a *target) resources() (r resources) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.process.Pid))
-	must(a.siege.t, err)
+	must(a.attackedServer.t, err)
 	r.descriptors = len(entries)
 	a.internal("/debug/pprof/heap?gc=1") // so that what is garbage does not count
 	text := a.internal("/metrics")
 	for name, into := range map[string]*int{"go_goroutines": &r.goroutines, "go_memstats_heap_alloc_bytes": &r.heap} {
 		match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
 		if match == nil {
-			a.siege.t.Fatalf("the metrics have no %s", name)
+			a.attackedServer.t.Fatalf("the metrics have no %s", name)
 		}
 		n, err := strconv.ParseFloat(match[1], 64)
-		must(a.siege.t, err)
+		must(a.attackedServer.t, err)
 		*into = int(n)
 	}
 	r.connections = value[int](a.system, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'px360%'")
@@ -181,45 +181,45 @@ func (a *assault) resources() (r resources) {
 }
 
 // internal reads a page that is not for clients.
-func (a *assault) internal(path string) string {
+func (a *target) internal(path string) string {
 	res, err := http.Get(a.metrics + path)
-	must(a.siege.t, err)
+	must(a.attackedServer.t, err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	must(a.siege.t, err)
+	must(a.attackedServer.t, err)
 	return string(text)
 }
 
 // memory is a line of the process's status in KB: VmRSS now, VmHWM at most.
-func (a *assault) memory(line string) int {
+func (a *target) memory(line string) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Pid))
-	must(a.siege.t, err)
+	must(a.attackedServer.t, err)
 	match := regexp.MustCompile(`(?m)^` + line + `:\s+(\d+) kB$`).FindSubmatch(status)
 	if match == nil {
-		a.siege.t.Fatalf("the process's status has no %s", line)
+		a.attackedServer.t.Fatalf("the process's status has no %s", line)
 	}
 	kilobytes, err := strconv.Atoi(string(match[1]))
-	must(a.siege.t, err)
+	must(a.attackedServer.t, err)
 	return kilobytes
 }
 
 // notePeak keeps the most memory that was used since the process began, and resetPeak begins anew within the run.
-func (a *assault) notePeak() { a.peak = max(a.peak, a.memory("VmHWM")) }
+func (a *target) notePeak() { a.peak = max(a.peak, a.memory("VmHWM")) }
 
-func (a *assault) resetPeak() {
+func (a *target) resetPeak() {
 	a.notePeak()
-	must(a.siege.t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", a.process.Pid), []byte("5"), 0))
+	must(a.attackedServer.t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", a.process.Pid), []byte("5"), 0))
 }
 
 // hold opens connections that send text and then nothing, and read nothing.
-func (a *assault) hold(n int, text string) {
+func (a *target) hold(n int, text string) {
 	for range n {
 		a.held = append(a.held, a.dial(a.t, attacker, text))
 	}
 }
 
 // trickle opens connections that send head, and then text byte by byte until the attack is over.
-func (a *assault) trickle(n int, head, text string) {
+func (a *target) trickle(n int, head, text string) {
 	a.hold(n, head)
 	for _, conn := range a.held[len(a.held)-n:] {
 		a.floods.Go(func() {
@@ -237,8 +237,8 @@ func (a *assault) trickle(n int, head, text string) {
 	}
 }
 
-// sip opens connections that send text and read the answer byte by byte until the attack is over.
-func (a *assault) sip(n int, text string) {
+// readSlowly opens connections that send text and read the answer byte by byte until the attack is over.
+func (a *target) readSlowly(n int, text string) {
 	a.hold(n, text)
 	for _, conn := range a.held[len(a.held)-n:] {
 		a.floods.Go(func() {
@@ -256,16 +256,16 @@ func (a *assault) sip(n int, text string) {
 	}
 }
 
-// A demand is a request of an attacker.
-type demand struct {
+// An attackRequest is a request of an attacker.
+type attackRequest struct {
 	method, path, token string
 	body                any // nil, a text, or what becomes JSON
 	header              []string
 }
 
-// flood sends demands from several connections until the attack is over; make gets the number of each. The first, alone,
+// flood sends requests from several connections until the attack is over; make gets the number of each. The first, alone,
 // shows how much memory one takes.
-func (a *assault) flood(make func(i int) demand) {
+func (a *target) flood(make func(i int) attackRequest) {
 	a.resetPeak()
 	before := a.memory("VmRSS")
 	a.ask(make(0))
@@ -287,8 +287,8 @@ func (a *assault) flood(make func(i int) demand) {
 	}
 }
 
-// ask sends a demand and counts its answer.
-func (a *assault) ask(d demand) {
+// ask sends a request and counts its answer.
+func (a *target) ask(d attackRequest) {
 	var body io.Reader
 	switch b := d.body.(type) {
 	case nil:
@@ -325,7 +325,7 @@ func (a *assault) ask(d demand) {
 }
 
 // deactivated is a user's token that is worth nothing any more.
-func (a *assault) deactivated() string {
+func (a *target) deactivated() string {
 	gone := a.person(a.hospital, "Viewer")
 	a.exec("UPDATE users SET is_active = false WHERE id = $1", gone.id)
 	return gone.access

@@ -43,29 +43,29 @@ func strictServer(o *server.Options) {
 	o.SlowestClient = server.Pace{Grace: 100 * time.Millisecond, BytesPerSecond: 1 << 30}
 }
 
-// A siege is a server under attack, and its neighbours.
-type siege struct {
+// An attackedServer is a server under attack, and its neighbours.
+type attackedServer struct {
 	*clinic
 	nurse person // of another hospital than the attackers
 	key   string
 }
 
-func newSiege(t *testing.T, change ...func(*server.Options)) *siege {
+func startAttackedServer(t *testing.T, change ...func(*server.Options)) *attackedServer {
 	t.Helper()
-	return siegeOf(t, startServer(t, change...))
+	return withNeighbours(t, startServer(t, change...))
 }
 
-func siegeOf(t *testing.T, s *system) *siege {
+func withNeighbours(t *testing.T, s *system) *attackedServer {
 	t.Helper()
 	other := s.clinic()
 	config := try(other.px.CreateIntegrationConfig(context.Background(), client.IntegrationConfigCreate{
 		Name: "HIS", SourceSystem: "his", Hospital: client.Value(other.hospital),
 	})).ok(t)
-	return &siege{clinic: s.clinic(), nurse: s.person(other.hospital, "Nurse"), key: config.APIKey}
+	return &attackedServer{clinic: s.clinic(), nurse: s.person(other.hospital, "Nurse"), key: config.APIKey}
 }
 
 // neighbours sends what others send: a login, a user's reading, an event by token and by key, documentation, health.
-func (s *siege) neighbours(t *testing.T) {
+func (s *attackedServer) neighbours(t *testing.T) {
 	t.Helper()
 	for range 3 {
 		s.expect(t, http.StatusOK, "POST", loginPath, "", fields{"username": s.nurse.username, "password": password})
@@ -79,7 +79,7 @@ func (s *siege) neighbours(t *testing.T) {
 }
 
 // dial connects from an address of this host, with a small buffer for what is received, and sends text.
-func (s *siege) dial(t *testing.T, address, text string) net.Conn {
+func (s *attackedServer) dial(t *testing.T, address, text string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{
 		LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)},
@@ -144,7 +144,7 @@ func bearer(token string) string { return "Authorization: Bearer " + token }
 // Clients that ask for something large and do not read it hold no place, and an address gets so much of it at a time.
 func TestExhaustionByUnreadAssets(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, patientServer)
+	s := startAttackedServer(t, patientServer)
 	const n = 30
 	for range n {
 		for _, address := range []string{attacker, otherAttacker} {
@@ -162,7 +162,7 @@ func TestExhaustionByUnreadAssets(t *testing.T) {
 // A client that reads too slowly is cut off.
 func TestExhaustionBySlowReaders(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, strictServer)
+	s := startAttackedServer(t, strictServer)
 	conn := s.dial(t, attacker, "GET "+assetPath+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	s.refusals(t, 1, "answers", "slow")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -178,7 +178,7 @@ func TestExhaustionBySlowReaders(t *testing.T) {
 // Bodies that do not come hold no place, whoever sends them: users, users who were deactivated, and strangers.
 func TestExhaustionByUnfinishedBodies(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, patientServer)
+	s := startAttackedServer(t, patientServer)
 	gone := s.person(s.hospital, "Viewer")
 	s.exec("UPDATE users SET is_active = false WHERE id = $1", gone.id)
 	const n, length = 4 * fewPlaces, 200
@@ -196,7 +196,7 @@ func TestExhaustionByUnfinishedBodies(t *testing.T) {
 // Large bodies that do not come hold no place either, and take no more memory than has arrived, up to a caller's share.
 func TestExhaustionByLargeBodies(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, patientServer)
+	s := startAttackedServer(t, patientServer)
 	const large, n = 5 << 20, 12
 	arrived := strings.Repeat(" ", large/2)
 	for range n {
@@ -218,7 +218,7 @@ func TestExhaustionByLargeBodies(t *testing.T) {
 // A body that comes too slowly is cut off, whatever its size.
 func TestExhaustionByTrickle(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, strictServer)
+	s := startAttackedServer(t, strictServer)
 	for i, text := range []string{
 		post(oneEventPath, bearer(s.admin.access), 200, "{"),
 		post(loginPath, "X-A: b", 200, "{"),
@@ -241,7 +241,7 @@ func TestExhaustionByTrickle(t *testing.T) {
 // A refusal is not kept back until a body that nobody wants has come.
 func TestExhaustionByUnwantedBodies(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, func(o *server.Options) { patientServer(o); o.SlowestClient.Grace = 100 * time.Millisecond })
+	s := startAttackedServer(t, func(o *server.Options) { patientServer(o); o.SlowestClient.Grace = 100 * time.Millisecond })
 	for range 4 * fewPlaces {
 		conn := s.dial(t, attacker, post(oneEventPath, "X-A: b", 200, ""))
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -256,7 +256,7 @@ func TestExhaustionByUnwantedBodies(t *testing.T) {
 // Many who guess at a name do not keep its owner from logging in, nor anybody else.
 func TestExhaustionByGuessing(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, func(o *server.Options) { o.LongestLoginWait = time.Second; o.MaxInFlight = fewPlaces })
+	s := startAttackedServer(t, func(o *server.Options) { o.LongestLoginWait = time.Second; o.MaxInFlight = fewPlaces })
 	owner := s.person(s.hospital, "Viewer")
 	guess := fmt.Sprintf(`{"username": %q, "password": "wrong"}`, owner.username)
 	for range 8 {
@@ -274,7 +274,7 @@ func TestExhaustionByGuessing(t *testing.T) {
 // Wrong API keys are counted by address, right ones are not.
 func TestWrongKeysAreLimited(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, withLimits(limits.Limits{Auth: perMinute(10)}))
+	s := startAttackedServer(t, withLimits(limits.Limits{Auth: perMinute(10)}))
 	wrong := func(i int) answer {
 		return s.send("POST", oneEventPath, "", sourceEvent("his"), "X-API-Key", fmt.Sprint("wrong", i))
 	}
@@ -298,7 +298,7 @@ func TestWrongKeysAreLimited(t *testing.T) {
 // What was decided on a caller before a slow body is decided again after it.
 func TestSlowBodyOfAnotherPrincipal(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t, func(o *server.Options) { patientServer(o); o.PrincipalKept = time.Nanosecond })
+	s := startAttackedServer(t, func(o *server.Options) { patientServer(o); o.PrincipalKept = time.Nanosecond })
 	event := jsonText(fields{"events": []any{sourceEvent("his")}, "more": strings.Repeat("x", 100<<10)})
 	slowly := func(token string, meanwhile string, args ...any) int {
 		used := s.metric("px360_budget_used", "bodies")
@@ -331,7 +331,7 @@ func TestSlowBodyOfAnotherPrincipal(t *testing.T) {
 // After a request with Transfer-Encoding, or in HTTP/1.0, the connection ends: what follows may be meant for another.
 func TestTransferEncodingEndsTheConnection(t *testing.T) {
 	t.Parallel()
-	s := newSiege(t)
+	s := startAttackedServer(t)
 	smuggled := "GET " + ownPath + " HTTP/1.1\r\nHost: x\r\n\r\n"
 	event := jsonText(sourceEvent("his"))
 	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(event), event)
@@ -379,7 +379,7 @@ func TestEncountersOfOthersAreNotWaitedFor(t *testing.T) {
 func TestConnectionsPerAddress(t *testing.T) {
 	t.Parallel()
 	const most = 5
-	s := newSiege(t, func(o *server.Options) {
+	s := startAttackedServer(t, func(o *server.Options) {
 		o.Connections, o.TrustedProxies = most, []netip.Prefix{netip.MustParsePrefix(otherAttacker + "/32")}
 	})
 	ask := get("/healthz/", "A: b")

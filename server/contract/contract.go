@@ -60,7 +60,7 @@ const (
 	PolicyNone   = "none"
 	PolicyUser   = "user"   // by user
 	PolicyAuth   = "auth"   // by client address
-	PolicyEvents = "events" // by source system
+	PolicyEvents = "events" // by hospital and source system
 )
 
 // defaultBodyLimit is the size of a body, in bytes, unless the operation says otherwise.

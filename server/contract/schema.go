@@ -440,17 +440,13 @@ func checkPlaces(n *node, depth int) error {
 		m := n.members[name]
 		var err error
 		switch {
-		case m.refersTo != "" && depth > 0:
+		case depth > 0 && (m.refersTo != "" || m.kind == kindList && m.items.refersTo != ""):
 			err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
 		case m.independent && depth > 0:
 			err = fmt.Errorf("x-px360-items-schema: only members of the body itself can have it")
 		case m.kind == kindList && (m.items.kind == kindList || m.items.kind == kindJSON || m.items.nullable):
 			err = fmt.Errorf("a list of lists, free JSON or null is not supported")
-		case m.kind == kindList && m.items.kind != kindObject:
-			if m.items.refersTo != "" && depth > 0 {
-				err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
-			}
-		case m.kind == kindList:
+		case m.kind == kindList && m.items.kind == kindObject:
 			err = checkPlaces(m.items, depth+1)
 		case m.kind == kindObject:
 			err = checkPlaces(m, depth+1)

@@ -1,6 +1,6 @@
 // Package limits is how much one caller, or all of them together, may ask for: calls in a sliding window
-// (ratelimit.go and decision.go; limit.go reads a limit, cache.go keeps refusals), what is in use at one time (budget.go)
-// and repeated logins (logins.go). It knows the policies and the SQL function that counts calls. It must not know who
+// (ratelimit.go and decision.go; limit.go reads a limit, cache.go keeps refusals), what is in use at one time (budget.go,
+// connections.go; turns.go shares it by address) and repeated logins (logins.go). It knows the policies and the SQL function that counts calls. It must not know who
 // a caller is beyond a text that identifies them, nor any operation, request or noun.
 package limits
 
@@ -130,9 +130,9 @@ type Charge struct {
 	Cost, Bytes     int64
 }
 
-// HospitalPlace stands in a key of PolicyEvents for a hospital that is not known yet; the statement that loads the
+// hospitalPlace stands in a key of PolicyEvents for a hospital that is not known yet; the statement that loads the
 // caller puts it in.
-const HospitalPlace = "{hospital}"
+const hospitalPlace = "{hospital}"
 
 // key is what the database counts by. A change of its form opens every window afresh.
 func (c Charge) key() string {
@@ -190,9 +190,9 @@ type Question struct {
 // Ask makes a Question, to be sent at once: the time that a refused call has to wait is counted from here.
 func (l *RateLimiter) Ask(charges []Charge) Question { return l.ask(charges, Charge.key) }
 
-// AskInHospital is Ask with HospitalPlace in the keys.
+// AskInHospital is Ask for a caller whose hospital is not known yet.
 func (l *RateLimiter) AskInHospital(charges []Charge) Question {
-	return l.ask(charges, func(c Charge) string { return c.keyIn(HospitalPlace) })
+	return l.ask(charges, func(c Charge) string { return c.keyIn(hospitalPlace) })
 }
 
 func (l *RateLimiter) ask(charges []Charge, key func(Charge) string) Question {

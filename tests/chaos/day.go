@@ -49,7 +49,7 @@ func (h *harness) checkDay(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	stored, err := rowsOf[dayEvent](ctx, conn, `SELECT source_system, source_event_id, status, reason FROM events WHERE source_system <> '`+sourceSystem+`' ORDER BY seq`)
+	stored, err := rowsOf[dayEvent](ctx, conn, `SELECT source_system, source_event_id, status, reason FROM events WHERE source_system <> $1 ORDER BY seq`, sourceSystem)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (h *harness) checkDay(ctx context.Context) error {
 		    ARRAY(SELECT s.code || CASE WHEN v.id IS NULL THEN '' ELSE '*' END
 		        FROM stage_instances s LEFT JOIN surveys v ON v.stage_instance_id = s.id
 		        WHERE s.journey_instance_id = j.id AND s.status = 'completed' ORDER BY s."order", s.code)::text[] AS stages
-		FROM journey_instances j JOIN hospitals h ON h.id = j.hospital_id WHERE h.code = '`+hospitalday.DemoPlan().Hospital.Code+`'`)
+		FROM journey_instances j JOIN hospitals h ON h.id = j.hospital_id WHERE h.code = $1`, hospitalday.DemoPlan().Hospital.Code)
 	if err != nil {
 		return err
 	}
