@@ -48,6 +48,7 @@ var patternMessages = map[string]string{
 	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: msgUsername,
 	`^[A-Za-z0-9_-]{1,50}$`:                                  msgSystem,
 	`^([\s\S]{15,})?$`:                                       msgKey,
+	`^([0-9](\.[0-9]{1,2})?|10(\.0{1,2})?)$`:                 "Enter a number from 0 to 10, such as 3.00.",
 }
 
 // Values of the wrong type.

@@ -86,6 +86,7 @@ var serverChecks = map[string]string{
 	"events_status_check":                  "the worker's",
 	"used_refresh_tokens_token_id_check":   "an id in a signed token",
 	"audit_log_actor_kind_check":           "the server's",
+	"survey_templates_version_check":       "the server's",
 }
 
 // TestChecksStandInTheContract compares every CHECK with the contract: a value that the contract takes must satisfy the

@@ -2919,6 +2919,9 @@ type ProfileUpdate struct {
 	Phone *string `json:"phone,omitempty"`
 }
 
+// QuestionType rating and likert are answered from 1 to 5, nps from 0 to 10, text with up to 500 characters, textarea with up to 4,000.
+type QuestionType = string
+
 // QuietHours A time of day, by the hospital's clock: from start, and over midnight where end is earlier, up to end. None if both are the same.
 type QuietHours struct {
 	// End When it ends.
@@ -2997,6 +3000,9 @@ type RotatedKey struct {
 	// Example: px360_4f9d0c7b2a
 	APIKey string `json:"api_key"`
 }
+
+// ScoringMethod The average of the scored answers, the average by weight, or the answer to the one nps question.
+type ScoringMethod = string
 
 // StageInstance Stages of journeys under way.
 type StageInstance struct {
@@ -3416,6 +3422,158 @@ type StageTemplateUpdate struct {
 	TriggerEventCode *string `json:"trigger_event_code,omitempty"`
 }
 
+// SurveyChoice What can be chosen.
+type SurveyChoice struct {
+	// Label What the patient reads.
+	//
+	// Example: The clinic
+	Label string `json:"label"`
+
+	// LabelAr The label in Arabic.
+	//
+	// Example: العيادة
+	LabelAr string `json:"label_ar"`
+
+	// Value What is stored of it.
+	//
+	// Example: clinic
+	Value string `json:"value"`
+}
+
+// SurveyChoiceWrite What can be chosen.
+type SurveyChoiceWrite struct {
+	// Label What the patient reads.
+	//
+	// Example: The clinic
+	Label string `json:"label"`
+
+	// LabelAr The label in Arabic.
+	//
+	// Example: العيادة
+	LabelAr *string `json:"label_ar,omitempty"`
+
+	// Value What is stored of it, each once.
+	//
+	// Example: clinic
+	Value string `json:"value"`
+}
+
+// SurveyQuestion A question of a survey template.
+type SurveyQuestion struct {
+	// ID Identifies the question; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID openapi_types.UUID `json:"id"`
+
+	// ActionOn Answers that call for an action: of a scale its numbers, of yes_no yes or no, of multiple_choice values.
+	//
+	// Example: []
+	ActionOn []string `json:"action_on"`
+
+	// Choices Of multiple_choice, and of nothing else: what can be chosen, at least two.
+	//
+	// Example: []
+	Choices []SurveyChoice `json:"choices"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired bool `json:"is_required"`
+
+	// IsScored Whether the answer counts for the score. It never does of multiple_choice, text and textarea.
+	//
+	// Example: true
+	IsScored bool `json:"is_scored"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices int32 `json:"max_choices"`
+
+	// PositiveAnswer Of yes_no which answer is the good one.
+	//
+	// Example: yes
+	PositiveAnswer YesNo `json:"positive_answer"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+
+	// Weight How much the answer counts with the scoring method weighted.
+	//
+	// Example: 1
+	Weight int32 `json:"weight"`
+}
+
+// SurveyQuestionWrite A question of a survey template.
+type SurveyQuestionWrite struct {
+	// ActionOn Answers that call for an action: of a scale its numbers, of yes_no yes or no, of multiple_choice values.
+	//
+	// Example: []
+	ActionOn *[]string `json:"action_on,omitempty"`
+
+	// Choices Of multiple_choice, and of nothing else: what can be chosen, at least two.
+	//
+	// Example: []
+	Choices *[]SurveyChoiceWrite `json:"choices,omitempty"`
+
+	// ID Of a question that the template has: it stays the same one. Without it, it is a new one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID *openapi_types.UUID `json:"id,omitempty"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired *bool `json:"is_required,omitempty"`
+
+	// IsScored Whether the answer counts for the score. It never does of multiple_choice, text and textarea.
+	//
+	// Example: true
+	IsScored *bool `json:"is_scored,omitempty"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices *int32 `json:"max_choices,omitempty"`
+
+	// PositiveAnswer Of yes_no which answer is the good one.
+	//
+	// Example: yes
+	PositiveAnswer *YesNo `json:"positive_answer,omitempty"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr *string `json:"text_ar,omitempty"`
+
+	// Weight How much the answer counts with the scoring method weighted.
+	//
+	// Example: 1
+	Weight *int32 `json:"weight,omitempty"`
+}
+
 // SurveyTemplate Questionnaires that stages send.
 type SurveyTemplate struct {
 	// ID Identifies the survey template; made by the server.
@@ -3428,6 +3586,31 @@ type SurveyTemplate struct {
 	// Example: 2025-12-14T09:00:00Z
 	CreatedAt time.Time `json:"created_at"`
 
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description string `json:"description"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr string `json:"description_ar"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject string `json:"email_subject"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr string `json:"email_subject_ar"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays int32 `json:"expires_after_days"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
@@ -3437,6 +3620,11 @@ type SurveyTemplate struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap bool `json:"ignore_contact_cap"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3453,18 +3641,86 @@ type SurveyTemplate struct {
 	// Example: استبيان استشارة الطبيب
 	NameAr string `json:"name_ar"`
 
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold string `json:"negative_threshold"`
+
+	// Questions What is asked, in this order.
+	Questions json.RawMessage `json:"questions"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours []int32 `json:"reminder_hours"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod ScoringMethod `json:"scoring_method"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText string `json:"sms_text"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr string `json:"sms_text_ar"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType SurveyType `json:"survey_type"`
+
 	// UpdatedAt When the row last changed.
 	//
 	// Example: 2025-12-14T09:00:00Z
 	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Of the questions: it grows when they change. A survey keeps the version that it was first sent with.
+	//
+	// Example: 1
+	Version int32 `json:"version"`
 }
 
 // SurveyTemplateCreate What is written to create a survey template or to replace it.
 type SurveyTemplateCreate struct {
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description *string `json:"description,omitempty"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr *string `json:"description_ar,omitempty"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject *string `json:"email_subject,omitempty"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr *string `json:"email_subject_ar,omitempty"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays *int32 `json:"expires_after_days,omitempty"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital openapi_types.UUID `json:"hospital"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap *bool `json:"ignore_contact_cap,omitempty"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3480,6 +3736,39 @@ type SurveyTemplateCreate struct {
 	//
 	// Example: استبيان استشارة الطبيب
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold *string `json:"negative_threshold,omitempty"`
+
+	// Questions What is asked, in this order; written as a whole. Changed questions are a new version.
+	Questions json.RawMessage `json:"questions,omitempty"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours *[]int32 `json:"reminder_hours,omitempty"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod *ScoringMethod `json:"scoring_method,omitempty"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText *string `json:"sms_text,omitempty"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr *string `json:"sms_text_ar,omitempty"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType *SurveyType `json:"survey_type,omitempty"`
 }
 
 // SurveyTemplateList A page of the list.
@@ -3501,10 +3790,40 @@ type SurveyTemplateList struct {
 
 // SurveyTemplateUpdate What of a survey template is to change; what is left out stays as it is.
 type SurveyTemplateUpdate struct {
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description *string `json:"description,omitempty"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr *string `json:"description_ar,omitempty"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject *string `json:"email_subject,omitempty"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr *string `json:"email_subject_ar,omitempty"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays *int32 `json:"expires_after_days,omitempty"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital *openapi_types.UUID `json:"hospital,omitempty"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap *bool `json:"ignore_contact_cap,omitempty"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3520,7 +3839,43 @@ type SurveyTemplateUpdate struct {
 	//
 	// Example: استبيان استشارة الطبيب
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold *string `json:"negative_threshold,omitempty"`
+
+	// Questions What is asked, in this order; written as a whole. Changed questions are a new version.
+	Questions json.RawMessage `json:"questions,omitempty"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours *[]int32 `json:"reminder_hours,omitempty"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod *ScoringMethod `json:"scoring_method,omitempty"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText *string `json:"sms_text,omitempty"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr *string `json:"sms_text_ar,omitempty"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType *SurveyType `json:"survey_type,omitempty"`
 }
+
+// SurveyType What a survey asks about: a stage, the visit in general, or a recommendation.
+type SurveyType = string
 
 // TokenPair An access token for requests, and a refresh token to get the next access token with.
 type TokenPair struct {
@@ -3847,6 +4202,9 @@ type UserUpdate struct {
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
 }
+
+// YesNo Yes or no.
+type YesNo = string
 
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID

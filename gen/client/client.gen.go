@@ -68,12 +68,43 @@ const (
 	PatientLanguageUnknown PatientLanguage = ""
 )
 
+// Defines values for QuestionType.
+const (
+	QuestionTypeLikert         QuestionType = "likert"
+	QuestionTypeMultipleChoice QuestionType = "multiple_choice"
+	QuestionTypeNPS            QuestionType = "nps"
+	QuestionTypeRating         QuestionType = "rating"
+	QuestionTypeText           QuestionType = "text"
+	QuestionTypeTextarea       QuestionType = "textarea"
+	QuestionTypeYesNo          QuestionType = "yes_no"
+)
+
+// Defines values for ScoringMethod.
+const (
+	ScoringMethodAverage  ScoringMethod = "average"
+	ScoringMethodNps      ScoringMethod = "nps"
+	ScoringMethodWeighted ScoringMethod = "weighted"
+)
+
 // Defines values for StageStatus.
 const (
 	StageStatusCompleted  StageStatus = "completed"
 	StageStatusInProgress StageStatus = "in_progress"
 	StageStatusPending    StageStatus = "pending"
 	StageStatusSkipped    StageStatus = "skipped"
+)
+
+// Defines values for SurveyType.
+const (
+	SurveyTypeGeneral SurveyType = "general"
+	SurveyTypeNps     SurveyType = "nps"
+	SurveyTypeStage   SurveyType = "stage"
+)
+
+// Defines values for YesNo.
+const (
+	YesNoNo  YesNo = "no"
+	YesNoYes YesNo = "yes"
 )
 
 // Defines values for ListRolesParamsOrdering.
@@ -2520,6 +2551,9 @@ type ProfileUpdate struct {
 	Phone *string `json:"phone,omitempty"`
 }
 
+// QuestionType rating and likert are answered from 1 to 5, nps from 0 to 10, text with up to 500 characters, textarea with up to 4,000.
+type QuestionType string
+
 // QuietHours A time of day, by the hospital's clock: from start, and over midnight where end is earlier, up to end. None if both are the same.
 type QuietHours struct {
 	// End When it ends.
@@ -2598,6 +2632,9 @@ type RotatedKey struct {
 	// Example: px360_4f9d0c7b2a
 	APIKey string `json:"api_key"`
 }
+
+// ScoringMethod The average of the scored answers, the average by weight, or the answer to the one nps question.
+type ScoringMethod string
 
 // StageInstance Stages of journeys under way.
 type StageInstance struct {
@@ -3017,6 +3054,158 @@ type StageTemplateUpdate struct {
 	TriggerEventCode *string `json:"trigger_event_code,omitempty"`
 }
 
+// SurveyChoice What can be chosen.
+type SurveyChoice struct {
+	// Label What the patient reads.
+	//
+	// Example: The clinic
+	Label string `json:"label"`
+
+	// LabelAr The label in Arabic.
+	//
+	// Example: العيادة
+	LabelAr string `json:"label_ar"`
+
+	// Value What is stored of it.
+	//
+	// Example: clinic
+	Value string `json:"value"`
+}
+
+// SurveyChoiceWrite What can be chosen.
+type SurveyChoiceWrite struct {
+	// Label What the patient reads.
+	//
+	// Example: The clinic
+	Label string `json:"label"`
+
+	// LabelAr The label in Arabic.
+	//
+	// Example: العيادة
+	LabelAr *string `json:"label_ar,omitempty"`
+
+	// Value What is stored of it, each once.
+	//
+	// Example: clinic
+	Value string `json:"value"`
+}
+
+// SurveyQuestion A question of a survey template.
+type SurveyQuestion struct {
+	// ID Identifies the question; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID openapi_types.UUID `json:"id"`
+
+	// ActionOn Answers that call for an action: of a scale its numbers, of yes_no yes or no, of multiple_choice values.
+	//
+	// Example: []
+	ActionOn []string `json:"action_on"`
+
+	// Choices Of multiple_choice, and of nothing else: what can be chosen, at least two.
+	//
+	// Example: []
+	Choices []SurveyChoice `json:"choices"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired bool `json:"is_required"`
+
+	// IsScored Whether the answer counts for the score. It never does of multiple_choice, text and textarea.
+	//
+	// Example: true
+	IsScored bool `json:"is_scored"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices int32 `json:"max_choices"`
+
+	// PositiveAnswer Of yes_no which answer is the good one.
+	//
+	// Example: yes
+	PositiveAnswer YesNo `json:"positive_answer"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+
+	// Weight How much the answer counts with the scoring method weighted.
+	//
+	// Example: 1
+	Weight int32 `json:"weight"`
+}
+
+// SurveyQuestionWrite A question of a survey template.
+type SurveyQuestionWrite struct {
+	// ActionOn Answers that call for an action: of a scale its numbers, of yes_no yes or no, of multiple_choice values.
+	//
+	// Example: []
+	ActionOn *[]string `json:"action_on,omitempty"`
+
+	// Choices Of multiple_choice, and of nothing else: what can be chosen, at least two.
+	//
+	// Example: []
+	Choices *[]SurveyChoiceWrite `json:"choices,omitempty"`
+
+	// ID Of a question that the template has: it stays the same one. Without it, it is a new one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID *openapi_types.UUID `json:"id,omitempty"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired *bool `json:"is_required,omitempty"`
+
+	// IsScored Whether the answer counts for the score. It never does of multiple_choice, text and textarea.
+	//
+	// Example: true
+	IsScored *bool `json:"is_scored,omitempty"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices *int32 `json:"max_choices,omitempty"`
+
+	// PositiveAnswer Of yes_no which answer is the good one.
+	//
+	// Example: yes
+	PositiveAnswer *YesNo `json:"positive_answer,omitempty"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr *string `json:"text_ar,omitempty"`
+
+	// Weight How much the answer counts with the scoring method weighted.
+	//
+	// Example: 1
+	Weight *int32 `json:"weight,omitempty"`
+}
+
 // SurveyTemplate Questionnaires that stages send.
 type SurveyTemplate struct {
 	// ID Identifies the survey template; made by the server.
@@ -3029,6 +3218,31 @@ type SurveyTemplate struct {
 	// Example: 2025-12-14T09:00:00Z
 	CreatedAt time.Time `json:"created_at"`
 
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description string `json:"description"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr string `json:"description_ar"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject string `json:"email_subject"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr string `json:"email_subject_ar"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays int32 `json:"expires_after_days"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
@@ -3038,6 +3252,11 @@ type SurveyTemplate struct {
 	//
 	// Example: AlHammadi Hospital
 	HospitalName string `json:"hospital_name"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap bool `json:"ignore_contact_cap"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3054,18 +3273,86 @@ type SurveyTemplate struct {
 	// Example: استبيان استشارة الطبيب
 	NameAr string `json:"name_ar"`
 
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold string `json:"negative_threshold"`
+
+	// Questions What is asked, in this order.
+	Questions []SurveyQuestion `json:"questions"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours []int32 `json:"reminder_hours"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod ScoringMethod `json:"scoring_method"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText string `json:"sms_text"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr string `json:"sms_text_ar"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType SurveyType `json:"survey_type"`
+
 	// UpdatedAt When the row last changed.
 	//
 	// Example: 2025-12-14T09:00:00Z
 	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Of the questions: it grows when they change. A survey keeps the version that it was first sent with.
+	//
+	// Example: 1
+	Version int32 `json:"version"`
 }
 
 // SurveyTemplateCreate What is written to create a survey template or to replace it.
 type SurveyTemplateCreate struct {
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description *string `json:"description,omitempty"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr *string `json:"description_ar,omitempty"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject *string `json:"email_subject,omitempty"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr *string `json:"email_subject_ar,omitempty"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays *int32 `json:"expires_after_days,omitempty"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital openapi_types.UUID `json:"hospital"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap *bool `json:"ignore_contact_cap,omitempty"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3081,6 +3368,39 @@ type SurveyTemplateCreate struct {
 	//
 	// Example: استبيان استشارة الطبيب
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold *string `json:"negative_threshold,omitempty"`
+
+	// Questions What is asked, in this order; written as a whole. Changed questions are a new version.
+	Questions []SurveyQuestionWrite `json:"questions,omitempty"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours *[]int32 `json:"reminder_hours,omitempty"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod *ScoringMethod `json:"scoring_method,omitempty"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText *string `json:"sms_text,omitempty"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr *string `json:"sms_text_ar,omitempty"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType *SurveyType `json:"survey_type,omitempty"`
 }
 
 // SurveyTemplateList A page of the list.
@@ -3102,10 +3422,40 @@ type SurveyTemplateList struct {
 
 // SurveyTemplateUpdate What of a survey template is to change; what is left out stays as it is.
 type SurveyTemplateUpdate struct {
+	// Description What it is for.
+	//
+	// Example: Asked after each consultation.
+	Description *string `json:"description,omitempty"`
+
+	// DescriptionAr The description in Arabic.
+	//
+	// Example:
+	DescriptionAr *string `json:"description_ar,omitempty"`
+
+	// EmailSubject The subject of the email, in which {hospital} is the hospital's name. Empty: a subject of PX360's own.
+	//
+	// Example: How was your visit?
+	EmailSubject *string `json:"email_subject,omitempty"`
+
+	// EmailSubjectAr The subject in Arabic.
+	//
+	// Example:
+	EmailSubjectAr *string `json:"email_subject_ar,omitempty"`
+
+	// ExpiresAfterDays For how many days after the first message it can be answered.
+	//
+	// Example: 14
+	ExpiresAfterDays *int32 `json:"expires_after_days,omitempty"`
+
 	// Hospital The hospital that the questionnaire belongs to.
 	//
 	// Example: 0193c5a0-7a00-7000-8000-000000000001
 	Hospital *openapi_types.UUID `json:"hospital,omitempty"`
+
+	// IgnoreContactCap Whether it is sent however often the patient was asked lately.
+	//
+	// Example: false
+	IgnoreContactCap *bool `json:"ignore_contact_cap,omitempty"`
 
 	// IsActive Whether stages still send it.
 	//
@@ -3121,7 +3471,43 @@ type SurveyTemplateUpdate struct {
 	//
 	// Example: استبيان استشارة الطبيب
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// NegativeThreshold A survey with a lower score is negative. 3.00 unless it is stated; for nps 7.00.
+	//
+	// Example: 3.00
+	NegativeThreshold *string `json:"negative_threshold,omitempty"`
+
+	// Questions What is asked, in this order; written as a whole. Changed questions are a new version.
+	Questions []SurveyQuestionWrite `json:"questions,omitempty"`
+
+	// ReminderHours How many hours after the first message a reminder goes out, in ascending order; none: no reminders.
+	//
+	// Example: [72]
+	ReminderHours *[]int32 `json:"reminder_hours,omitempty"`
+
+	// ScoringMethod How the score of an answered survey is found.
+	//
+	// Example: average
+	ScoringMethod *ScoringMethod `json:"scoring_method,omitempty"`
+
+	// SmsText The text message, with {link} where the link goes and {hospital} for the hospital's name, which else stands in front. Empty: a text of PX360's own.
+	//
+	// Example: Dear patient of {hospital}, tell us how it was: {link}
+	SmsText *string `json:"sms_text,omitempty"`
+
+	// SmsTextAr The text message in Arabic.
+	//
+	// Example:
+	SmsTextAr *string `json:"sms_text_ar,omitempty"`
+
+	// SurveyType What it asks about.
+	//
+	// Example: stage
+	SurveyType *SurveyType `json:"survey_type,omitempty"`
 }
+
+// SurveyType What a survey asks about: a stage, the visit in general, or a recommendation.
+type SurveyType string
 
 // TokenPair An access token for requests, and a refresh token to get the next access token with.
 type TokenPair struct {
@@ -3448,6 +3834,9 @@ type UserUpdate struct {
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
 }
+
+// YesNo Yes or no.
+type YesNo string
 
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
@@ -4585,7 +4974,7 @@ func (c *Client) AllSurveyTemplates(ctx context.Context, params *ListSurveyTempl
 }
 
 // CreateSurveyTemplate creates a survey template.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an sms_text without {link}, or too long; reminder_hours not in ascending order; questions that do not fit their type, name the id of no question of the template, or do not fit the scoring_method.
 //
 //	POST /api/surveys/templates/
 func (c *Client) CreateSurveyTemplate(ctx context.Context, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
@@ -4607,7 +4996,7 @@ func (c *Client) RetrieveSurveyTemplate(ctx context.Context, id SurveyTemplateID
 }
 
 // UpdateSurveyTemplate changes the fields that are sent, and no others.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an sms_text without {link}, or too long; reminder_hours not in ascending order; questions that do not fit their type, name the id of no question of the template, or do not fit the scoring_method; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/surveys/templates/{id}/
 func (c *Client) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateUpdate, options ...CallOption) (*SurveyTemplate, error) {
@@ -4615,7 +5004,7 @@ func (c *Client) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, 
 }
 
 // ReplaceSurveyTemplate writes a survey template anew: the required fields must be there, and what is left out stays as it is.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; an sms_text without {link}, or too long; reminder_hours not in ascending order; questions that do not fit their type, name the id of no question of the template, or do not fit the scoring_method; another hospital while others of the present one refer to it.
 //
 //	PUT /api/surveys/templates/{id}/
 func (c *Client) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type AuditLog struct {
@@ -283,14 +284,34 @@ type Survey struct {
 }
 
 type SurveyTemplate struct {
-	ID        uuid.UUID
-	Hospital  uuid.UUID
-	Name      string
-	NameAr    string
-	IsActive  bool
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	Search    string
+	ID                uuid.UUID
+	Hospital          uuid.UUID
+	Name              string
+	NameAr            string
+	IsActive          bool
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	Search            string
+	Description       string
+	DescriptionAr     string
+	SurveyType        string
+	ScoringMethod     string
+	NegativeThreshold pgtype.Numeric
+	SmsText           string
+	SmsTextAr         string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ReminderHours     []int32
+	ExpiresAfterDays  int32
+	IgnoreContactCap  bool
+	Version           int32
+}
+
+type SurveyVersion struct {
+	SurveyTemplate uuid.UUID
+	Version        int32
+	Questions      json.RawMessage
+	CreatedAt      time.Time
 }
 
 type SuspectBatch struct {

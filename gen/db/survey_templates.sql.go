@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,10 +52,13 @@ func (q *Queries) SurveyTemplateDelete(ctx context.Context, id uuid.UUID) error 
 
 const surveyTemplateGet = `-- name: SurveyTemplateGet :one
 SELECT
-    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
-    s.updated_at
+    s.id, s.created_at, s.description, s.description_ar, s.email_subject, s.email_subject_ar, s.expires_after_days,
+    s.hospital_id AS hospital, h.name AS hospital_name, s.ignore_contact_cap, s.is_active, s.name, s.name_ar,
+    s.negative_threshold::text AS negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
+    s.scoring_method, s.sms_text, s.sms_text_ar, s.survey_type, s.updated_at, s.version
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
+LEFT JOIN survey_versions v ON v.survey_template_id = s.id AND v.version = s.version
 WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
 `
 
@@ -64,14 +68,28 @@ type SurveyTemplateGetParams struct {
 }
 
 type SurveyTemplateGetRow struct {
-	ID           uuid.UUID
-	CreatedAt    time.Time
-	Hospital     uuid.UUID
-	HospitalName string
-	IsActive     bool
-	Name         string
-	NameAr       string
-	UpdatedAt    time.Time
+	ID                uuid.UUID
+	CreatedAt         time.Time
+	Description       string
+	DescriptionAr     string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ExpiresAfterDays  int32
+	Hospital          uuid.UUID
+	HospitalName      string
+	IgnoreContactCap  bool
+	IsActive          bool
+	Name              string
+	NameAr            string
+	NegativeThreshold string
+	Questions         json.RawMessage
+	ReminderHours     []int32
+	ScoringMethod     string
+	SmsText           string
+	SmsTextAr         string
+	SurveyType        string
+	UpdatedAt         time.Time
+	Version           int32
 }
 
 func (q *Queries) SurveyTemplateGet(ctx context.Context, arg SurveyTemplateGetParams) (SurveyTemplateGetRow, error) {
@@ -80,49 +98,102 @@ func (q *Queries) SurveyTemplateGet(ctx context.Context, arg SurveyTemplateGetPa
 	err := row.Scan(
 		&i.ID,
 		&i.CreatedAt,
+		&i.Description,
+		&i.DescriptionAr,
+		&i.EmailSubject,
+		&i.EmailSubjectAr,
+		&i.ExpiresAfterDays,
 		&i.Hospital,
 		&i.HospitalName,
+		&i.IgnoreContactCap,
 		&i.IsActive,
 		&i.Name,
 		&i.NameAr,
+		&i.NegativeThreshold,
+		&i.Questions,
+		&i.ReminderHours,
+		&i.ScoringMethod,
+		&i.SmsText,
+		&i.SmsTextAr,
+		&i.SurveyType,
 		&i.UpdatedAt,
+		&i.Version,
 	)
 	return i, err
 }
 
 const surveyTemplateInsert = `-- name: SurveyTemplateInsert :exec
-INSERT INTO survey_templates (
-    name, name_ar, hospital_id, is_active, id
-) VALUES (
-    $1, $2, $3, $4, $5
+WITH template AS (
+    INSERT INTO survey_templates (
+        name, name_ar, description, description_ar, hospital_id, is_active, survey_type, scoring_method,
+        negative_threshold, sms_text, sms_text_ar, email_subject, email_subject_ar, reminder_hours, expires_after_days,
+        ignore_contact_cap, version, id
+    ) VALUES (
+        $4, $5, $6, $7, $8, $9, $10, $11,
+        cast($12::text AS numeric), $13, $14, $15, $16, $17, $18,
+        $19, $2, $1
+    )
 )
+INSERT INTO survey_versions (survey_template_id, version, questions) VALUES ($1, $2, $3)
 `
 
 type SurveyTemplateInsertParams struct {
-	Name     string
-	NameAr   string
-	Hospital uuid.UUID
-	IsActive bool
-	ID       uuid.UUID
+	ID                uuid.UUID
+	Version           int32
+	Questions         json.RawMessage
+	Name              string
+	NameAr            string
+	Description       string
+	DescriptionAr     string
+	Hospital          uuid.UUID
+	IsActive          bool
+	SurveyType        string
+	ScoringMethod     string
+	NegativeThreshold string
+	SmsText           string
+	SmsTextAr         string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ReminderHours     []int32
+	ExpiresAfterDays  int32
+	IgnoreContactCap  bool
 }
 
+// Creates a survey template with the first version of its questions.
 func (q *Queries) SurveyTemplateInsert(ctx context.Context, arg SurveyTemplateInsertParams) error {
 	_, err := q.db.Exec(ctx, surveyTemplateInsert,
+		arg.ID,
+		arg.Version,
+		arg.Questions,
 		arg.Name,
 		arg.NameAr,
+		arg.Description,
+		arg.DescriptionAr,
 		arg.Hospital,
 		arg.IsActive,
-		arg.ID,
+		arg.SurveyType,
+		arg.ScoringMethod,
+		arg.NegativeThreshold,
+		arg.SmsText,
+		arg.SmsTextAr,
+		arg.EmailSubject,
+		arg.EmailSubjectAr,
+		arg.ReminderHours,
+		arg.ExpiresAfterDays,
+		arg.IgnoreContactCap,
 	)
 	return err
 }
 
 const surveyTemplateList = `-- name: SurveyTemplateList :many
 SELECT
-    s.id, s.created_at, s.hospital_id AS hospital, h.name AS hospital_name, s.is_active, s.name, s.name_ar,
-    s.updated_at
+    s.id, s.created_at, s.description, s.description_ar, s.email_subject, s.email_subject_ar, s.expires_after_days,
+    s.hospital_id AS hospital, h.name AS hospital_name, s.ignore_contact_cap, s.is_active, s.name, s.name_ar,
+    s.negative_threshold::text AS negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
+    s.scoring_method, s.sms_text, s.sms_text_ar, s.survey_type, s.updated_at, s.version
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
+LEFT JOIN survey_versions v ON v.survey_template_id = s.id AND v.version = s.version
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($2::uuid IS NULL OR s.hospital_id = $2)
   AND ($3::boolean IS NULL OR s.is_active = $3)
@@ -141,14 +212,28 @@ type SurveyTemplateListParams struct {
 }
 
 type SurveyTemplateListRow struct {
-	ID           uuid.UUID
-	CreatedAt    time.Time
-	Hospital     uuid.UUID
-	HospitalName string
-	IsActive     bool
-	Name         string
-	NameAr       string
-	UpdatedAt    time.Time
+	ID                uuid.UUID
+	CreatedAt         time.Time
+	Description       string
+	DescriptionAr     string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ExpiresAfterDays  int32
+	Hospital          uuid.UUID
+	HospitalName      string
+	IgnoreContactCap  bool
+	IsActive          bool
+	Name              string
+	NameAr            string
+	NegativeThreshold string
+	Questions         json.RawMessage
+	ReminderHours     []int32
+	ScoringMethod     string
+	SmsText           string
+	SmsTextAr         string
+	SurveyType        string
+	UpdatedAt         time.Time
+	Version           int32
 }
 
 func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateListParams) ([]SurveyTemplateListRow, error) {
@@ -170,12 +255,26 @@ func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateList
 		if err := rows.Scan(
 			&i.ID,
 			&i.CreatedAt,
+			&i.Description,
+			&i.DescriptionAr,
+			&i.EmailSubject,
+			&i.EmailSubjectAr,
+			&i.ExpiresAfterDays,
 			&i.Hospital,
 			&i.HospitalName,
+			&i.IgnoreContactCap,
 			&i.IsActive,
 			&i.Name,
 			&i.NameAr,
+			&i.NegativeThreshold,
+			&i.Questions,
+			&i.ReminderHours,
+			&i.ScoringMethod,
+			&i.SmsText,
+			&i.SmsTextAr,
+			&i.SurveyType,
 			&i.UpdatedAt,
+			&i.Version,
 		); err != nil {
 			return nil, err
 		}
@@ -189,9 +288,13 @@ func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateList
 
 const surveyTemplateLock = `-- name: SurveyTemplateLock :one
 SELECT
-    name, name_ar, hospital_id, is_active, id
+    s.id, s.version,
+    coalesce((SELECT v.questions FROM survey_versions v WHERE v.survey_template_id = s.id AND v.version = s.version), '[]')::jsonb AS questions,
+    s.name, s.name_ar, s.description, s.description_ar, s.hospital_id, s.is_active, s.survey_type, s.scoring_method,
+    s.negative_threshold::text AS negative_threshold, s.sms_text, s.sms_text_ar, s.email_subject, s.email_subject_ar,
+    s.reminder_hours, s.expires_after_days, s.ignore_contact_cap
 FROM survey_templates s
-WHERE id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
+WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
 FOR NO KEY UPDATE
 `
 
@@ -201,11 +304,25 @@ type SurveyTemplateLockParams struct {
 }
 
 type SurveyTemplateLockRow struct {
-	Name     string
-	NameAr   string
-	Hospital uuid.UUID
-	IsActive bool
-	ID       uuid.UUID
+	ID                uuid.UUID
+	Version           int32
+	Questions         json.RawMessage
+	Name              string
+	NameAr            string
+	Description       string
+	DescriptionAr     string
+	Hospital          uuid.UUID
+	IsActive          bool
+	SurveyType        string
+	ScoringMethod     string
+	NegativeThreshold string
+	SmsText           string
+	SmsTextAr         string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ReminderHours     []int32
+	ExpiresAfterDays  int32
+	IgnoreContactCap  bool
 }
 
 // Locks the row and returns the writable columns, to which a PATCH is applied.
@@ -213,37 +330,88 @@ func (q *Queries) SurveyTemplateLock(ctx context.Context, arg SurveyTemplateLock
 	row := q.db.QueryRow(ctx, surveyTemplateLock, arg.ID, arg.Scope)
 	var i SurveyTemplateLockRow
 	err := row.Scan(
+		&i.ID,
+		&i.Version,
+		&i.Questions,
 		&i.Name,
 		&i.NameAr,
+		&i.Description,
+		&i.DescriptionAr,
 		&i.Hospital,
 		&i.IsActive,
-		&i.ID,
+		&i.SurveyType,
+		&i.ScoringMethod,
+		&i.NegativeThreshold,
+		&i.SmsText,
+		&i.SmsTextAr,
+		&i.EmailSubject,
+		&i.EmailSubjectAr,
+		&i.ReminderHours,
+		&i.ExpiresAfterDays,
+		&i.IgnoreContactCap,
 	)
 	return i, err
 }
 
 const surveyTemplateUpdate = `-- name: SurveyTemplateUpdate :exec
-UPDATE survey_templates
-SET name = $1, name_ar = $2, hospital_id = $3, is_active = $4,
-    updated_at = now()
-WHERE id = $5
+WITH template AS (
+    UPDATE survey_templates
+    SET name = $4, name_ar = $5, description = $6, description_ar = $7,
+        hospital_id = $8, is_active = $9, survey_type = $10, scoring_method = $11,
+        negative_threshold = cast($12::text AS numeric), sms_text = $13, sms_text_ar = $14,
+        email_subject = $15, email_subject_ar = $16, reminder_hours = $17,
+        expires_after_days = $18, ignore_contact_cap = $19, version = $2,
+        updated_at = now()
+    WHERE id = $1
+)
+INSERT INTO survey_versions (survey_template_id, version, questions) VALUES ($1, $2, $3)
+ON CONFLICT (survey_template_id, version) DO NOTHING
 `
 
 type SurveyTemplateUpdateParams struct {
-	Name     string
-	NameAr   string
-	Hospital uuid.UUID
-	IsActive bool
-	ID       uuid.UUID
+	ID                uuid.UUID
+	Version           int32
+	Questions         json.RawMessage
+	Name              string
+	NameAr            string
+	Description       string
+	DescriptionAr     string
+	Hospital          uuid.UUID
+	IsActive          bool
+	SurveyType        string
+	ScoringMethod     string
+	NegativeThreshold string
+	SmsText           string
+	SmsTextAr         string
+	EmailSubject      string
+	EmailSubjectAr    string
+	ReminderHours     []int32
+	ExpiresAfterDays  int32
+	IgnoreContactCap  bool
 }
 
+// Writes a survey template, and its questions if their version is new.
 func (q *Queries) SurveyTemplateUpdate(ctx context.Context, arg SurveyTemplateUpdateParams) error {
 	_, err := q.db.Exec(ctx, surveyTemplateUpdate,
+		arg.ID,
+		arg.Version,
+		arg.Questions,
 		arg.Name,
 		arg.NameAr,
+		arg.Description,
+		arg.DescriptionAr,
 		arg.Hospital,
 		arg.IsActive,
-		arg.ID,
+		arg.SurveyType,
+		arg.ScoringMethod,
+		arg.NegativeThreshold,
+		arg.SmsText,
+		arg.SmsTextAr,
+		arg.EmailSubject,
+		arg.EmailSubjectAr,
+		arg.ReminderHours,
+		arg.ExpiresAfterDays,
+		arg.IgnoreContactCap,
 	)
 	return err
 }

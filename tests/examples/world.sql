@@ -38,9 +38,19 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000005', 'MRN123456', '1234567890', 'Moha
         '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO survey_templates (id, hospital_id, name, name_ar, created_at, updated_at)
+INSERT INTO survey_templates (id, hospital_id, name, name_ar, description, created_at, updated_at)
 VALUES ('0193c5a0-7a00-7000-8000-000000000006', '0193c5a0-7a00-7000-8000-000000000001', 'MD Consultation Survey',
-        'استبيان استشارة الطبيب', '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
+        'استبيان استشارة الطبيب', 'Asked after each consultation.', '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
+ON CONFLICT DO NOTHING;
+
+INSERT INTO survey_versions (survey_template_id, version, questions, created_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000006', 1, '[
+    {"id": "0193c5a0-7a00-7000-8000-000000000030", "text": "How was your doctor?", "text_ar": "كيف كان طبيبك؟",
+     "question_type": "rating", "is_required": true, "is_scored": true, "weight": 1, "positive_answer": "yes", "choices": [],
+     "max_choices": 1, "action_on": []},
+    {"id": "0193c5a0-7a00-7000-8000-000000000031", "text": "May we call you?", "text_ar": "هل يمكننا الاتصال بك؟",
+     "question_type": "yes_no", "is_required": false, "is_scored": false, "weight": 1, "positive_answer": "yes", "choices": [],
+     "max_choices": 1, "action_on": ["yes"]}]', '2025-12-14T09:00:00Z')
 ON CONFLICT DO NOTHING;
 
 INSERT INTO journey_templates (id, name, name_ar, journey_type, description, hospital_id, is_default, created_at, updated_at)

@@ -1,0 +1,89 @@
+package rules
+
+import (
+	"cmp"
+	"strings"
+	"unicode/utf16"
+)
+
+// The languages that patients are written to in.
+const (
+	English = "en"
+	Arabic  = "ar"
+)
+
+// What stands in a text for what each message has of its own.
+const (
+	linkPlaceholder     = "{link}"
+	hospitalPlaceholder = "{hospital}"
+)
+
+// MaxSMSSegments is how many segments a text message may have.
+const MaxSMSSegments = 2
+
+// SMSText is a text message: that of a template or, if it is blank, the program's own. It names the hospital, in front
+// if not elsewhere, and neither department nor physician, which could tell others why the patient was there.
+func SMSText(language, text, hospital, link string) string {
+	if text == "" {
+		text = "{hospital}: how was your visit? Please tell us: {link}"
+		if language == Arabic {
+			text = "{hospital}: كيف كانت زيارتك؟ نرجو أن تخبرنا: {link}"
+		}
+	}
+	if !strings.Contains(text, hospitalPlaceholder) {
+		text = hospitalPlaceholder + ": " + text
+	}
+	return strings.NewReplacer(hospitalPlaceholder, hospital, linkPlaceholder, link).Replace(text)
+}
+
+// EmailSubject is the subject of an email: that of a template or the program's own.
+func EmailSubject(language, subject, hospital string) string {
+	own := "{hospital}: how was your visit?"
+	if language == Arabic {
+		own = "{hospital}: كيف كانت زيارتك؟"
+	}
+	return strings.ReplaceAll(cmp.Or(subject, own), hospitalPlaceholder, hospital)
+}
+
+// CheckSMSText returns what is wrong with the text message of a template: a message, or nothing. A link is as long as
+// this one.
+func CheckSMSText(language, text, hospital, link string) string {
+	switch {
+	case text == "":
+		return ""
+	case !strings.Contains(text, linkPlaceholder):
+		return "The text needs {link}, where the link goes."
+	case SMSSegments(SMSText(language, text, hospital, link)) > MaxSMSSegments:
+		return "Too long for two SMS segments."
+	}
+	return ""
+}
+
+// The alphabet of GSM 03.38. A character of the extension takes two places.
+const (
+	gsmAlphabet = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+	gsmExtended = "\f^{}\\[~]|€"
+)
+
+// SMSSegments is how many segments a text message takes: of 160 characters of the GSM alphabet, or 153 each where there
+// are several; of 70 and 67 units of UTF-16 if there is any other character, as in every Arabic text (3GPP TS 23.038).
+func SMSSegments(text string) int {
+	length, one, each := 0, 160, 153
+	for _, char := range text {
+		switch {
+		case strings.ContainsRune(gsmAlphabet, char):
+			length++
+		case strings.ContainsRune(gsmExtended, char):
+			length += 2
+		default:
+			length, one, each = len(utf16.Encode([]rune(text))), 70, 67
+		}
+		if each == 67 {
+			break
+		}
+	}
+	if length <= one {
+		return 1
+	}
+	return (length + each - 1) / each
+}
