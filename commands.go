@@ -56,7 +56,7 @@ func (p *program) upCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "up",
 		Short: "Start everything in one process",
-		Long: "Migrates, serves the API and works on events, in one process. Without PX360_DATABASE_URL it runs a\n" +
+		Long: "Migrates, serves the API, works on events and sends surveys, in one process. Without PX360_DATABASE_URL it runs a\n" +
 			"private Postgres, whose data stays in PX360_DATA_DIR. The secret key and the password of the first\n" +
 			"PX Admin are made once and kept there, readable for you only, unless they are given. Requests over\n" +
 			"their limit are reported in the log and answered all the same, unless PX360_RATE_LIMITS says otherwise.",
@@ -106,8 +106,12 @@ func (p *program) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sending, err := p.newSurveys(database, baseURL(listener), true)
+	if err != nil {
+		return err
+	}
 	p.banner(cmp.Or(p.config.PublicURL, baseURL(listener)), login)
-	return runTasks(ctx, metrics, p.newWorker(database).Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+	return runTasks(ctx, metrics, p.newWorker(database).Run, sending.Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
 }
 
 // firstAdmin makes sure that there is a PX Admin, and says how to log in. An advisory lock serializes
@@ -203,9 +207,10 @@ func (p *program) serve(ctx context.Context) error {
 func (p *program) workCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "work",
-		Short: "Work on events",
-		Long: "Applies the events that are waiting: completes stages and journeys, schedules surveys. It needs\n" +
-			"PX360_DATABASE_URL and a schema that `px360 migrate` has brought up to date. Any number may run on one\n" +
+		Short: "Work on events, and send surveys",
+		Long: "Applies the events that are waiting: completes stages and journeys, schedules surveys. Sends surveys by\n" +
+			"the channels that are configured, for which it needs PX360_SECRET_KEY and PX360_PUBLIC_URL as serve has\n" +
+			"them. It needs PX360_DATABASE_URL and a schema that `px360 migrate` has brought up to date. Any number may run on one\n" +
 			"database. It answers /healthz and /readyz on PX360_ADDR, by default " + defaultWorkAddr + ". SIGTERM lets the\n" +
 			"batch in hand finish, for at most 15 seconds.",
 		Example: "  PX360_DATABASE_URL=postgres://… PX360_WORKERS=4 px360 work",
@@ -234,8 +239,12 @@ func (p *program) work(ctx context.Context) error {
 	default: // usually another work on this host, and no address was asked for
 		p.log.Warn("health checks are off: set PX360_ADDR to a free address", "error", err)
 	}
+	sending, err := p.newSurveys(database, "", false)
+	if err != nil {
+		return err
+	}
 	p.log.Info("working", "version", version(), "config", p.config)
-	return runTasks(ctx, metrics, health, p.newWorker(database).Run)
+	return runTasks(ctx, metrics, health, p.newWorker(database).Run, sending.Run)
 }
 
 func (p *program) migrateCommand() *cobra.Command {

@@ -23,6 +23,8 @@ import (
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
+	"github.com/px360/px360/worker/channels"
+	"github.com/px360/px360/worker/surveys"
 )
 
 // Config is the whole configuration, read once from environment variables. Its tags are also the
@@ -58,8 +60,21 @@ type Config struct {
 	Connections    int                 `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
 	MaxPayload     int                 `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
 	EventSenders   server.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
-	MetricsAddr    string              `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
-	LogLevel       slog.Level          `env:"LOG_LEVEL" help:"debug, info, warn or error"`
+	SurveyMaxAge   time.Duration       `env:"SURVEY_MAX_AGE" help:"surveys are not sent if the completion of their stage is received later than this, or if they are due longer ago"`
+	SMTPURL        secret              `env:"SMTP_URL" unset:"no email" help:"the mail server: smtp://user:password@host:587, with STARTTLS unless it ends in ?starttls=off, or smtps://"`
+	EmailFrom      string              `env:"EMAIL_FROM" help:"the address that email comes from; required with PX360_SMTP_URL"`
+	SMSURL         secret              `env:"SMS_URL" unset:"no SMS" help:"where the SMS gateway is asked; as PX360_SMS_BODY a template of Go's text/template with .To, .Text, .ID, .Sender, json and urlquery"`
+	SMSMethod      string              `env:"SMS_METHOD" help:"the HTTP method of that request"`
+	SMSHeaders     secret              `env:"SMS_HEADERS" help:"its headers, as a JSON object such as {\"Authorization\": \"Bearer …\"}"`
+	SMSBody        secret              `env:"SMS_BODY" help:"its body"`
+	SMSTo          string              `env:"SMS_TO" help:"how numbers are written: e164 (+966…), or digits for gateways that refuse the plus sign"`
+	SMSSender      string              `env:"SMS_SENDER" help:"the .Sender of the templates"`
+	SMSSuccess     string              `env:"SMS_SUCCESS" unset:"any 2xx" help:"a JSON pointer to what must be true in the answer, such as /success, or to what must be a text: /status=OK"`
+	SMSProvider    string              `env:"SMS_PROVIDER_ID" help:"a JSON pointer to what the gateway calls the message"`
+	PhoneRegion    string              `env:"PHONE_REGION" help:"the country of phone numbers without one"`
+
+	MetricsAddr string     `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
+	LogLevel    slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`
 }
 
 // prefix of every variable.
@@ -88,6 +103,11 @@ func defaultConfig() Config {
 		MaxPayload:       s.MaxPayload,
 		EventSenders:     s.EventSenders,
 		LongestLoginWait: s.LongestLoginWait,
+		SurveyMaxAge:     surveys.DefaultOptions().MaxAge,
+		SMSMethod:        "POST",
+		SMSBody:          `{"to": {{json .To}}, "text": {{json .Text}}, "id": {{json .ID}}}`,
+		SMSTo:            "e164",
+		PhoneRegion:      "SA",
 		LogLevel:         slog.LevelInfo,
 	}
 }
@@ -151,6 +171,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%sLONGEST_LOGIN_WAIT must be from 0s to %s", prefix, limits.LongestLoginWait)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
+	case c.SurveyMaxAge <= 0:
+		return fmt.Errorf("%sSURVEY_MAX_AGE must be more than 0s", prefix)
 	case c.Connections < 1:
 		return fmt.Errorf("%sCONNECTIONS_PER_ADDRESS must be at least 1", prefix)
 	case c.MaxPayload < server.MinMaxPayload || c.MaxPayload > server.MaxMaxPayload:
@@ -164,6 +186,29 @@ func (c Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// channels are the ways to reach patients that are configured.
+func (c Config) channels() (map[string]channels.Channel, error) {
+	configured := map[string]channels.Channel{}
+	if c.SMTPURL != "" {
+		email, err := channels.NewEmail(string(c.SMTPURL), c.EmailFrom)
+		if err != nil {
+			return nil, fmt.Errorf("%sSMTP_URL and %sEMAIL_FROM: %w", prefix, prefix, err)
+		}
+		configured[channels.Email] = email
+	}
+	if c.SMSURL != "" {
+		sms, err := channels.NewSMS(channels.Gateway{
+			URL: string(c.SMSURL), Method: c.SMSMethod, Headers: string(c.SMSHeaders), Body: string(c.SMSBody), To: c.SMSTo,
+			Sender: c.SMSSender, Success: c.SMSSuccess, ProviderID: c.SMSProvider, Region: c.PhoneRegion,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%sSMS_…: %w", prefix, err)
+		}
+		configured[channels.SMS] = sms
+	}
+	return configured, nil
 }
 
 // onPrimary is the URL with target_session_attrs=read-write, if it names several hosts and does not state it: whoever

@@ -35,6 +35,8 @@ import (
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
+	"github.com/px360/px360/worker/channels"
+	"github.com/px360/px360/worker/surveys"
 )
 
 func main() {
@@ -198,6 +200,32 @@ func (p *program) newWorker(database *queries.DB) *worker.Worker {
 	o := worker.DefaultOptions()
 	o.Concurrency, o.Log, o.Registerer = p.config.Workers, p.log, p.registry
 	return worker.New(database, o)
+}
+
+// newSurveys makes what sends surveys. publicURL is the command's default, for an unset variable. Where develop is true
+// and no channel is configured, messages are written to the log instead.
+func (p *program) newSurveys(database *queries.DB, publicURL string, develop bool) (*surveys.Service, error) {
+	o := surveys.DefaultOptions()
+	var err error
+	if o.Channels, err = p.config.channels(); err != nil {
+		return nil, err
+	}
+	if len(o.Channels) == 0 && develop {
+		for _, name := range []string{channels.SMS, channels.Email} {
+			o.Channels[name] = channels.Log(name, p.config.PhoneRegion, p.log)
+		}
+	}
+	o.PublicURL = cmp.Or(p.config.PublicURL, publicURL)
+	o.SecretKey, o.SecretKeyPrevious = string(p.config.SecretKey), string(p.config.SecretKeyPrevious)
+	switch {
+	case len(o.Channels) > 0 && o.SecretKey == "":
+		return nil, errors.New("PX360_SECRET_KEY is not set: links in surveys are derived from it, so give work the same one as serve")
+	case len(o.Channels) > 0 && o.PublicURL == "":
+		return nil, errors.New("PX360_PUBLIC_URL is not set: links in surveys begin with it")
+	}
+	o.MaxAge = p.config.SurveyMaxAge
+	o.Log, o.Registerer = p.log, p.registry
+	return surveys.New(database, o), nil
 }
 
 // metrics returns a task that serves Prometheus metrics and pprof profiles. They have their own address,

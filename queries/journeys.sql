@@ -96,9 +96,9 @@ FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@completed_at::timestamptz[
 WHERE j.id = c.id AND j.status = 'active';
 
 -- name: JourneyHasOutcome :one
--- Reports whether a survey of the journey was sent: it is then part of the record and cannot be
--- deleted.
-SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND sent_at IS NOT NULL);
+-- Reports whether a survey of the journey was sent, or is being sent: the journey is then part of the record and cannot
+-- be deleted.
+SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND asked_at IS NOT NULL);
 
 -- name: JourneyProgress :many
 -- Returns a journey and its stages in their order, one row for each stage, or one row if it has
@@ -106,12 +106,12 @@ SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = @id AND sent_at I
 SELECT
     j.id AS journey_id, j.encounter_id, p.full_name AS patient, t.journey_type, j.status, j.started_at, j.completed_at,
     s.name AS stage_name, s."order" AS stage_order, s.status AS stage_status, s.completed_at AS stage_completed_at,
-    s.is_optional AS stage_is_optional, (v.sent_at IS NOT NULL)::boolean AS survey_sent
+    s.is_optional AS stage_is_optional, (c.sent_at IS NOT NULL)::boolean AS survey_sent
 FROM journey_instances j
 JOIN journey_templates t ON t.id = j.journey_template_id
 JOIN patients p ON p.id = j.patient_id
 LEFT JOIN stage_instances s ON s.journey_instance_id = j.id
-LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE j.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
 ORDER BY s."order", s.code;
 

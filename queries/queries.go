@@ -91,7 +91,8 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		types := conn.TypeMap()
 		pgxuuid.Register(types) // in sixteen bytes, where it would be spelt out and parsed
 		types.RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
-		// A date is nothing but its text here: no zone can shift it.
+		// A score is its text, with its decimals. A date is nothing but its text: no zone can shift it.
+		types.RegisterType(&pgtype.Type{Name: "numeric", OID: pgtype.NumericOID, Codec: pgtype.TextCodec{}})
 		types.RegisterType(&pgtype.Type{Name: "date", OID: pgtype.DateOID, Codec: pgtype.TextCodec{}})
 		return nil
 	}

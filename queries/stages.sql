@@ -4,11 +4,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
   AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
@@ -30,11 +31,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE s.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope));
 
 -- name: JourneyStages :many
@@ -44,11 +46,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE s.journey_instance_id = @journey_instance
 ORDER BY s."order", s.code;
 
@@ -120,5 +123,6 @@ FROM (
 WHERE s.id = c.id AND s.status IN ('pending', 'in_progress');
 
 -- name: StageHasOutcome :one
--- Reports whether the stage's survey was sent: it is then part of the record and cannot be deleted.
-SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = @id AND sent_at IS NOT NULL);
+-- Reports whether a survey that asks about the stage was sent, or is being sent: the stage is then part of the record and
+-- cannot be deleted.
+SELECT EXISTS (SELECT FROM survey_sections WHERE stage_instance_id = @id::uuid);

@@ -190,7 +190,8 @@ func TestStepDownAndUp(t *testing.T) {
 	fixtures.Version7Rows(t, conn)
 	if _, err := conn.Exec(t.Context(), `
 		INSERT INTO suspect_batches (id, encounters, last_seq) VALUES (uuid7(), '{ENC-1}', 1);
-		INSERT INTO integration_config_hospitals (config_id, hospital_id) SELECT c.id, h.id FROM integration_configs c, hospitals h LIMIT 1`); err != nil {
+		INSERT INTO integration_config_hospitals (config_id, hospital_id) SELECT c.id, h.id FROM integration_configs c, hospitals h LIMIT 1;
+		INSERT INTO survey_versions (survey_template_id, version, questions) SELECT id, 1, '[{}]' FROM survey_templates`); err != nil {
 		t.Fatal(err)
 	}
 	catalog := lines(t, conn, catalogQuery)

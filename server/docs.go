@@ -83,13 +83,16 @@ func (s *Server) routeStatic(path string, handler echo.HandlerFunc) {
 	const allow = "GET, HEAD, OPTIONS"
 	s.static[path] = true
 	s.echo.GET(path, handler)
-	s.echo.RouteNotFound(path, func(c echo.Context) error { // any other method
-		if c.Request().Method == http.MethodOptions {
-			c.Response().Header().Set("Allow", allow)
-			return c.NoContent(http.StatusNoContent)
-		}
-		return problem.MethodNotAllowed(c.Request().Method, allow)
-	})
+	s.echo.RouteNotFound(path, func(c echo.Context) error { return methodNotAllowed(c, allow) })
+}
+
+// methodNotAllowed answers any method that a path outside of the contract does not have.
+func methodNotAllowed(c echo.Context, allow string) error {
+	if c.Request().Method == http.MethodOptions {
+		c.Response().Header().Set("Allow", allow)
+		return c.NoContent(http.StatusNoContent)
+	}
+	return problem.MethodNotAllowed(c.Request().Method, allow)
 }
 
 // docs is the documentation, ready to be sent.

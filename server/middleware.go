@@ -62,10 +62,21 @@ func (s *Server) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 		r := requestOf(c.Request().Context())
 		status, elapsed := c.Response().Status, time.Since(start)
 		s.metrics.request(c.Path(), method, status, elapsed)
-		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", truncated(method), "path", truncated(c.Request().URL.Path),
+		s.log.InfoContext(c.Request().Context(), "request", "request_id", r.id, "method", truncated(method), "path", loggablePath(c.Request().URL.Path),
 			"status", status, "bytes", c.Response().Size, "ms", float64(elapsed.Microseconds())/1000, "ip", r.clientIP, "caller", r.caller())
 		return nil
 	}
+}
+
+// loggablePath is a path as it goes to the log: without what follows the paths where tokens stand, which are keys to what
+// patients answer.
+func loggablePath(path string) string {
+	for _, secret := range []string{surveyPath, "/api/surveys/public/"} {
+		if strings.HasPrefix(path, secret) {
+			return secret + "…"
+		}
+	}
+	return truncated(path)
 }
 
 // truncated is text of a client's as it goes to the log: enough of it to recognize it.

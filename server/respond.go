@@ -58,7 +58,7 @@ func (s *Server) writeJSON(c echo.Context, status int, body any) error {
 	if err != nil {
 		return err
 	}
-	return s.writeText(c, status, text)
+	return s.writeText(c, status, echo.MIMEApplicationJSON, text)
 }
 
 // writePage is writeJSON of a page, which is encoded only as far as it may go.
@@ -67,7 +67,7 @@ func (s *Server) writePage(c echo.Context, status int, page any) error {
 	if err := json.MarshalWrite(&text, page, encoding); err != nil {
 		return err
 	}
-	return s.writeText(c, status, text)
+	return s.writeText(c, status, echo.MIMEApplicationJSON, text)
 }
 
 // A pageBuffer holds up to maxPageBytes. To write more is errPageTooLarge.
@@ -81,8 +81,8 @@ func (b *pageBuffer) Write(part []byte) (int, error) {
 	return len(part), nil
 }
 
-// writeText sends the JSON of an answer, and gives the request's place back before a client can be slow to read.
-func (s *Server) writeText(c echo.Context, status int, text []byte) error {
+// writeText sends the text of an answer, and gives the request's place back before a client can be slow to read.
+func (s *Server) writeText(c echo.Context, status int, mediaType string, text []byte) error {
 	r := requestOf(c.Request().Context())
 	s.dropBody(c, r.place)
 	r.place.leave()
@@ -92,7 +92,7 @@ func (s *Server) writeText(c echo.Context, status int, text []byte) error {
 	}
 	defer lease.Release()
 	header := c.Response().Header()
-	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	header.Set(echo.HeaderContentType, mediaType)
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
 	out := io.Writer(c.Response())

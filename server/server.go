@@ -51,6 +51,9 @@ type Server struct {
 	eventOperations
 	hospitalSettingsOperations
 	journeyOperations
+	publicSurveyOperations
+	surveyOperations
+	surveyScoreOperations
 	tokenOperations
 	userOperations
 
@@ -125,7 +128,9 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if err := s.makeOperations(o); err != nil {
 		return nil, fmt.Errorf("the generated code: %w", err)
 	}
-	s.route(o.TrustedProxies)
+	if err := s.route(o.TrustedProxies); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -137,19 +142,26 @@ var nouns = []string{
 
 // makeOperations puts together what answers the operations of each noun.
 func (s *Server) makeOperations(o Options) error {
+	responses, found := s.policy.Rule(auth.ResponsesRead)
+	if !found {
+		return fmt.Errorf("no rule says who has the permission %s", auth.ResponsesRead)
+	}
 	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait, s.budgets.LoginWaits), newConfigs(s.engine)
 	s.users = newUsers(e)
+	surveys := newSurveyInstances(e, responses)
 	s.Resources = api.Resources{
 		AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
 		Hospital: newHospitals(e), Department: newDepartments(e), Physician: newPhysicians(e), Patient: newPatients(e),
 		SurveyTemplate: newSurveyTemplates(e), JourneyTemplate: newJourneyTemplates(e), StageTemplate: newStageTemplates(e),
-		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e),
+		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e), SurveyInstance: surveys,
 	}
 	s.accountOperations = accountOperations{e, s.users, s.passwords, logins, newMapping[db.UserInsertParams, api.ProfileUpdate](e)}
 	s.hospitalSettingsOperations = hospitalSettingsOperations{newHospitalSettings(e)}
 	s.configOperations = configOperations{configs, s.keys, newMapping[api.IntegrationConfigCreated, api.IntegrationConfig](e)}
 	s.eventOperations = eventOperations{e, &batcher{db: e.db}, s.notifier}
 	s.journeyOperations = journeyOperations{e}
+	s.surveyOperations, s.surveyScoreOperations = surveyOperations{e, surveys.reader}, newSurveyScores(e)
+	s.publicSurveyOperations = publicSurveyOperations{patientSurveys{e, s.rates}}
 	s.tokenOperations = tokenOperations{e, s.log, s.tokens, o.RotateRefresh, s.passwords, logins}
 	s.userOperations = userOperations{e, s.users, s.passwords}
 	for field, value := range reflect.ValueOf(s.Resources).Fields() {
@@ -162,7 +174,7 @@ func (s *Server) makeOperations(o Options) error {
 
 // route sets up the way of a request, in this order: identify gives it an id, logRequest writes its line when it is
 // over, a panic becomes a 500, and gate decides whether its operation is called: see there.
-func (s *Server) route(proxies []netip.Prefix) {
+func (s *Server) route(proxies []netip.Prefix) error {
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientIP(proxies)
@@ -174,6 +186,7 @@ func (s *Server) route(proxies []netip.Prefix) {
 	s.routeDocs()
 	s.routeStatic(healthPath, s.healthz)
 	s.routeStatic(readyPath, s.readyz)
+	return s.routeSurveyPages()
 }
 
 // routeUndeclared gives every declared path a route for the methods that it does not have. Otherwise PATCH /users/me/

@@ -163,7 +163,7 @@ func finishFrom(ctx context.Context, q *db.Queries, w *write[db.StageInsertParam
 		}); err != nil {
 			return err
 		}
-		if _, err := q.SurveySchedule(ctx, []uuid.UUID{w.id}); err != nil {
+		if _, err := q.SurveySchedule(ctx, db.SurveyScheduleParams{Stages: []uuid.UUID{w.id}, ReceivedAt: []time.Time{now}}); err != nil {
 			return err
 		}
 	}

@@ -76,7 +76,11 @@ func (o exampleOperation) id() string {
 
 // pathTo is the operation's path to the object with this id, or to that of the examples if it is blank.
 func (o exampleOperation) pathTo(id string) string {
-	return strings.ReplaceAll(o.path, "{id}", cmp.Or(id, o.id()))
+	path := strings.ReplaceAll(o.path, "{id}", cmp.Or(id, o.id()))
+	if p := o.Parameters.GetByInAndName("path", "token"); p != nil {
+		path = strings.ReplaceAll(path, "{token}", cmp.Or(id, p.Example.(string)))
+	}
+	return path
 }
 
 // A sample is a system with the objects of the contract's examples.

@@ -87,6 +87,10 @@ var serverChecks = map[string]string{
 	"used_refresh_tokens_token_id_check":   "an id in a signed token",
 	"audit_log_actor_kind_check":           "the server's",
 	"survey_templates_version_check":       "the server's",
+	"surveys_status_check":                 "the worker's and the server's",
+	"survey_messages_kind_check":           "the worker's",
+	"survey_messages_channel_check":        "the worker's",
+	"survey_messages_status_check":         "the worker's",
 }
 
 // TestChecksStandInTheContract compares every CHECK with the contract: a value that the contract takes must satisfy the

@@ -23,7 +23,7 @@ const module = "github.com/px360/px360"
 // allowedImports lists which areas an area may import. An area is a directory with its
 // subdirectories, except for those that are areas themselves.
 var allowedImports = map[string][]string{
-	".":              {"server", "server/limits", "worker", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
+	".":              {"server", "server/limits", "worker", "worker/channels", "worker/surveys", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
 	"openapi":        {},
 	"gen/api":        {},
 	"gen/client":     {},
@@ -34,19 +34,23 @@ var allowedImports = map[string][]string{
 	"queries/rules":  {},
 	"server": {
 		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "server/auth", "server/contract", "server/limits", "server/problem",
+		"server/surveypage",
 		"schema", // readiness checks its version
 	},
 	"server/auth":       {},
 	"server/contract":   {"server/auth", "server/problem"},
 	"server/limits":     {"gen/db", "queries", "server/problem"},
 	"server/problem":    {"queries"},
+	"server/surveypage": {"queries/rules"},
 	"worker":            {"queries", "queries/rules", "gen/db"},
+	"worker/channels":   {},
+	"worker/surveys":    {"queries", "queries/rules", "gen/db", "worker/channels"},
 	"tests/chaos":       {"schema/localpg", "gen/client", "tests/hospitalday"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/examples":    {}, // px360 demo --examples uses it
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
 	// Modules of their own, not checked.
 	"tests/bench":       nil,
 	"tests/partners/go": nil,

@@ -270,7 +270,9 @@ func TestDeletingAJourney(t *testing.T) {
 	// A sent survey is part of the record, so it cannot be deleted.
 	sent := c.journey(template, "2")
 	sent.setStage(1, client.StageStatusCompleted).ok(t)
-	c.exec("UPDATE surveys SET sent_at = now()")
+	c.exec("UPDATE surveys SET status = 'sent', asked_at = now(), sent_at = now()")
+	c.exec(`INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, stage_instance_id, sent_at)
+		SELECT id, 1, survey_template_id, 1, hospital_id, 'opd', stage_instance_id, sent_at FROM surveys`)
 	stages := sent.stages()
 	if !stages[0].SurveySent {
 		t.Error("the stage does not show that its survey was sent")

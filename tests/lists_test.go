@@ -132,13 +132,16 @@ func (l *list) rowsWhere(matches func(fields) bool) []fields {
 }
 
 // filteredFields maps filters to fields of another name.
-var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at"}
+var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at", "sent_after": "sent_at", "sent_before": "sent_at"}
 
 // filterMatches are the filters that do not test for equality.
 var filterMatches = map[string]func(field any, asked string) bool{
 	"groups": func(field any, asked string) bool { return slices.Contains(field.([]any), any(asked)) },
 	"since":  func(field any, asked string) bool { return !instant(field).Before(instant(asked)) },
 	"until":  func(field any, asked string) bool { return instant(field).Before(instant(asked)) },
+
+	"sent_after":  func(field any, asked string) bool { return field != nil && !instant(field).Before(instant(asked)) },
+	"sent_before": func(field any, asked string) bool { return field != nil && instant(field).Before(instant(asked)) },
 }
 
 func instant(text any) time.Time {
@@ -190,7 +193,8 @@ func (l *list) filterValues(p *openapi3.Parameter, name string) []string {
 		}
 		return values
 	case schema.Format == "date-time":
-		return []string{l.rows[len(l.rows)/3][name].(string), l.rows[len(l.rows)/2][name].(string)}
+		stated := l.rowsWhere(func(row fields) bool { return row[name] != nil })
+		return []string{stated[len(stated)/3][name].(string), stated[len(stated)/2][name].(string)}
 	}
 	for _, row := range l.rows {
 		if list, many := row[name].([]any); many {
@@ -217,7 +221,7 @@ func (l *list) tryNoMatch(t *testing.T, p *openapi3.Parameter) {
 		}
 	case schema.Format == "uuid":
 		l.expectRows(t, url.Values{p.Name: {unknownID.String()}}, nil)
-	case p.Name == "until":
+	case p.Name == "until", p.Name == "sent_before":
 		l.expectRows(t, url.Values{p.Name: {"1999-01-01T00:00:00Z"}}, nil)
 	case schema.Format == "date-time":
 		l.expectRows(t, url.Values{p.Name: {"2999-01-01T00:00:00Z"}}, nil)

@@ -31,6 +31,7 @@ func newListsWorld(t *testing.T) *listsWorld {
 	w.addPatients()
 	w.addTemplates()
 	w.addJourneys()
+	w.addSurveys()
 	w.addConfigs()
 	w.addEvents()
 	w.shuffleTimes()
@@ -207,6 +208,22 @@ func (w *listsWorld) addJourneys() {
 	journeys[6].setStage(2, client.StageStatusInProgress).ok(w.t)
 	journeys[1].setStatus(client.JourneyStatusCancelled).ok(w.t)
 	journeys[5].setStatus(client.JourneyStatusCancelled).ok(w.t)
+}
+
+// addSurveys inserts a survey about each stage, since only a worker makes some of them what they are.
+func (w *listsWorld) addSurveys() {
+	w.exec(`UPDATE stage_instances s SET physician_id = p.id
+		FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM stage_instances) o, physicians p
+		WHERE o.id = s.id AND p.hospital_id = s.hospital_id AND p.id = ($1::uuid[])[1 + o.n % 4]`, w.physicians[:3])
+	w.exec(`INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, sent_at, completed_at, status, reason,
+			is_negative, created_at)
+		SELECT uuid7(), s.hospital_id, (SELECT t.id FROM survey_templates t WHERE t.hospital_id = s.hospital_id ORDER BY t.name OFFSET s.n % 2 LIMIT 1),
+			s.journey_instance_id, s.id, '2025-01-01T00:00:00Z'::timestamptz + s.n * 3 % 11 * interval '1 day',
+			CASE WHEN s.n % 4 < 3 THEN '2025-03-01T00:00:00Z'::timestamptz + s.n * 5 % 13 * interval '1 day' END,
+			CASE WHEN s.n % 4 = 1 THEN '2025-04-01T00:00:00Z'::timestamptz + s.n % 3 * interval '1 day' END,
+			(ARRAY['sent', 'completed', 'expired', 'skipped'])[1 + s.n % 4], CASE WHEN s.n % 4 = 3 THEN (ARRAY['too_old', 'no_contact'])[1 + s.n / 4 % 2] ELSE '' END,
+			CASE WHEN s.n % 4 = 1 THEN s.n / 4 % 2 = 0 END, '2025-02-01T00:00:00Z'::timestamptz + s.n * 7 % 17 * interval '1 day'
+		FROM (SELECT x.*, row_number() OVER (ORDER BY x.journey_instance_id, x."order") - 1 AS n FROM stage_instances x) s`)
 }
 
 func (w *listsWorld) addConfigs() {

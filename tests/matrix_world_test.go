@@ -183,7 +183,7 @@ func (w *matrixWorld) text(at *side) string {
 // nouns are sorted by their dependencies.
 var nouns = []string{
 	"hospital", "department", "user", "physician", "patient", "survey_template", "journey_template", "stage_template",
-	"journey_instance", "stage_instance", "config", "event", "audit_entry",
+	"journey_instance", "stage_instance", "survey_instance", "sent_survey", "config", "event", "audit_entry",
 }
 
 // inserts insert a row with this id, and with the text in the columns that the API returns.
@@ -221,12 +221,9 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 		}))
 	},
 	// By SQL, since a journey has a stage once and the cells need many of the same two.
-	"stage_instance": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
-		w.exec(`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order",
-				trigger_event_code, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
-			VALUES ($1, $2, $3, $4, $5, '', $5, 1, 'CHECKED_IN', false, 0, false, false, false)`,
-			id, at.ID, at.id("journey_instance"), at.id("stage_template"), text)
-	},
+	"stage_instance":  func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.stage(at, id, text) },
+	"survey_instance": func(w *matrixWorld, at *side, id uuid.UUID, _ string) { w.survey(at, id, "pending") },
+	"sent_survey":     func(w *matrixWorld, at *side, id uuid.UUID, _ string) { w.survey(at, id, "sent") },
 	"config": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		hash := sha256.Sum256([]byte(text))
 		w.config(at, id, text, hash[:])
@@ -244,6 +241,23 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 	},
 }
 
+// stage inserts a stage of the hospital's journey.
+func (w *matrixWorld) stage(at *side, id uuid.UUID, text string) {
+	w.exec(`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order",
+			trigger_event_code, auto_send_survey, survey_delay_hours, requires_physician, requires_department, is_optional)
+		VALUES ($1, $2, $3, $4, $5, '', $5, 1, 'CHECKED_IN', false, 0, false, false, false)`,
+		id, at.ID, at.id("journey_instance"), at.id("stage_template"), text)
+}
+
+// survey inserts a survey about a stage of its own.
+func (w *matrixWorld) survey(at *side, id uuid.UUID, status string) {
+	stage := w.newID(at)
+	w.stage(at, stage, w.text(at))
+	w.exec(`INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, status, asked_at, sent_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, now(), $6, CASE WHEN $6 = 'sent' THEN now() END, CASE WHEN $6 = 'sent' THEN now() END, now() + interval '1 day')`,
+		id, at.ID, at.id("survey_template"), at.id("journey_instance"), stage, status)
+}
+
 // config inserts an integration config of the hospital.
 func (w *matrixWorld) config(at *side, id uuid.UUID, name string, keyHash []byte) {
 	must(w.t, db.New(w.db).ConfigInsert(context.Background(), db.ConfigInsertParams{
@@ -257,7 +271,7 @@ var tables = map[string][2]string{
 	"physician": {"physicians", "hospital_id"}, "patient": {"patients", "primary_hospital_id"},
 	"survey_template": {"survey_templates", "hospital_id"}, "journey_template": {"journey_templates", "hospital_id"},
 	"stage_template": {"stage_templates", "hospital_id"}, "journey_instance": {"journey_instances", "hospital_id"},
-	"stage_instance": {"stage_instances", "hospital_id"}, "config": {"integration_configs", "hospital_id"},
+	"stage_instance": {"stage_instances", "hospital_id"}, "survey_instance": {"surveys", "hospital_id"}, "config": {"integration_configs", "hospital_id"},
 	"event": {"events", "hospital_id"}, "audit_entry": {"audit_log", "hospital_id"},
 }
 

@@ -217,7 +217,7 @@ func (b *batch) write(ctx context.Context, q *db.Queries) error {
 func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]uuid.UUID, error) {
 	var stages db.StageCompleteParams
 	var journeys db.JourneyCompleteParams
-	var senders []uuid.UUID
+	var surveys db.SurveyScheduleParams
 	for i := range b.outcomes {
 		o := &b.outcomes[i]
 		if o.Status != rules.EventProcessed {
@@ -229,7 +229,8 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 		stages.Physicians = append(stages.Physicians, o.Physician)
 		stages.Departments = append(stages.Departments, o.Department)
 		if o.Stage.AutoSendSurvey {
-			senders = append(senders, o.Stage.ID)
+			surveys.Stages = append(surveys.Stages, o.Stage.ID)
+			surveys.ReceivedAt = append(surveys.ReceivedAt, o.event.ReceivedAt)
 		}
 		if o.CompletesJourney {
 			journeys.Journeys = append(journeys.Journeys, o.Journey.ID)
@@ -242,14 +243,14 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 	if err := q.StageComplete(ctx, stages); err != nil {
 		return nil, err
 	}
-	surveys := map[uuid.UUID]uuid.UUID{}
-	if len(senders) > 0 {
-		rows, err := q.SurveySchedule(ctx, senders)
+	scheduled := map[uuid.UUID]uuid.UUID{}
+	if len(surveys.Stages) > 0 {
+		rows, err := q.SurveySchedule(ctx, surveys)
 		if err != nil {
 			return nil, err
 		}
 		for _, row := range rows {
-			surveys[row.StageInstance] = row.ID
+			scheduled[row.StageInstance] = row.ID
 		}
 	}
 	if len(journeys.Journeys) > 0 {
@@ -257,5 +258,5 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 			return nil, err
 		}
 	}
-	return surveys, nil
+	return scheduled, nil
 }

@@ -634,6 +634,42 @@ func (e ListPhysiciansParamsOrdering) Valid() bool {
 	}
 }
 
+// Defines values for ListSurveyInstancesParamsOrdering.
+const (
+	ListSurveyInstancesParamsOrderingCompletedAt     ListSurveyInstancesParamsOrdering = "completed_at"
+	ListSurveyInstancesParamsOrderingCompletedAtDesc ListSurveyInstancesParamsOrdering = "-completed_at"
+	ListSurveyInstancesParamsOrderingCreatedAt       ListSurveyInstancesParamsOrdering = "created_at"
+	ListSurveyInstancesParamsOrderingCreatedAtDesc   ListSurveyInstancesParamsOrdering = "-created_at"
+	ListSurveyInstancesParamsOrderingDueAt           ListSurveyInstancesParamsOrdering = "due_at"
+	ListSurveyInstancesParamsOrderingDueAtDesc       ListSurveyInstancesParamsOrdering = "-due_at"
+	ListSurveyInstancesParamsOrderingSentAt          ListSurveyInstancesParamsOrdering = "sent_at"
+	ListSurveyInstancesParamsOrderingSentAtDesc      ListSurveyInstancesParamsOrdering = "-sent_at"
+)
+
+// Valid indicates whether the value is a known member of the ListSurveyInstancesParamsOrdering enum.
+func (e ListSurveyInstancesParamsOrdering) Valid() bool {
+	switch e {
+	case ListSurveyInstancesParamsOrderingCompletedAt:
+		return true
+	case ListSurveyInstancesParamsOrderingCompletedAtDesc:
+		return true
+	case ListSurveyInstancesParamsOrderingCreatedAt:
+		return true
+	case ListSurveyInstancesParamsOrderingCreatedAtDesc:
+		return true
+	case ListSurveyInstancesParamsOrderingDueAt:
+		return true
+	case ListSurveyInstancesParamsOrderingDueAtDesc:
+		return true
+	case ListSurveyInstancesParamsOrderingSentAt:
+		return true
+	case ListSurveyInstancesParamsOrderingSentAtDesc:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListSurveyTemplatesParamsOrdering.
 const (
 	ListSurveyTemplatesParamsOrderingCreatedAt     ListSurveyTemplatesParamsOrdering = "created_at"
@@ -2919,6 +2955,133 @@ type ProfileUpdate struct {
 	Phone *string `json:"phone,omitempty"`
 }
 
+// PublicAnswer An answer to one question.
+type PublicAnswer struct {
+	// Answer The answer: a number, yes or no, values, or words; none takes it back.
+	//
+	// Example: ["5"]
+	Answer []string `json:"answer"`
+
+	// Question The id of the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	Question openapi_types.UUID `json:"question"`
+
+	// Section The section that the question is in, from 1.
+	//
+	// Example: 1
+	Section int32 `json:"section"`
+}
+
+// PublicSurvey A survey as its patient sees it.
+type PublicSurvey struct {
+	// HospitalName The hospital that asks.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// HospitalNameAr The name in Arabic.
+	//
+	// Example: مستشفى الحمادي
+	HospitalNameAr string `json:"hospital_name_ar"`
+
+	// Language The language to show it in.
+	//
+	// Example: ar
+	Language Language `json:"language"`
+
+	// Sections What it asks; nothing once it cannot be answered.
+	Sections []PublicSurveySection `json:"sections"`
+
+	// Status Whether it can be answered.
+	//
+	// Example: open
+	Status PublicSurveyStatus `json:"status"`
+}
+
+// PublicSurveyQuestion A question as its patient sees it.
+type PublicSurveyQuestion struct {
+	// ID Identifies the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID openapi_types.UUID `json:"id"`
+
+	// Answer What was answered so far.
+	//
+	// Example: []
+	Answer []string `json:"answer"`
+
+	// Choices Of multiple_choice what can be chosen.
+	//
+	// Example: []
+	Choices []SurveyChoice `json:"choices"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired bool `json:"is_required"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices int32 `json:"max_choices"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+}
+
+// PublicSurveySection Questions that belong together.
+type PublicSurveySection struct {
+	// Name What they are about.
+	//
+	// Example: MD Consultation Survey
+	Name string `json:"name"`
+
+	// NameAr The name in Arabic.
+	//
+	// Example: استبيان استشارة الطبيب
+	NameAr string `json:"name_ar"`
+
+	// Questions The questions, in their order.
+	Questions []PublicSurveyQuestion `json:"questions"`
+}
+
+// PublicSurveyStatus open: it can be answered. completed: it was, thank you. closed: it cannot be answered any more.
+type PublicSurveyStatus = string
+
+// PublicSurveyUpdate What a patient answers.
+type PublicSurveyUpdate struct {
+	// Answers Answers; each takes the place of the one before.
+	Answers []PublicAnswer `json:"answers,omitempty"`
+
+	// Complete Whether that is all.
+	//
+	// Example: false
+	Complete bool `json:"complete,omitempty"`
+
+	// Language The language that the patient reads.
+	//
+	// Example: ar
+	Language *Language `json:"language,omitempty"`
+
+	// OptOut Whether the patient wants no more surveys of this hospital. It works with every token, also of a survey at an end.
+	//
+	// Example: false
+	OptOut bool `json:"opt_out,omitempty"`
+}
+
 // QuestionType rating and likert are answered from 1 to 5, nps from 0 to 10, text with up to 500 characters, textarea with up to 4,000.
 type QuestionType = string
 
@@ -3000,6 +3163,9 @@ type RotatedKey struct {
 	// Example: px360_4f9d0c7b2a
 	APIKey string `json:"api_key"`
 }
+
+// ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.
+type ScoreGroup = string
 
 // ScoringMethod The average of the scored answers, the average by weight, or the answer to the one nps question.
 type ScoringMethod = string
@@ -3458,6 +3624,364 @@ type SurveyChoiceWrite struct {
 	Value string `json:"value"`
 }
 
+// SurveyDecision What was decided on a survey that was due.
+type SurveyDecision struct {
+	// At When.
+	//
+	// Example: 2025-12-14T18:45:00Z
+	At time.Time `json:"at"`
+
+	// Outcome What follows: queued, deferred or skipped.
+	//
+	// Example: deferred
+	Outcome string `json:"outcome"`
+
+	// Rule By which rule: a reason, or quiet_hours; of what was queued the kind of message: invitation, reminder or resend.
+	//
+	// Example: quiet_hours
+	Rule string `json:"rule"`
+
+	// Until When what was deferred is looked at again.
+	//
+	// Example: 2025-12-15T06:00:00Z
+	Until *time.Time `json:"until"`
+}
+
+// SurveyInstance Surveys: what a stage, or a visit, asks its patient.
+type SurveyInstance struct {
+	// ID Identifies the survey; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	ID openapi_types.UUID `json:"id"`
+
+	// CompletedAt When it was completed.
+	CompletedAt *time.Time `json:"completed_at"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Decisions What was decided when it was due, the oldest first.
+	Decisions json.RawMessage `json:"decisions"`
+
+	// Department The department that it is about: that of the stage, or else of the journey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// DueAt When it is to be sent: after the delay, from the completion of the stage or, if that is later, from when it was received.
+	//
+	// Example: 2025-12-14T12:45:00Z
+	DueAt time.Time `json:"due_at"`
+
+	// ExpiresAt Until when it can be answered.
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// Hospital The hospital that asks.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsNegative Whether the score is below the threshold of the template. Null as total_score is.
+	IsNegative *bool `json:"is_negative"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance openapi_types.UUID `json:"journey_instance"`
+
+	// Language The language that the patient is written to in, or has chosen; empty before the first message.
+	//
+	// Example:
+	Language string `json:"language"`
+
+	// Patient Who is asked.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName string `json:"patient_name"`
+
+	// Physician The physician of the stage.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Reason Why it was skipped, or failed.
+	//
+	// Example:
+	Reason SurveyReason `json:"reason"`
+
+	// SentAt When the first message went out.
+	SentAt *time.Time `json:"sent_at"`
+
+	// StageInstance The stage that it is about; null if it is about the whole visit.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// StageName Name of the stage.
+	//
+	// Example: MD Consultation
+	StageName *string `json:"stage_name"`
+
+	// StageTemplate What the stage is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000008
+	StageTemplate *openapi_types.UUID `json:"stage_template"`
+
+	// StartedAt When the first answer came.
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status Where it stands.
+	//
+	// Example: pending
+	Status SurveyStatus `json:"status"`
+
+	// SurveyTemplate What it is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
+	SurveyTemplate openapi_types.UUID `json:"survey_template"`
+
+	// SurveyTemplateName Name of the template.
+	//
+	// Example: MD Consultation Survey
+	SurveyTemplateName string `json:"survey_template_name"`
+
+	// TotalScore The score, with two decimals: from 1 to 5 or, with the scoring method nps, from 0 to 10. Null if nothing that counts was answered, and for those without responses.read.
+	TotalScore *string `json:"total_score"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// ViewedAt When its page was first opened.
+	ViewedAt *time.Time `json:"viewed_at"`
+}
+
+// SurveyInstanceDetail A survey with its messages and what was answered.
+type SurveyInstanceDetail struct {
+	// ID Identifies the survey; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	ID openapi_types.UUID `json:"id"`
+
+	// Answers What was answered so far; null for those without responses.read.
+	Answers *[]SurveyResponse `json:"answers"`
+
+	// CompletedAt When it was completed.
+	CompletedAt *time.Time `json:"completed_at"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Decisions What was decided when it was due, the oldest first.
+	Decisions json.RawMessage `json:"decisions"`
+
+	// Department The department that it is about: that of the stage, or else of the journey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// DueAt When it is to be sent: after the delay, from the completion of the stage or, if that is later, from when it was received.
+	//
+	// Example: 2025-12-14T12:45:00Z
+	DueAt time.Time `json:"due_at"`
+
+	// ExpiresAt Until when it can be answered.
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// Hospital The hospital that asks.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsNegative Whether the score is below the threshold of the template. Null as total_score is.
+	IsNegative *bool `json:"is_negative"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance openapi_types.UUID `json:"journey_instance"`
+
+	// Language The language that the patient is written to in, or has chosen; empty before the first message.
+	//
+	// Example:
+	Language string `json:"language"`
+
+	// Messages Its messages, the oldest first.
+	Messages []SurveyMessage `json:"messages"`
+
+	// Patient Who is asked.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName string `json:"patient_name"`
+
+	// Physician The physician of the stage.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Reason Why it was skipped, or failed.
+	//
+	// Example:
+	Reason SurveyReason `json:"reason"`
+
+	// SentAt When the first message went out.
+	SentAt *time.Time `json:"sent_at"`
+
+	// StageInstance The stage that it is about; null if it is about the whole visit.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// StageName Name of the stage.
+	//
+	// Example: MD Consultation
+	StageName *string `json:"stage_name"`
+
+	// StageTemplate What the stage is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000008
+	StageTemplate *openapi_types.UUID `json:"stage_template"`
+
+	// StartedAt When the first answer came.
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status Where it stands.
+	//
+	// Example: pending
+	Status SurveyStatus `json:"status"`
+
+	// SurveyTemplate What it is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
+	SurveyTemplate openapi_types.UUID `json:"survey_template"`
+
+	// SurveyTemplateName Name of the template.
+	//
+	// Example: MD Consultation Survey
+	SurveyTemplateName string `json:"survey_template_name"`
+
+	// TotalScore The score, with two decimals: from 1 to 5 or, with the scoring method nps, from 0 to 10. Null if nothing that counts was answered, and for those without responses.read.
+	TotalScore *string `json:"total_score"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// ViewedAt When its page was first opened.
+	ViewedAt *time.Time `json:"viewed_at"`
+}
+
+// SurveyInstanceList A page of the list.
+type SurveyInstanceList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []SurveyInstance `json:"results"`
+}
+
+// SurveyMessage A message to the patient.
+type SurveyMessage struct {
+	// ID Identifies the message, also to the provider.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000033
+	ID openapi_types.UUID `json:"id"`
+
+	// Attempt How many attempts were made.
+	//
+	// Example: 1
+	Attempt int32 `json:"attempt"`
+
+	// Channel How it goes.
+	//
+	// Example: sms
+	Channel Channel `json:"channel"`
+
+	// CreatedAt When it was queued.
+	//
+	// Example: 2025-12-14T12:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Error What went wrong with the last attempt.
+	//
+	// Example:
+	Error string `json:"error"`
+
+	// Kind What it is: invitation, reminder or resend.
+	//
+	// Example: invitation
+	Kind string `json:"kind"`
+
+	// ProviderID What the provider calls it.
+	//
+	// Example: 4711
+	ProviderID string `json:"provider_id"`
+
+	// SentAt When it went out.
+	//
+	// Example: 2025-12-14T12:45:02Z
+	SentAt *time.Time `json:"sent_at"`
+
+	// Status Where it stands: queued, sending, sent, failed or cancelled.
+	//
+	// Example: sent
+	Status string `json:"status"`
+}
+
 // SurveyQuestion A question of a survey template.
 type SurveyQuestion struct {
 	// ID Identifies the question; made by the server.
@@ -3573,6 +4097,115 @@ type SurveyQuestionWrite struct {
 	// Example: 1
 	Weight *int32 `json:"weight,omitempty"`
 }
+
+// SurveyReason Why a survey was skipped, or failed (undeliverable); empty for all others.
+type SurveyReason = string
+
+// SurveyResponse A question and what was answered.
+type SurveyResponse struct {
+	// Answer The answer: a number, yes or no, values, or words.
+	//
+	// Example: ["5"]
+	Answer []string `json:"answer"`
+
+	// Question The id of the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	Question openapi_types.UUID `json:"question"`
+
+	// QuestionType What could be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Section The section of the survey, from 1.
+	//
+	// Example: 1
+	Section int32 `json:"section"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+}
+
+// SurveyScore Scores of a group. Shares and averages are decimals, rounded half up; null while fewer than 5 surveys are completed, or none has such an answer.
+type SurveyScore struct {
+	// Average The average of the answers that count, on a scale from 1 to 5.
+	Average *string `json:"average"`
+
+	// Completed How many of them were completed.
+	//
+	// Example: 0
+	Completed int32 `json:"completed"`
+
+	// Csat Customer satisfaction: the share of 4 and 5 among the answers from 1 to 5.
+	Csat *string `json:"csat"`
+
+	// Detractors Answers from 0 to 6.
+	Detractors *int32 `json:"detractors"`
+
+	// Group The id of what is grouped by, a journey type, a day, or the first day of a month; empty for none.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Group string `json:"group"`
+
+	// Name Its name.
+	//
+	// Example: AlHammadi Hospital
+	Name string `json:"name"`
+
+	// Nps Net promoter score: the share of promoters less that of detractors, times 100, from -100 to 100.
+	Nps *string `json:"nps"`
+
+	// Passives Answers of 7 and 8.
+	Passives *int32 `json:"passives"`
+
+	// Promoters Answers of 9 and 10 to nps questions.
+	Promoters *int32 `json:"promoters"`
+
+	// ResponseRate The share of those completed, from 0 to 1.
+	//
+	// Example: 0.00
+	ResponseRate string `json:"response_rate"`
+
+	// Sent How many surveys were sent.
+	//
+	// Example: 1
+	Sent int32 `json:"sent"`
+
+	// TopBox The share of the best answers among those that count: 5, of nps 9 and 10, of yes_no the positive one.
+	TopBox *string `json:"top_box"`
+}
+
+// SurveyScores Scores of surveys.
+type SurveyScores struct {
+	// From The first day.
+	//
+	// Example: 2025-12-01
+	From string `json:"from"`
+
+	// GroupBy What they are grouped by.
+	//
+	// Example: hospital
+	GroupBy ScoreGroup `json:"group_by"`
+
+	// Results The groups in which surveys were sent.
+	Results []SurveyScore `json:"results"`
+
+	// To The last day.
+	//
+	// Example: 2025-12-31
+	To string `json:"to"`
+}
+
+// SurveyStatus Where a survey stands. It is at an end when it is completed, expired (nothing was answered in time), abandoned (something was), cancelled, skipped or failed.
+type SurveyStatus = string
 
 // SurveyTemplate Questionnaires that stages send.
 type SurveyTemplate struct {
@@ -4248,8 +4881,14 @@ type StageInstanceID = openapi_types.UUID
 // StageTemplateID defines model for StageTemplateID.
 type StageTemplateID = openapi_types.UUID
 
+// SurveyInstanceID defines model for SurveyInstanceID.
+type SurveyInstanceID = openapi_types.UUID
+
 // SurveyTemplateID defines model for SurveyTemplateID.
 type SurveyTemplateID = openapi_types.UUID
+
+// SurveyToken defines model for SurveyToken.
+type SurveyToken = string
 
 // UserID defines model for UserID.
 type UserID = openapi_types.UUID
@@ -4668,6 +5307,84 @@ type ListPhysiciansParams struct {
 // ListPhysiciansParamsOrdering defines parameters for ListPhysicians.
 type ListPhysiciansParamsOrdering string
 
+// ListSurveyInstancesParams defines parameters for ListSurveyInstances.
+type ListSurveyInstancesParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Department Only surveys about this department: that of the stage, or else of the journey.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// Physician Only surveys about stages with this physician.
+	Physician *openapi_types.UUID `form:"physician,omitempty" json:"physician,omitempty"`
+
+	// Patient Only surveys of this patient.
+	Patient *openapi_types.UUID `form:"patient,omitempty" json:"patient,omitempty"`
+
+	// JourneyInstance Only surveys of this journey.
+	JourneyInstance *openapi_types.UUID `form:"journey_instance,omitempty" json:"journey_instance,omitempty"`
+
+	// SurveyTemplate Only surveys from this template.
+	SurveyTemplate *openapi_types.UUID `form:"survey_template,omitempty" json:"survey_template,omitempty"`
+
+	// StageTemplate Only surveys about stages from this template.
+	StageTemplate *openapi_types.UUID `form:"stage_template,omitempty" json:"stage_template,omitempty"`
+
+	// Status Only surveys with this status.
+	Status *SurveyStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Reason Only surveys that were skipped, or failed, for this reason.
+	Reason *SurveyReason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IsNegative Only surveys whose score is below the threshold of their template.
+	IsNegative *bool `form:"is_negative,omitempty" json:"is_negative,omitempty"`
+
+	// SentAfter Only surveys that were first sent at this time or later.
+	SentAfter *time.Time `form:"sent_after,omitempty" json:"sent_after,omitempty"`
+
+	// SentBefore Only surveys that were first sent before this time.
+	SentBefore *time.Time `form:"sent_before,omitempty" json:"sent_before,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListSurveyInstancesParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListSurveyInstancesParamsOrdering defines parameters for ListSurveyInstances.
+type ListSurveyInstancesParamsOrdering string
+
+// RetrieveSurveyScoresParams defines parameters for RetrieveSurveyScores.
+type RetrieveSurveyScoresParams struct {
+	// GroupBy What to group by; hospital unless it is stated.
+	GroupBy *ScoreGroup `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// From The first day, by the hospital's clock; 30 days before the last one unless it is stated.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last day, by the hospital's clock; today unless it is stated.
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+
+	// Hospital Only surveys of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Department Only sections about this department.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// Physician Only sections about stages with this physician.
+	Physician *openapi_types.UUID `form:"physician,omitempty" json:"physician,omitempty"`
+
+	// SurveyTemplate Only sections from this template.
+	SurveyTemplate *openapi_types.UUID `form:"survey_template,omitempty" json:"survey_template,omitempty"`
+
+	// StageTemplate Only sections about stages from this template.
+	StageTemplate *openapi_types.UUID `form:"stage_template,omitempty" json:"stage_template,omitempty"`
+}
+
 // ListSurveyTemplatesParams defines parameters for ListSurveyTemplates.
 type ListSurveyTemplatesParams struct {
 	// Hospital Only rows of this hospital.
@@ -4820,6 +5537,9 @@ type UpdatePhysicianJSONRequestBody = PhysicianUpdate
 
 // ReplacePhysicianJSONRequestBody defines body for ReplacePhysician for application/json ContentType.
 type ReplacePhysicianJSONRequestBody = PhysicianCreate
+
+// AnswerPublicSurveyJSONRequestBody defines body for AnswerPublicSurvey for application/json ContentType.
+type AnswerPublicSurveyJSONRequestBody = PublicSurveyUpdate
 
 // CreateSurveyTemplateJSONRequestBody defines body for CreateSurveyTemplate for application/json ContentType.
 type CreateSurveyTemplateJSONRequestBody = SurveyTemplateCreate
@@ -5081,6 +5801,30 @@ type ServerInterface interface {
 	// ReplacePhysician Replace a physician
 	// (PUT /api/organizations/physicians/{id}/)
 	ReplacePhysician(ctx echo.Context, id PhysicianID) error
+	// ListSurveyInstances List surveys
+	// (GET /api/surveys/instances/)
+	ListSurveyInstances(ctx echo.Context, params ListSurveyInstancesParams) error
+	// RetrieveSurveyInstance Retrieve a survey
+	// (GET /api/surveys/instances/{id}/)
+	RetrieveSurveyInstance(ctx echo.Context, id SurveyInstanceID) error
+	// CancelSurveyInstance Cancel a survey
+	// (POST /api/surveys/instances/{id}/cancel/)
+	CancelSurveyInstance(ctx echo.Context, id openapi_types.UUID) error
+	// ResendSurveyInstance Send a survey again
+	// (POST /api/surveys/instances/{id}/resend/)
+	ResendSurveyInstance(ctx echo.Context, id openapi_types.UUID) error
+	// SendSurveyInstance Send a survey now
+	// (POST /api/surveys/instances/{id}/send/)
+	SendSurveyInstance(ctx echo.Context, id openapi_types.UUID) error
+	// RetrievePublicSurvey Retrieve a survey by its link
+	// (GET /api/surveys/public/{token}/)
+	RetrievePublicSurvey(ctx echo.Context, token SurveyToken) error
+	// AnswerPublicSurvey Answer a survey by its link
+	// (POST /api/surveys/public/{token}/)
+	AnswerPublicSurvey(ctx echo.Context, token SurveyToken) error
+	// RetrieveSurveyScores Add up the scores of surveys
+	// (GET /api/surveys/scores/)
+	RetrieveSurveyScores(ctx echo.Context, params RetrieveSurveyScoresParams) error
 	// ListSurveyTemplates List survey templates
 	// (GET /api/surveys/templates/)
 	ListSurveyTemplates(ctx echo.Context, params ListSurveyTemplatesParams) error
@@ -6927,6 +7671,285 @@ func (w *ServerInterfaceWrapper) ReplacePhysician(ctx echo.Context) error {
 	return err
 }
 
+// ListSurveyInstances converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSurveyInstances(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSurveyInstancesParams
+	// ------------- Optional query parameter "hospital" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hospital", ctx.QueryParams(), &params.Hospital, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hospital: %s", err))
+	}
+
+	// ------------- Optional query parameter "department" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "department", ctx.QueryParams(), &params.Department, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter department: %s", err))
+	}
+
+	// ------------- Optional query parameter "physician" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "physician", ctx.QueryParams(), &params.Physician, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter physician: %s", err))
+	}
+
+	// ------------- Optional query parameter "patient" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "patient", ctx.QueryParams(), &params.Patient, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter patient: %s", err))
+	}
+
+	// ------------- Optional query parameter "journey_instance" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "journey_instance", ctx.QueryParams(), &params.JourneyInstance, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter journey_instance: %s", err))
+	}
+
+	// ------------- Optional query parameter "survey_template" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "survey_template", ctx.QueryParams(), &params.SurveyTemplate, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter survey_template: %s", err))
+	}
+
+	// ------------- Optional query parameter "stage_template" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "stage_template", ctx.QueryParams(), &params.StageTemplate, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter stage_template: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", ctx.QueryParams(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter reason: %s", err))
+	}
+
+	// ------------- Optional query parameter "is_negative" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "is_negative", ctx.QueryParams(), &params.IsNegative, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter is_negative: %s", err))
+	}
+
+	// ------------- Optional query parameter "sent_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sent_after", ctx.QueryParams(), &params.SentAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter sent_after: %s", err))
+	}
+
+	// ------------- Optional query parameter "sent_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sent_before", ctx.QueryParams(), &params.SentBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter sent_before: %s", err))
+	}
+
+	// ------------- Optional query parameter "ordering" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ordering", ctx.QueryParams(), &params.Ordering, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ordering: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSurveyInstances(ctx, params)
+	return err
+}
+
+// RetrieveSurveyInstance converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveSurveyInstance(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id SurveyInstanceID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveSurveyInstance(ctx, id)
+	return err
+}
+
+// CancelSurveyInstance converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelSurveyInstance(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelSurveyInstance(ctx, id)
+	return err
+}
+
+// ResendSurveyInstance converts echo context to params.
+func (w *ServerInterfaceWrapper) ResendSurveyInstance(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResendSurveyInstance(ctx, id)
+	return err
+}
+
+// SendSurveyInstance converts echo context to params.
+func (w *ServerInterfaceWrapper) SendSurveyInstance(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SendSurveyInstance(ctx, id)
+	return err
+}
+
+// RetrievePublicSurvey converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrievePublicSurvey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "token" -------------
+	var token SurveyToken
+
+	err = runtime.BindStyledParameterWithOptions("simple", "token", ctx.Param("token"), &token, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter token: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrievePublicSurvey(ctx, token)
+	return err
+}
+
+// AnswerPublicSurvey converts echo context to params.
+func (w *ServerInterfaceWrapper) AnswerPublicSurvey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "token" -------------
+	var token SurveyToken
+
+	err = runtime.BindStyledParameterWithOptions("simple", "token", ctx.Param("token"), &token, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter token: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AnswerPublicSurvey(ctx, token)
+	return err
+}
+
+// RetrieveSurveyScores converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveSurveyScores(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RetrieveSurveyScoresParams
+	// ------------- Optional query parameter "group_by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group_by", ctx.QueryParams(), &params.GroupBy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter group_by: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "hospital" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hospital", ctx.QueryParams(), &params.Hospital, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hospital: %s", err))
+	}
+
+	// ------------- Optional query parameter "department" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "department", ctx.QueryParams(), &params.Department, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter department: %s", err))
+	}
+
+	// ------------- Optional query parameter "physician" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "physician", ctx.QueryParams(), &params.Physician, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter physician: %s", err))
+	}
+
+	// ------------- Optional query parameter "survey_template" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "survey_template", ctx.QueryParams(), &params.SurveyTemplate, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter survey_template: %s", err))
+	}
+
+	// ------------- Optional query parameter "stage_template" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "stage_template", ctx.QueryParams(), &params.StageTemplate, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter stage_template: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveSurveyScores(ctx, params)
+	return err
+}
+
 // ListSurveyTemplates converts echo context to params.
 func (w *ServerInterfaceWrapper) ListSurveyTemplates(ctx echo.Context) error {
 	var err error
@@ -7183,6 +8206,14 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/organizations/physicians/:id/", wrapper.RetrievePhysician, options.OperationMiddlewares["retrievePhysician"]...)
 	router.PATCH(options.BaseURL+"/api/organizations/physicians/:id/", wrapper.UpdatePhysician, options.OperationMiddlewares["updatePhysician"]...)
 	router.PUT(options.BaseURL+"/api/organizations/physicians/:id/", wrapper.ReplacePhysician, options.OperationMiddlewares["replacePhysician"]...)
+	router.GET(options.BaseURL+"/api/surveys/instances/", wrapper.ListSurveyInstances, options.OperationMiddlewares["listSurveyInstances"]...)
+	router.GET(options.BaseURL+"/api/surveys/instances/:id/", wrapper.RetrieveSurveyInstance, options.OperationMiddlewares["retrieveSurveyInstance"]...)
+	router.POST(options.BaseURL+"/api/surveys/instances/:id/cancel/", wrapper.CancelSurveyInstance, options.OperationMiddlewares["cancelSurveyInstance"]...)
+	router.POST(options.BaseURL+"/api/surveys/instances/:id/resend/", wrapper.ResendSurveyInstance, options.OperationMiddlewares["resendSurveyInstance"]...)
+	router.POST(options.BaseURL+"/api/surveys/instances/:id/send/", wrapper.SendSurveyInstance, options.OperationMiddlewares["sendSurveyInstance"]...)
+	router.GET(options.BaseURL+"/api/surveys/public/:token/", wrapper.RetrievePublicSurvey, options.OperationMiddlewares["retrievePublicSurvey"]...)
+	router.POST(options.BaseURL+"/api/surveys/public/:token/", wrapper.AnswerPublicSurvey, options.OperationMiddlewares["answerPublicSurvey"]...)
+	router.GET(options.BaseURL+"/api/surveys/scores/", wrapper.RetrieveSurveyScores, options.OperationMiddlewares["retrieveSurveyScores"]...)
 	router.GET(options.BaseURL+"/api/surveys/templates/", wrapper.ListSurveyTemplates, options.OperationMiddlewares["listSurveyTemplates"]...)
 	router.POST(options.BaseURL+"/api/surveys/templates/", wrapper.CreateSurveyTemplate, options.OperationMiddlewares["createSurveyTemplate"]...)
 	router.DELETE(options.BaseURL+"/api/surveys/templates/:id/", wrapper.DeleteSurveyTemplate, options.OperationMiddlewares["deleteSurveyTemplate"]...)
@@ -7554,6 +8585,30 @@ type StrictServerInterface interface {
 	// ReplacePhysician Replace a physician
 	// (PUT /api/organizations/physicians/{id}/)
 	ReplacePhysician(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
+	// ListSurveyInstances List surveys
+	// (GET /api/surveys/instances/)
+	ListSurveyInstances(ctx context.Context, params ListSurveyInstancesParams) (answer SurveyInstanceList, err error)
+	// RetrieveSurveyInstance Retrieve a survey
+	// (GET /api/surveys/instances/{id}/)
+	RetrieveSurveyInstance(ctx context.Context, id SurveyInstanceID) (answer SurveyInstanceDetail, err error)
+	// CancelSurveyInstance Cancel a survey
+	// (POST /api/surveys/instances/{id}/cancel/)
+	CancelSurveyInstance(ctx context.Context, id openapi_types.UUID) (answer SurveyInstanceDetail, err error)
+	// ResendSurveyInstance Send a survey again
+	// (POST /api/surveys/instances/{id}/resend/)
+	ResendSurveyInstance(ctx context.Context, id openapi_types.UUID) (answer SurveyInstanceDetail, err error)
+	// SendSurveyInstance Send a survey now
+	// (POST /api/surveys/instances/{id}/send/)
+	SendSurveyInstance(ctx context.Context, id openapi_types.UUID) (answer SurveyInstanceDetail, err error)
+	// RetrievePublicSurvey Retrieve a survey by its link
+	// (GET /api/surveys/public/{token}/)
+	RetrievePublicSurvey(ctx context.Context, token SurveyToken) (answer PublicSurvey, err error)
+	// AnswerPublicSurvey Answer a survey by its link
+	// (POST /api/surveys/public/{token}/)
+	AnswerPublicSurvey(ctx context.Context, token SurveyToken, body AnswerPublicSurveyJSONRequestBody) (answer PublicSurvey, err error)
+	// RetrieveSurveyScores Add up the scores of surveys
+	// (GET /api/surveys/scores/)
+	RetrieveSurveyScores(ctx context.Context, params RetrieveSurveyScoresParams) (answer SurveyScores, err error)
 	// ListSurveyTemplates List survey templates
 	// (GET /api/surveys/templates/)
 	ListSurveyTemplates(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
@@ -7687,6 +8742,12 @@ type PhysicianResource interface {
 	Replace(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error)
 }
 
+// SurveyInstanceResource answers the operations that declare x-px360-resource: survey_instance.
+type SurveyInstanceResource interface {
+	List(ctx context.Context, params ListSurveyInstancesParams) (answer SurveyInstanceList, err error)
+	Retrieve(ctx context.Context, id SurveyInstanceID) (answer SurveyInstanceDetail, err error)
+}
+
 // SurveyTemplateResource answers the operations that declare x-px360-resource: survey_template.
 type SurveyTemplateResource interface {
 	List(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error)
@@ -7713,6 +8774,7 @@ type Resources struct {
 	Hospital        HospitalResource
 	Patient         PatientResource
 	Physician       PhysicianResource
+	SurveyInstance  SurveyInstanceResource
 	SurveyTemplate  SurveyTemplateResource
 }
 
@@ -7958,6 +9020,14 @@ func (r Resources) UpdatePhysician(ctx context.Context, id PhysicianID, body Upd
 
 func (r Resources) ReplacePhysician(ctx context.Context, id PhysicianID, body ReplacePhysicianJSONRequestBody) (answer Physician, err error) {
 	return r.Physician.Replace(ctx, id, body)
+}
+
+func (r Resources) ListSurveyInstances(ctx context.Context, params ListSurveyInstancesParams) (answer SurveyInstanceList, err error) {
+	return r.SurveyInstance.List(ctx, params)
+}
+
+func (r Resources) RetrieveSurveyInstance(ctx context.Context, id SurveyInstanceID) (answer SurveyInstanceDetail, err error) {
+	return r.SurveyInstance.Retrieve(ctx, id)
 }
 
 func (r Resources) ListSurveyTemplates(ctx context.Context, params ListSurveyTemplatesParams) (answer SurveyTemplateList, err error) {
@@ -8665,6 +9735,58 @@ func (sh *strictHandler) ReplacePhysician(ctx echo.Context, id PhysicianID) erro
 		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplacePhysician(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ListSurveyInstances binds the request of the operation.
+func (sh *strictHandler) ListSurveyInstances(ctx echo.Context, params ListSurveyInstancesParams) error {
+	answer, err := sh.ssi.ListSurveyInstances(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RetrieveSurveyInstance binds the request of the operation.
+func (sh *strictHandler) RetrieveSurveyInstance(ctx echo.Context, id SurveyInstanceID) error {
+	answer, err := sh.ssi.RetrieveSurveyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// CancelSurveyInstance binds the request of the operation.
+func (sh *strictHandler) CancelSurveyInstance(ctx echo.Context, id openapi_types.UUID) error {
+	answer, err := sh.ssi.CancelSurveyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ResendSurveyInstance binds the request of the operation.
+func (sh *strictHandler) ResendSurveyInstance(ctx echo.Context, id openapi_types.UUID) error {
+	answer, err := sh.ssi.ResendSurveyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// SendSurveyInstance binds the request of the operation.
+func (sh *strictHandler) SendSurveyInstance(ctx echo.Context, id openapi_types.UUID) error {
+	answer, err := sh.ssi.SendSurveyInstance(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RetrievePublicSurvey binds the request of the operation.
+func (sh *strictHandler) RetrievePublicSurvey(ctx echo.Context, token SurveyToken) error {
+	answer, err := sh.ssi.RetrievePublicSurvey(ctx.Request().Context(), token)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// AnswerPublicSurvey binds the request of the operation.
+func (sh *strictHandler) AnswerPublicSurvey(ctx echo.Context, token SurveyToken) error {
+	var body AnswerPublicSurveyJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.AnswerPublicSurvey(ctx.Request().Context(), token, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RetrieveSurveyScores binds the request of the operation.
+func (sh *strictHandler) RetrieveSurveyScores(ctx echo.Context, params RetrieveSurveyScoresParams) error {
+	answer, err := sh.ssi.RetrieveSurveyScores(ctx.Request().Context(), params)
 	return sh.respond(ctx, 200, answer, err)
 }
 

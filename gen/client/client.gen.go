@@ -68,6 +68,13 @@ const (
 	PatientLanguageUnknown PatientLanguage = ""
 )
 
+// Defines values for PublicSurveyStatus.
+const (
+	PublicSurveyStatusClosed    PublicSurveyStatus = "closed"
+	PublicSurveyStatusCompleted PublicSurveyStatus = "completed"
+	PublicSurveyStatusOpen      PublicSurveyStatus = "open"
+)
+
 // Defines values for QuestionType.
 const (
 	QuestionTypeLikert         QuestionType = "likert"
@@ -77,6 +84,18 @@ const (
 	QuestionTypeText           QuestionType = "text"
 	QuestionTypeTextarea       QuestionType = "textarea"
 	QuestionTypeYesNo          QuestionType = "yes_no"
+)
+
+// Defines values for ScoreGroup.
+const (
+	ScoreGroupDay            ScoreGroup = "day"
+	ScoreGroupDepartment     ScoreGroup = "department"
+	ScoreGroupHospital       ScoreGroup = "hospital"
+	ScoreGroupJourneyType    ScoreGroup = "journey_type"
+	ScoreGroupMonth          ScoreGroup = "month"
+	ScoreGroupPhysician      ScoreGroup = "physician"
+	ScoreGroupStageTemplate  ScoreGroup = "stage_template"
+	ScoreGroupSurveyTemplate ScoreGroup = "survey_template"
 )
 
 // Defines values for ScoringMethod.
@@ -92,6 +111,34 @@ const (
 	StageStatusInProgress StageStatus = "in_progress"
 	StageStatusPending    StageStatus = "pending"
 	StageStatusSkipped    StageStatus = "skipped"
+)
+
+// Defines values for SurveyReason.
+const (
+	SurveyReasonContactCap       SurveyReason = "contact_cap"
+	SurveyReasonJourneyCancelled SurveyReason = "journey_cancelled"
+	SurveyReasonNoContact        SurveyReason = "no_contact"
+	SurveyReasonNoQuestions      SurveyReason = "no_questions"
+	SurveyReasonNone             SurveyReason = ""
+	SurveyReasonPatientInactive  SurveyReason = "patient_inactive"
+	SurveyReasonPatientOptedOut  SurveyReason = "patient_opted_out"
+	SurveyReasonTemplateInactive SurveyReason = "template_inactive"
+	SurveyReasonTooOld           SurveyReason = "too_old"
+	SurveyReasonUndeliverable    SurveyReason = "undeliverable"
+)
+
+// Defines values for SurveyStatus.
+const (
+	SurveyStatusAbandoned  SurveyStatus = "abandoned"
+	SurveyStatusCancelled  SurveyStatus = "cancelled"
+	SurveyStatusCompleted  SurveyStatus = "completed"
+	SurveyStatusExpired    SurveyStatus = "expired"
+	SurveyStatusFailed     SurveyStatus = "failed"
+	SurveyStatusInProgress SurveyStatus = "in_progress"
+	SurveyStatusPending    SurveyStatus = "pending"
+	SurveyStatusSent       SurveyStatus = "sent"
+	SurveyStatusSkipped    SurveyStatus = "skipped"
+	SurveyStatusViewed     SurveyStatus = "viewed"
 )
 
 // Defines values for SurveyType.
@@ -311,6 +358,18 @@ const (
 	ListPhysiciansParamsOrderingStatusDesc         ListPhysiciansParamsOrdering = "-status"
 	ListPhysiciansParamsOrderingUpdatedAt          ListPhysiciansParamsOrdering = "updated_at"
 	ListPhysiciansParamsOrderingUpdatedAtDesc      ListPhysiciansParamsOrdering = "-updated_at"
+)
+
+// Defines values for ListSurveyInstancesParamsOrdering.
+const (
+	ListSurveyInstancesParamsOrderingCompletedAt     ListSurveyInstancesParamsOrdering = "completed_at"
+	ListSurveyInstancesParamsOrderingCompletedAtDesc ListSurveyInstancesParamsOrdering = "-completed_at"
+	ListSurveyInstancesParamsOrderingCreatedAt       ListSurveyInstancesParamsOrdering = "created_at"
+	ListSurveyInstancesParamsOrderingCreatedAtDesc   ListSurveyInstancesParamsOrdering = "-created_at"
+	ListSurveyInstancesParamsOrderingDueAt           ListSurveyInstancesParamsOrdering = "due_at"
+	ListSurveyInstancesParamsOrderingDueAtDesc       ListSurveyInstancesParamsOrdering = "-due_at"
+	ListSurveyInstancesParamsOrderingSentAt          ListSurveyInstancesParamsOrdering = "sent_at"
+	ListSurveyInstancesParamsOrderingSentAtDesc      ListSurveyInstancesParamsOrdering = "-sent_at"
 )
 
 // Defines values for ListSurveyTemplatesParamsOrdering.
@@ -2551,6 +2610,133 @@ type ProfileUpdate struct {
 	Phone *string `json:"phone,omitempty"`
 }
 
+// PublicAnswer An answer to one question.
+type PublicAnswer struct {
+	// Answer The answer: a number, yes or no, values, or words; none takes it back.
+	//
+	// Example: ["5"]
+	Answer []string `json:"answer"`
+
+	// Question The id of the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	Question openapi_types.UUID `json:"question"`
+
+	// Section The section that the question is in, from 1.
+	//
+	// Example: 1
+	Section int32 `json:"section"`
+}
+
+// PublicSurvey A survey as its patient sees it.
+type PublicSurvey struct {
+	// HospitalName The hospital that asks.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// HospitalNameAr The name in Arabic.
+	//
+	// Example: مستشفى الحمادي
+	HospitalNameAr string `json:"hospital_name_ar"`
+
+	// Language The language to show it in.
+	//
+	// Example: ar
+	Language Language `json:"language"`
+
+	// Sections What it asks; nothing once it cannot be answered.
+	Sections []PublicSurveySection `json:"sections"`
+
+	// Status Whether it can be answered.
+	//
+	// Example: open
+	Status PublicSurveyStatus `json:"status"`
+}
+
+// PublicSurveyQuestion A question as its patient sees it.
+type PublicSurveyQuestion struct {
+	// ID Identifies the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	ID openapi_types.UUID `json:"id"`
+
+	// Answer What was answered so far.
+	//
+	// Example: []
+	Answer []string `json:"answer"`
+
+	// Choices Of multiple_choice what can be chosen.
+	//
+	// Example: []
+	Choices []SurveyChoice `json:"choices"`
+
+	// IsRequired Whether the survey cannot be completed without an answer.
+	//
+	// Example: true
+	IsRequired bool `json:"is_required"`
+
+	// MaxChoices Of multiple_choice how many can be chosen.
+	//
+	// Example: 1
+	MaxChoices int32 `json:"max_choices"`
+
+	// QuestionType What can be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+}
+
+// PublicSurveySection Questions that belong together.
+type PublicSurveySection struct {
+	// Name What they are about.
+	//
+	// Example: MD Consultation Survey
+	Name string `json:"name"`
+
+	// NameAr The name in Arabic.
+	//
+	// Example: استبيان استشارة الطبيب
+	NameAr string `json:"name_ar"`
+
+	// Questions The questions, in their order.
+	Questions []PublicSurveyQuestion `json:"questions"`
+}
+
+// PublicSurveyStatus open: it can be answered. completed: it was, thank you. closed: it cannot be answered any more.
+type PublicSurveyStatus string
+
+// PublicSurveyUpdate What a patient answers.
+type PublicSurveyUpdate struct {
+	// Answers Answers; each takes the place of the one before.
+	Answers []PublicAnswer `json:"answers,omitempty"`
+
+	// Complete Whether that is all.
+	//
+	// Example: false
+	Complete bool `json:"complete,omitempty"`
+
+	// Language The language that the patient reads.
+	//
+	// Example: ar
+	Language *Language `json:"language,omitempty"`
+
+	// OptOut Whether the patient wants no more surveys of this hospital. It works with every token, also of a survey at an end.
+	//
+	// Example: false
+	OptOut bool `json:"opt_out,omitempty"`
+}
+
 // QuestionType rating and likert are answered from 1 to 5, nps from 0 to 10, text with up to 500 characters, textarea with up to 4,000.
 type QuestionType string
 
@@ -2632,6 +2818,9 @@ type RotatedKey struct {
 	// Example: px360_4f9d0c7b2a
 	APIKey string `json:"api_key"`
 }
+
+// ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.
+type ScoreGroup string
 
 // ScoringMethod The average of the scored answers, the average by weight, or the answer to the one nps question.
 type ScoringMethod string
@@ -3090,6 +3279,364 @@ type SurveyChoiceWrite struct {
 	Value string `json:"value"`
 }
 
+// SurveyDecision What was decided on a survey that was due.
+type SurveyDecision struct {
+	// At When.
+	//
+	// Example: 2025-12-14T18:45:00Z
+	At time.Time `json:"at"`
+
+	// Outcome What follows: queued, deferred or skipped.
+	//
+	// Example: deferred
+	Outcome string `json:"outcome"`
+
+	// Rule By which rule: a reason, or quiet_hours; of what was queued the kind of message: invitation, reminder or resend.
+	//
+	// Example: quiet_hours
+	Rule string `json:"rule"`
+
+	// Until When what was deferred is looked at again.
+	//
+	// Example: 2025-12-15T06:00:00Z
+	Until *time.Time `json:"until"`
+}
+
+// SurveyInstance Surveys: what a stage, or a visit, asks its patient.
+type SurveyInstance struct {
+	// ID Identifies the survey; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	ID openapi_types.UUID `json:"id"`
+
+	// CompletedAt When it was completed.
+	CompletedAt *time.Time `json:"completed_at"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Decisions What was decided when it was due, the oldest first.
+	Decisions []SurveyDecision `json:"decisions"`
+
+	// Department The department that it is about: that of the stage, or else of the journey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// DueAt When it is to be sent: after the delay, from the completion of the stage or, if that is later, from when it was received.
+	//
+	// Example: 2025-12-14T12:45:00Z
+	DueAt time.Time `json:"due_at"`
+
+	// ExpiresAt Until when it can be answered.
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// Hospital The hospital that asks.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsNegative Whether the score is below the threshold of the template. Null as total_score is.
+	IsNegative *bool `json:"is_negative"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance openapi_types.UUID `json:"journey_instance"`
+
+	// Language The language that the patient is written to in, or has chosen; empty before the first message.
+	//
+	// Example:
+	Language string `json:"language"`
+
+	// Patient Who is asked.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName string `json:"patient_name"`
+
+	// Physician The physician of the stage.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Reason Why it was skipped, or failed.
+	//
+	// Example:
+	Reason SurveyReason `json:"reason"`
+
+	// SentAt When the first message went out.
+	SentAt *time.Time `json:"sent_at"`
+
+	// StageInstance The stage that it is about; null if it is about the whole visit.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// StageName Name of the stage.
+	//
+	// Example: MD Consultation
+	StageName *string `json:"stage_name"`
+
+	// StageTemplate What the stage is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000008
+	StageTemplate *openapi_types.UUID `json:"stage_template"`
+
+	// StartedAt When the first answer came.
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status Where it stands.
+	//
+	// Example: pending
+	Status SurveyStatus `json:"status"`
+
+	// SurveyTemplate What it is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
+	SurveyTemplate openapi_types.UUID `json:"survey_template"`
+
+	// SurveyTemplateName Name of the template.
+	//
+	// Example: MD Consultation Survey
+	SurveyTemplateName string `json:"survey_template_name"`
+
+	// TotalScore The score, with two decimals: from 1 to 5 or, with the scoring method nps, from 0 to 10. Null if nothing that counts was answered, and for those without responses.read.
+	TotalScore *string `json:"total_score"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// ViewedAt When its page was first opened.
+	ViewedAt *time.Time `json:"viewed_at"`
+}
+
+// SurveyInstanceDetail A survey with its messages and what was answered.
+type SurveyInstanceDetail struct {
+	// ID Identifies the survey; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	ID openapi_types.UUID `json:"id"`
+
+	// Answers What was answered so far; null for those without responses.read.
+	Answers []SurveyResponse `json:"answers"`
+
+	// CompletedAt When it was completed.
+	CompletedAt *time.Time `json:"completed_at"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Decisions What was decided when it was due, the oldest first.
+	Decisions []SurveyDecision `json:"decisions"`
+
+	// Department The department that it is about: that of the stage, or else of the journey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// DueAt When it is to be sent: after the delay, from the completion of the stage or, if that is later, from when it was received.
+	//
+	// Example: 2025-12-14T12:45:00Z
+	DueAt time.Time `json:"due_at"`
+
+	// ExpiresAt Until when it can be answered.
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// Hospital The hospital that asks.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsNegative Whether the score is below the threshold of the template. Null as total_score is.
+	IsNegative *bool `json:"is_negative"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance openapi_types.UUID `json:"journey_instance"`
+
+	// Language The language that the patient is written to in, or has chosen; empty before the first message.
+	//
+	// Example:
+	Language string `json:"language"`
+
+	// Messages Its messages, the oldest first.
+	Messages []SurveyMessage `json:"messages"`
+
+	// Patient Who is asked.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName string `json:"patient_name"`
+
+	// Physician The physician of the stage.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Reason Why it was skipped, or failed.
+	//
+	// Example:
+	Reason SurveyReason `json:"reason"`
+
+	// SentAt When the first message went out.
+	SentAt *time.Time `json:"sent_at"`
+
+	// StageInstance The stage that it is about; null if it is about the whole visit.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// StageName Name of the stage.
+	//
+	// Example: MD Consultation
+	StageName *string `json:"stage_name"`
+
+	// StageTemplate What the stage is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000008
+	StageTemplate *openapi_types.UUID `json:"stage_template"`
+
+	// StartedAt When the first answer came.
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status Where it stands.
+	//
+	// Example: pending
+	Status SurveyStatus `json:"status"`
+
+	// SurveyTemplate What it is made from.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
+	SurveyTemplate openapi_types.UUID `json:"survey_template"`
+
+	// SurveyTemplateName Name of the template.
+	//
+	// Example: MD Consultation Survey
+	SurveyTemplateName string `json:"survey_template_name"`
+
+	// TotalScore The score, with two decimals: from 1 to 5 or, with the scoring method nps, from 0 to 10. Null if nothing that counts was answered, and for those without responses.read.
+	TotalScore *string `json:"total_score"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T10:45:01Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// ViewedAt When its page was first opened.
+	ViewedAt *time.Time `json:"viewed_at"`
+}
+
+// SurveyInstanceList A page of the list.
+type SurveyInstanceList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []SurveyInstance `json:"results"`
+}
+
+// SurveyMessage A message to the patient.
+type SurveyMessage struct {
+	// ID Identifies the message, also to the provider.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000033
+	ID openapi_types.UUID `json:"id"`
+
+	// Attempt How many attempts were made.
+	//
+	// Example: 1
+	Attempt int32 `json:"attempt"`
+
+	// Channel How it goes.
+	//
+	// Example: sms
+	Channel Channel `json:"channel"`
+
+	// CreatedAt When it was queued.
+	//
+	// Example: 2025-12-14T12:45:01Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Error What went wrong with the last attempt.
+	//
+	// Example:
+	Error string `json:"error"`
+
+	// Kind What it is: invitation, reminder or resend.
+	//
+	// Example: invitation
+	Kind string `json:"kind"`
+
+	// ProviderID What the provider calls it.
+	//
+	// Example: 4711
+	ProviderID string `json:"provider_id"`
+
+	// SentAt When it went out.
+	//
+	// Example: 2025-12-14T12:45:02Z
+	SentAt *time.Time `json:"sent_at"`
+
+	// Status Where it stands: queued, sending, sent, failed or cancelled.
+	//
+	// Example: sent
+	Status string `json:"status"`
+}
+
 // SurveyQuestion A question of a survey template.
 type SurveyQuestion struct {
 	// ID Identifies the question; made by the server.
@@ -3205,6 +3752,115 @@ type SurveyQuestionWrite struct {
 	// Example: 1
 	Weight *int32 `json:"weight,omitempty"`
 }
+
+// SurveyReason Why a survey was skipped, or failed (undeliverable); empty for all others.
+type SurveyReason string
+
+// SurveyResponse A question and what was answered.
+type SurveyResponse struct {
+	// Answer The answer: a number, yes or no, values, or words.
+	//
+	// Example: ["5"]
+	Answer []string `json:"answer"`
+
+	// Question The id of the question.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000030
+	Question openapi_types.UUID `json:"question"`
+
+	// QuestionType What could be answered.
+	//
+	// Example: rating
+	QuestionType QuestionType `json:"question_type"`
+
+	// Section The section of the survey, from 1.
+	//
+	// Example: 1
+	Section int32 `json:"section"`
+
+	// Text The question.
+	//
+	// Example: How was your doctor?
+	Text string `json:"text"`
+
+	// TextAr The question in Arabic.
+	//
+	// Example: كيف كان طبيبك؟
+	TextAr string `json:"text_ar"`
+}
+
+// SurveyScore Scores of a group. Shares and averages are decimals, rounded half up; null while fewer than 5 surveys are completed, or none has such an answer.
+type SurveyScore struct {
+	// Average The average of the answers that count, on a scale from 1 to 5.
+	Average *string `json:"average"`
+
+	// Completed How many of them were completed.
+	//
+	// Example: 0
+	Completed int32 `json:"completed"`
+
+	// Csat Customer satisfaction: the share of 4 and 5 among the answers from 1 to 5.
+	Csat *string `json:"csat"`
+
+	// Detractors Answers from 0 to 6.
+	Detractors *int32 `json:"detractors"`
+
+	// Group The id of what is grouped by, a journey type, a day, or the first day of a month; empty for none.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Group string `json:"group"`
+
+	// Name Its name.
+	//
+	// Example: AlHammadi Hospital
+	Name string `json:"name"`
+
+	// Nps Net promoter score: the share of promoters less that of detractors, times 100, from -100 to 100.
+	Nps *string `json:"nps"`
+
+	// Passives Answers of 7 and 8.
+	Passives *int32 `json:"passives"`
+
+	// Promoters Answers of 9 and 10 to nps questions.
+	Promoters *int32 `json:"promoters"`
+
+	// ResponseRate The share of those completed, from 0 to 1.
+	//
+	// Example: 0.00
+	ResponseRate string `json:"response_rate"`
+
+	// Sent How many surveys were sent.
+	//
+	// Example: 1
+	Sent int32 `json:"sent"`
+
+	// TopBox The share of the best answers among those that count: 5, of nps 9 and 10, of yes_no the positive one.
+	TopBox *string `json:"top_box"`
+}
+
+// SurveyScores Scores of surveys.
+type SurveyScores struct {
+	// From The first day.
+	//
+	// Example: 2025-12-01
+	From string `json:"from"`
+
+	// GroupBy What they are grouped by.
+	//
+	// Example: hospital
+	GroupBy ScoreGroup `json:"group_by"`
+
+	// Results The groups in which surveys were sent.
+	Results []SurveyScore `json:"results"`
+
+	// To The last day.
+	//
+	// Example: 2025-12-31
+	To string `json:"to"`
+}
+
+// SurveyStatus Where a survey stands. It is at an end when it is completed, expired (nothing was answered in time), abandoned (something was), cancelled, skipped or failed.
+type SurveyStatus string
 
 // SurveyTemplate Questionnaires that stages send.
 type SurveyTemplate struct {
@@ -3880,8 +4536,14 @@ type StageInstanceID = openapi_types.UUID
 // StageTemplateID defines model for StageTemplateID.
 type StageTemplateID = openapi_types.UUID
 
+// SurveyInstanceID defines model for SurveyInstanceID.
+type SurveyInstanceID = openapi_types.UUID
+
 // SurveyTemplateID defines model for SurveyTemplateID.
 type SurveyTemplateID = openapi_types.UUID
+
+// SurveyToken defines model for SurveyToken.
+type SurveyToken = string
 
 // UserID defines model for UserID.
 type UserID = openapi_types.UUID
@@ -4242,6 +4904,84 @@ type ListPhysiciansParams struct {
 
 // ListPhysiciansParamsOrdering is a term to order by.
 type ListPhysiciansParamsOrdering string
+
+// ListSurveyInstancesParams says which rows to list, and in what order.
+type ListSurveyInstancesParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Department Only surveys about this department: that of the stage, or else of the journey.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// Physician Only surveys about stages with this physician.
+	Physician *openapi_types.UUID `form:"physician,omitempty" json:"physician,omitempty"`
+
+	// Patient Only surveys of this patient.
+	Patient *openapi_types.UUID `form:"patient,omitempty" json:"patient,omitempty"`
+
+	// JourneyInstance Only surveys of this journey.
+	JourneyInstance *openapi_types.UUID `form:"journey_instance,omitempty" json:"journey_instance,omitempty"`
+
+	// SurveyTemplate Only surveys from this template.
+	SurveyTemplate *openapi_types.UUID `form:"survey_template,omitempty" json:"survey_template,omitempty"`
+
+	// StageTemplate Only surveys about stages from this template.
+	StageTemplate *openapi_types.UUID `form:"stage_template,omitempty" json:"stage_template,omitempty"`
+
+	// Status Only surveys with this status.
+	Status *SurveyStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Reason Only surveys that were skipped, or failed, for this reason.
+	Reason *SurveyReason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IsNegative Only surveys whose score is below the threshold of their template.
+	IsNegative *bool `form:"is_negative,omitempty" json:"is_negative,omitempty"`
+
+	// SentAfter Only surveys that were first sent at this time or later.
+	SentAfter *time.Time `form:"sent_after,omitempty" json:"sent_after,omitempty"`
+
+	// SentBefore Only surveys that were first sent before this time.
+	SentBefore *time.Time `form:"sent_before,omitempty" json:"sent_before,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListSurveyInstancesParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListSurveyInstancesParamsOrdering is a term to order by.
+type ListSurveyInstancesParamsOrdering string
+
+// RetrieveSurveyScoresParams says which rows to list, and in what order.
+type RetrieveSurveyScoresParams struct {
+	// GroupBy What to group by; hospital unless it is stated.
+	GroupBy *ScoreGroup `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// From The first day, by the hospital's clock; 30 days before the last one unless it is stated.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last day, by the hospital's clock; today unless it is stated.
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+
+	// Hospital Only surveys of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Department Only sections about this department.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// Physician Only sections about stages with this physician.
+	Physician *openapi_types.UUID `form:"physician,omitempty" json:"physician,omitempty"`
+
+	// SurveyTemplate Only sections from this template.
+	SurveyTemplate *openapi_types.UUID `form:"survey_template,omitempty" json:"survey_template,omitempty"`
+
+	// StageTemplate Only sections about stages from this template.
+	StageTemplate *openapi_types.UUID `form:"stage_template,omitempty" json:"stage_template,omitempty"`
+}
 
 // ListSurveyTemplatesParams says which rows to list, and in what order.
 type ListSurveyTemplatesParams struct {
@@ -4958,6 +5698,75 @@ func (c *Client) UpdatePhysician(ctx context.Context, id PhysicianID, body Physi
 //	PUT /api/organizations/physicians/{id}/
 func (c *Client) ReplacePhysician(ctx context.Context, id PhysicianID, body PhysicianCreate, options ...CallOption) (*Physician, error) {
 	return send[Physician](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/physicians/%s/", id), body: body}, options)
+}
+
+// ListSurveyInstances lists the surveys that the caller may see, a page at a time. Scores, and the filter is_negative, are for those with the permission responses.read: for others scores are null, and the filter is 403.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department, physician, patient, journey_instance, survey_template or stage_template.
+//
+//	GET /api/surveys/instances/
+func (c *Client) ListSurveyInstances(ctx context.Context, params *ListSurveyInstancesParams, options ...CallOption) (*SurveyInstanceList, error) {
+	return send[SurveyInstanceList](ctx, c, operation{method: "GET", path: "/api/surveys/instances/", query: params}, options)
+}
+
+// AllSurveyInstances yields the rows of every page of ListSurveyInstances, and ends with the first error.
+func (c *Client) AllSurveyInstances(ctx context.Context, params *ListSurveyInstancesParams, options ...CallOption) iter.Seq2[SurveyInstance, error] {
+	return all[SurveyInstance](ctx, c, operation{method: "GET", path: "/api/surveys/instances/", query: params}, options)
+}
+
+// RetrieveSurveyInstance reads one survey, with what was decided on it and its messages. What was answered, and the score, are for those with the permission responses.read: for others they are null.
+//
+//	GET /api/surveys/instances/{id}/
+func (c *Client) RetrieveSurveyInstance(ctx context.Context, id SurveyInstanceID, options ...CallOption) (*SurveyInstanceDetail, error) {
+	return send[SurveyInstanceDetail](ctx, c, operation{method: "GET", path: pathOf("/api/surveys/instances/%s/", id)}, options)
+}
+
+// CancelSurveyInstance ends a survey: it is not sent, its link leads to a page that says so, and nothing more can be answered. With 409: a survey that is at an end.
+//
+//	POST /api/surveys/instances/{id}/cancel/
+func (c *Client) CancelSurveyInstance(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*SurveyInstanceDetail, error) {
+	return send[SurveyInstanceDetail](ctx, c, operation{method: "POST", path: pathOf("/api/surveys/instances/%s/cancel/", id)}, options)
+}
+
+// ResendSurveyInstance repeats the link to the patient. All that could keep it from being sent does, but for the contact cap. With 409: a survey that was not sent yet, or is at an end.
+//
+//	POST /api/surveys/instances/{id}/resend/
+func (c *Client) ResendSurveyInstance(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*SurveyInstanceDetail, error) {
+	return send[SurveyInstanceDetail](ctx, c, operation{method: "POST", path: pathOf("/api/surveys/instances/%s/resend/", id)}, options)
+}
+
+// SendSurveyInstance makes a survey due that waits for its delay. All that could keep it from being sent still does. With 409: a survey that was sent already, or is at an end.
+//
+//	POST /api/surveys/instances/{id}/send/
+func (c *Client) SendSurveyInstance(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*SurveyInstanceDetail, error) {
+	return send[SurveyInstanceDetail](ctx, c, operation{method: "POST", path: pathOf("/api/surveys/instances/%s/send/", id)}, options)
+}
+
+// RetrievePublicSurvey shows the patient's app what a survey asks, and what was answered so far. Ten wrong tokens a minute from an address are answered with 404, more with 429.
+//
+//	GET /api/surveys/public/{token}/
+func (c *Client) RetrievePublicSurvey(ctx context.Context, token SurveyToken, options ...CallOption) (*PublicSurvey, error) {
+	return send[PublicSurvey](ctx, c, operation{method: "GET", path: pathOf("/api/surveys/public/%s/", token), public: true}, options)
+}
+
+// AnswerPublicSurvey stores answers in the place of those before, and completes the survey if that is asked for: nothing changes it then. A survey that is at an end takes no answers, and says so in its status.
+// Valid by schema, but refused by rule with 400: an answer to no question of the section, or that its question does not have; completing it without the answers that are required.
+//
+//	POST /api/surveys/public/{token}/
+func (c *Client) AnswerPublicSurvey(ctx context.Context, token SurveyToken, body PublicSurveyUpdate, options ...CallOption) (*PublicSurvey, error) {
+	return send[PublicSurvey](ctx, c, operation{method: "POST", path: pathOf("/api/surveys/public/%s/", token), body: body, public: true}, options)
+}
+
+// RetrieveSurveyScores adds up the surveys that were first sent within some days, by one of what they can be grouped by. A survey about a whole visit has a section for each stage: where stages differ, by department, physician, stage_template and survey_template, each section counts. Of fewer than 5 completed surveys only the numbers are told, so that nobody's answers can be made out.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department, physician, survey_template or stage_template; days that are in the wrong order, or more than 731.
+//
+//	GET /api/surveys/scores/
+func (c *Client) RetrieveSurveyScores(ctx context.Context, params *RetrieveSurveyScoresParams, options ...CallOption) (*SurveyScores, error) {
+	return send[SurveyScores](ctx, c, operation{method: "GET", path: "/api/surveys/scores/", query: params}, options)
+}
+
+// AllieveSurveyScores yields the rows of every page of RetrieveSurveyScores, and ends with the first error.
+func (c *Client) AllieveSurveyScores(ctx context.Context, params *RetrieveSurveyScoresParams, options ...CallOption) iter.Seq2[SurveyScore, error] {
+	return all[SurveyScore](ctx, c, operation{method: "GET", path: "/api/surveys/scores/", query: params}, options)
 }
 
 // ListSurveyTemplates lists the survey templates that the caller may see, a page at a time.

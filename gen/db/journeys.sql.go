@@ -238,11 +238,11 @@ func (q *Queries) JourneyGet(ctx context.Context, arg JourneyGetParams) (Journey
 }
 
 const journeyHasOutcome = `-- name: JourneyHasOutcome :one
-SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = $1 AND sent_at IS NOT NULL)
+SELECT EXISTS (SELECT FROM surveys WHERE journey_instance_id = $1 AND asked_at IS NOT NULL)
 `
 
-// Reports whether a survey of the journey was sent: it is then part of the record and cannot be
-// deleted.
+// Reports whether a survey of the journey was sent, or is being sent: the journey is then part of the record and cannot
+// be deleted.
 func (q *Queries) JourneyHasOutcome(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, journeyHasOutcome, id)
 	var exists bool
@@ -464,12 +464,12 @@ const journeyProgress = `-- name: JourneyProgress :many
 SELECT
     j.id AS journey_id, j.encounter_id, p.full_name AS patient, t.journey_type, j.status, j.started_at, j.completed_at,
     s.name AS stage_name, s."order" AS stage_order, s.status AS stage_status, s.completed_at AS stage_completed_at,
-    s.is_optional AS stage_is_optional, (v.sent_at IS NOT NULL)::boolean AS survey_sent
+    s.is_optional AS stage_is_optional, (c.sent_at IS NOT NULL)::boolean AS survey_sent
 FROM journey_instances j
 JOIN journey_templates t ON t.id = j.journey_template_id
 JOIN patients p ON p.id = j.patient_id
 LEFT JOIN stage_instances s ON s.journey_instance_id = j.id
-LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE j.id = $1 AND ($2::uuid IS NULL OR j.hospital_id = $2)
 ORDER BY s."order", s.code
 `

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type AuditLog struct {
@@ -277,10 +276,88 @@ type Survey struct {
 	Hospital        uuid.UUID
 	SurveyTemplate  uuid.UUID
 	JourneyInstance uuid.UUID
-	StageInstance   uuid.UUID
+	StageInstance   *uuid.UUID
 	DueAt           time.Time
 	SentAt          *time.Time
 	CreatedAt       time.Time
+	Status          string
+	Reason          string
+	NextAt          *time.Time
+	AskedAt         *time.Time
+	ViewedAt        *time.Time
+	StartedAt       *time.Time
+	CompletedAt     *time.Time
+	ExpiresAt       *time.Time
+	Resend          bool
+	Reminders       int32
+	Language        string
+	LinkKey         []byte
+	TokenHash       []byte
+	TotalScore      *string
+	IsNegative      *bool
+	Decisions       json.RawMessage
+	UpdatedAt       time.Time
+}
+
+type SurveyMessage struct {
+	ID         uuid.UUID
+	Survey     uuid.UUID
+	Kind       string
+	Channel    string
+	Status     string
+	Attempt    int32
+	NextAt     time.Time
+	Address    string
+	ProviderID string
+	Error      string
+	SentAt     *time.Time
+	CreatedAt  time.Time
+}
+
+type SurveyPart struct {
+	Survey         uuid.UUID
+	Position       int64
+	StageInstance  *uuid.UUID
+	SurveyTemplate uuid.UUID
+	Version        int32
+	Questions      json.RawMessage
+}
+
+type SurveyResponse struct {
+	Survey     uuid.UUID
+	Position   int32
+	QuestionID uuid.UUID
+	Answer     json.RawMessage
+	AnsweredAt time.Time
+}
+
+type SurveySection struct {
+	Survey         uuid.UUID
+	Position       int32
+	SurveyTemplate uuid.UUID
+	Version        int32
+	Hospital       uuid.UUID
+	JourneyType    string
+	Department     *uuid.UUID
+	Physician      *uuid.UUID
+	StageTemplate  *uuid.UUID
+	StageInstance  *uuid.UUID
+	SentAt         *time.Time
+	Completed      bool
+	Promoters      int32
+	Passives       int32
+	Detractors     int32
+	Rated          int32
+	Satisfied      int32
+	Scored         int32
+	Top            int32
+	Score          int32
+}
+
+type SurveySuppression struct {
+	Hospital  uuid.UUID
+	Address   string
+	CreatedAt time.Time
 }
 
 type SurveyTemplate struct {
@@ -296,7 +373,7 @@ type SurveyTemplate struct {
 	DescriptionAr     string
 	SurveyType        string
 	ScoringMethod     string
-	NegativeThreshold pgtype.Numeric
+	NegativeThreshold string
 	SmsText           string
 	SmsTextAr         string
 	EmailSubject      string

@@ -19,11 +19,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE s.journey_instance_id = $1
 ORDER BY s."order", s.code
 `
@@ -212,11 +213,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
 `
 
@@ -273,10 +275,11 @@ func (q *Queries) StageGet(ctx context.Context, arg StageGetParams) (StageGetRow
 }
 
 const stageHasOutcome = `-- name: StageHasOutcome :one
-SELECT EXISTS (SELECT FROM surveys WHERE stage_instance_id = $1 AND sent_at IS NOT NULL)
+SELECT EXISTS (SELECT FROM survey_sections WHERE stage_instance_id = $1::uuid)
 `
 
-// Reports whether the stage's survey was sent: it is then part of the record and cannot be deleted.
+// Reports whether a survey that asks about the stage was sent, or is being sent: the stage is then part of the record and
+// cannot be deleted.
 func (q *Queries) StageHasOutcome(ctx context.Context, id uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, stageHasOutcome, id)
 	var exists bool
@@ -323,11 +326,12 @@ SELECT
     s.journey_instance_id AS journey_instance, s.metadata, s.physician_id AS physician,
     p.full_name AS physician_name, s.name AS stage_name, s."order" AS stage_order,
     s.stage_template_id AS stage_template, s.status, v.due_at AS survey_scheduled_at,
-    (v.sent_at IS NOT NULL)::boolean AS survey_sent, v.sent_at AS survey_sent_at, s.updated_at
+    (c.sent_at IS NOT NULL)::boolean AS survey_sent, c.sent_at AS survey_sent_at, s.updated_at
 FROM stage_instances s
 LEFT JOIN physicians p ON p.id = s.physician_id
 LEFT JOIN departments d ON d.id = s.department_id
 LEFT JOIN surveys v ON v.stage_instance_id = s.id
+LEFT JOIN survey_sections c ON c.stage_instance_id = s.id
 WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($2::uuid IS NULL OR s.journey_instance_id = $2)
   AND ($3::uuid IS NULL OR s.stage_template_id = $3)

@@ -54,7 +54,7 @@ const surveyTemplateGet = `-- name: SurveyTemplateGet :one
 SELECT
     s.id, s.created_at, s.description, s.description_ar, s.email_subject, s.email_subject_ar, s.expires_after_days,
     s.hospital_id AS hospital, h.name AS hospital_name, s.ignore_contact_cap, s.is_active, s.name, s.name_ar,
-    s.negative_threshold::text AS negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
+    s.negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
     s.scoring_method, s.sms_text, s.sms_text_ar, s.survey_type, s.updated_at, s.version
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
@@ -130,7 +130,7 @@ WITH template AS (
         ignore_contact_cap, version, id
     ) VALUES (
         $4, $5, $6, $7, $8, $9, $10, $11,
-        cast($12::text AS numeric), $13, $14, $15, $16, $17, $18,
+        $12, $13, $14, $15, $16, $17, $18,
         $19, $2, $1
     )
 )
@@ -189,7 +189,7 @@ const surveyTemplateList = `-- name: SurveyTemplateList :many
 SELECT
     s.id, s.created_at, s.description, s.description_ar, s.email_subject, s.email_subject_ar, s.expires_after_days,
     s.hospital_id AS hospital, h.name AS hospital_name, s.ignore_contact_cap, s.is_active, s.name, s.name_ar,
-    s.negative_threshold::text AS negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
+    s.negative_threshold, coalesce(v.questions, '[]')::jsonb AS questions, s.reminder_hours,
     s.scoring_method, s.sms_text, s.sms_text_ar, s.survey_type, s.updated_at, s.version
 FROM survey_templates s
 JOIN hospitals h ON h.id = s.hospital_id
@@ -291,7 +291,7 @@ SELECT
     s.id, s.version,
     coalesce((SELECT v.questions FROM survey_versions v WHERE v.survey_template_id = s.id AND v.version = s.version), '[]')::jsonb AS questions,
     s.name, s.name_ar, s.description, s.description_ar, s.hospital_id, s.is_active, s.survey_type, s.scoring_method,
-    s.negative_threshold::text AS negative_threshold, s.sms_text, s.sms_text_ar, s.email_subject, s.email_subject_ar,
+    s.negative_threshold, s.sms_text, s.sms_text_ar, s.email_subject, s.email_subject_ar,
     s.reminder_hours, s.expires_after_days, s.ignore_contact_cap
 FROM survey_templates s
 WHERE s.id = $1 AND ($2::uuid IS NULL OR s.hospital_id = $2)
@@ -358,7 +358,7 @@ WITH template AS (
     UPDATE survey_templates
     SET name = $4, name_ar = $5, description = $6, description_ar = $7,
         hospital_id = $8, is_active = $9, survey_type = $10, scoring_method = $11,
-        negative_threshold = cast($12::text AS numeric), sms_text = $13, sms_text_ar = $14,
+        negative_threshold = $12, sms_text = $13, sms_text_ar = $14,
         email_subject = $15, email_subject_ar = $16, reminder_hours = $17,
         expires_after_days = $18, ignore_contact_cap = $19, version = $2,
         updated_at = now()

@@ -7,29 +7,404 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
+const surveyBindSections = `-- name: SurveyBindSections :exec
+INSERT INTO survey_sections (
+    survey_id, position, survey_template_id, version, hospital_id, journey_type, department_id, physician_id,
+    stage_template_id, stage_instance_id
+)
+SELECT
+    p.survey_id, p.position, p.survey_template_id, p.version, v.hospital_id, t.journey_type, coalesce(s.department_id, j.department_id),
+    s.physician_id, s.stage_template_id, p.stage_instance_id
+FROM survey_parts p
+JOIN surveys v ON v.id = p.survey_id
+JOIN journey_instances j ON j.id = v.journey_instance_id
+JOIN journey_templates t ON t.id = j.journey_template_id
+LEFT JOIN stage_instances s ON s.id = p.stage_instance_id
+WHERE p.survey_id = ANY ($1::uuid[])
+ON CONFLICT DO NOTHING
+`
+
+// Binds surveys that are sent for the first time to what they ask now.
+func (q *Queries) SurveyBindSections(ctx context.Context, surveys []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, surveyBindSections, surveys)
+	return err
+}
+
+const surveyClaimDue = `-- name: SurveyClaimDue :many
+SELECT v.id
+FROM surveys v
+JOIN journey_instances j ON j.id = v.journey_instance_id
+WHERE v.status IN ('pending', 'sent', 'viewed', 'in_progress') AND coalesce(v.next_at, v.due_at) <= cast($1 AS timestamptz)
+ORDER BY coalesce(v.next_at, v.due_at)
+LIMIT $2
+FOR NO KEY UPDATE OF v SKIP LOCKED
+FOR SHARE OF j SKIP LOCKED
+`
+
+type SurveyClaimDueParams struct {
+	Now  time.Time
+	Most int32
+}
+
+// Claims surveys that have to be attended to, with their journeys, whose stages then stay as they are.
+func (q *Queries) SurveyClaimDue(ctx context.Context, arg SurveyClaimDueParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, surveyClaimDue, arg.Now, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveyDecide = `-- name: SurveyDecide :exec
+UPDATE surveys v
+SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, 'epoch'), 'infinity'), resend = false, reminders = d.reminders,
+    decisions = CASE WHEN d.decision = '' THEN v.decisions ELSE v.decisions || d.decision::jsonb END,
+    asked_at = CASE WHEN d.asked THEN coalesce(v.asked_at, cast($1 AS timestamptz)) ELSE v.asked_at END,
+    expires_at = CASE WHEN d.asked AND v.expires_at IS NULL THEN d.expires_at ELSE v.expires_at END,
+    language = CASE WHEN v.language = '' THEN d.language ELSE v.language END,
+    link_key = CASE WHEN d.asked THEN coalesce(v.link_key, $2) ELSE v.link_key END,
+    token_hash = CASE WHEN d.asked THEN coalesce(v.token_hash, d.token_hash) ELSE v.token_hash END,
+    updated_at = now()
+FROM (
+    SELECT unnest($3::uuid[]) AS id, unnest($4::text[]) AS status, unnest($5::text[]) AS reason,
+        unnest($6::timestamptz[]) AS next_at, unnest($7::integer[]) AS reminders,
+        unnest($8::text[]) AS decision, unnest($9::boolean[]) AS asked, unnest($10::timestamptz[]) AS expires_at,
+        unnest($11::text[]) AS language, unnest($12::bytea[]) AS token_hash
+) d
+WHERE v.id = d.id
+`
+
+type SurveyDecideParams struct {
+	Now         time.Time
+	LinkKey     []byte
+	Surveys     []uuid.UUID
+	Statuses    []string
+	Reasons     []string
+	NextAt      []time.Time
+	Reminders   []int32
+	Decisions   []string
+	Asked       []bool
+	ExpiresAt   []time.Time
+	Languages   []string
+	TokenHashes [][]byte
+}
+
+// Writes what was decided on surveys, given as parallel arrays. A blank decision is none. The epoch as next_at stands for
+// infinity, which Go's times cannot express.
+func (q *Queries) SurveyDecide(ctx context.Context, arg SurveyDecideParams) error {
+	_, err := q.db.Exec(ctx, surveyDecide,
+		arg.Now,
+		arg.LinkKey,
+		arg.Surveys,
+		arg.Statuses,
+		arg.Reasons,
+		arg.NextAt,
+		arg.Reminders,
+		arg.Decisions,
+		arg.Asked,
+		arg.ExpiresAt,
+		arg.Languages,
+		arg.TokenHashes,
+	)
+	return err
+}
+
+const surveyLock = `-- name: SurveyLock :one
+SELECT v.id FROM surveys v WHERE v.id = $1 FOR NO KEY UPDATE
+`
+
+// Locks a survey, before its messages.
+func (q *Queries) SurveyLock(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, surveyLock, id)
+	var id_2 uuid.UUID
+	err := row.Scan(&id_2)
+	return id_2, err
+}
+
+const surveyLockPatients = `-- name: SurveyLockPatients :many
+SELECT p.id
+FROM patients p
+WHERE p.id IN (SELECT j.patient_id FROM surveys v JOIN journey_instances j ON j.id = v.journey_instance_id WHERE v.id = ANY ($1::uuid[]))
+ORDER BY p.id
+FOR NO KEY UPDATE
+`
+
+// Locks the patients of surveys, so that the contact cap of each is asked by one transaction at a time.
+func (q *Queries) SurveyLockPatients(ctx context.Context, surveys []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, surveyLockPatients, surveys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveyMarkFailed = `-- name: SurveyMarkFailed :exec
+UPDATE surveys
+SET status = 'failed', reason = 'undeliverable', next_at = NULL, updated_at = now()
+WHERE id = $1 AND status = 'pending' AND sent_at IS NULL
+`
+
+// Ends a survey of which no channel could deliver the first message.
+func (q *Queries) SurveyMarkFailed(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, surveyMarkFailed, id)
+	return err
+}
+
+const surveyMarkSent = `-- name: SurveyMarkSent :exec
+WITH sent AS (
+    UPDATE surveys v
+    SET status = CASE WHEN v.status = 'pending' THEN 'sent' ELSE v.status END,
+        sent_at = now(), expires_at = now() + t.expires_after_days * interval '1 day',
+        next_at = now() + least(t.reminder_hours[1] * interval '1 hour', t.expires_after_days * interval '1 day'),
+        updated_at = now()
+    FROM survey_templates t
+    WHERE v.id = $1 AND t.id = v.survey_template_id AND v.sent_at IS NULL
+    RETURNING v.id
+)
+UPDATE survey_sections c SET sent_at = now() FROM sent WHERE c.survey_id = sent.id
+`
+
+// Notes that the first message of a survey went out: what it waits for next is a reminder or its expiry.
+func (q *Queries) SurveyMarkSent(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, surveyMarkSent, id)
+	return err
+}
+
+const surveyMessageClaim = `-- name: SurveyMessageClaim :many
+UPDATE survey_messages m
+SET status = 'sending', attempt = m.attempt + 1, next_at = now() + cast($1 AS integer) * interval '1 second'
+FROM (
+    SELECT o.id FROM survey_messages o
+    WHERE o.status IN ('queued', 'sending') AND o.next_at <= now() AND o.channel = ANY ($2::text[])
+    ORDER BY o.next_at
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
+) c
+WHERE m.id = c.id
+RETURNING m.id
+`
+
+type SurveyMessageClaimParams struct {
+	PatienceSeconds int32
+	Channels        []string
+	Most            int32
+}
+
+// Claims messages that are to be sent, or whose sender did not say in time what became of them.
+func (q *Queries) SurveyMessageClaim(ctx context.Context, arg SurveyMessageClaimParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, surveyMessageClaim, arg.PatienceSeconds, arg.Channels, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveyMessageFacts = `-- name: SurveyMessageFacts :many
+SELECT
+    m.id, m.survey_id AS survey, m.kind, m.channel, m.attempt, v.status AS survey_status, v.language, v.link_key, v.hospital_id, p.phone, p.email,
+    p.survey_opt_out, h.name AS hospital_name, h.name_ar AS hospital_name_ar, h.channels, h.timezone, h.quiet_hours_start,
+    h.quiet_hours_end, t.sms_text, t.sms_text_ar, t.email_subject, t.email_subject_ar
+FROM survey_messages m
+JOIN surveys v ON v.id = m.survey_id
+JOIN survey_templates t ON t.id = v.survey_template_id
+JOIN journey_instances j ON j.id = v.journey_instance_id
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = v.hospital_id
+WHERE m.id = ANY ($1::uuid[])
+`
+
+type SurveyMessageFactsRow struct {
+	ID              uuid.UUID
+	Survey          uuid.UUID
+	Kind            string
+	Channel         string
+	Attempt         int32
+	SurveyStatus    string
+	Language        string
+	LinkKey         []byte
+	Hospital        uuid.UUID
+	Phone           string
+	Email           string
+	SurveyOptOut    bool
+	HospitalName    string
+	HospitalNameAr  string
+	Channels        []string
+	Timezone        string
+	QuietHoursStart string
+	QuietHoursEnd   string
+	SmsText         string
+	SmsTextAr       string
+	EmailSubject    string
+	EmailSubjectAr  string
+}
+
+// Returns what is needed to write messages and to send them.
+func (q *Queries) SurveyMessageFacts(ctx context.Context, messages []uuid.UUID) ([]SurveyMessageFactsRow, error) {
+	rows, err := q.db.Query(ctx, surveyMessageFacts, messages)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SurveyMessageFactsRow{}
+	for rows.Next() {
+		var i SurveyMessageFactsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Survey,
+			&i.Kind,
+			&i.Channel,
+			&i.Attempt,
+			&i.SurveyStatus,
+			&i.Language,
+			&i.LinkKey,
+			&i.Hospital,
+			&i.Phone,
+			&i.Email,
+			&i.SurveyOptOut,
+			&i.HospitalName,
+			&i.HospitalNameAr,
+			&i.Channels,
+			&i.Timezone,
+			&i.QuietHoursStart,
+			&i.QuietHoursEnd,
+			&i.SmsText,
+			&i.SmsTextAr,
+			&i.EmailSubject,
+			&i.EmailSubjectAr,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveyMessageFinish = `-- name: SurveyMessageFinish :execrows
+UPDATE survey_messages m
+SET status = $1::text, next_at = $2, address = $3, provider_id = $4, error = $5,
+    sent_at = CASE WHEN $1 = 'sent' THEN now() END
+WHERE m.id = $6 AND m.attempt = $7 AND m.status = 'sending'
+`
+
+type SurveyMessageFinishParams struct {
+	Status     string
+	NextAt     time.Time
+	Address    string
+	ProviderID string
+	Error      string
+	ID         uuid.UUID
+	Attempt    int32
+}
+
+// Writes what became of a message, unless another attempt has begun since.
+func (q *Queries) SurveyMessageFinish(ctx context.Context, arg SurveyMessageFinishParams) (int64, error) {
+	result, err := q.db.Exec(ctx, surveyMessageFinish,
+		arg.Status,
+		arg.NextAt,
+		arg.Address,
+		arg.ProviderID,
+		arg.Error,
+		arg.ID,
+		arg.Attempt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const surveyMessageInsert = `-- name: SurveyMessageInsert :exec
+INSERT INTO survey_messages (id, survey_id, kind, channel, next_at)
+SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]), now()
+`
+
+type SurveyMessageInsertParams struct {
+	Ids      []uuid.UUID
+	Surveys  []uuid.UUID
+	Kinds    []string
+	Channels []string
+}
+
+func (q *Queries) SurveyMessageInsert(ctx context.Context, arg SurveyMessageInsertParams) error {
+	_, err := q.db.Exec(ctx, surveyMessageInsert,
+		arg.Ids,
+		arg.Surveys,
+		arg.Kinds,
+		arg.Channels,
+	)
+	return err
+}
+
 const surveySchedule = `-- name: SurveySchedule :many
 INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at)
-SELECT uuid7(), s.hospital_id, t.id, s.journey_instance_id, s.id, s.completed_at + s.survey_delay_hours * interval '1 hour'
-FROM stage_instances s
+SELECT uuid7(), s.hospital_id, t.id, s.journey_instance_id, s.id,
+    greatest(s.completed_at, c.received_at) + s.survey_delay_hours * interval '1 hour'
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::timestamptz[]) AS received_at) c
+JOIN stage_instances s ON s.id = c.id
 JOIN survey_templates t ON t.id = s.survey_template_id
-WHERE s.id = ANY ($1::uuid[]) AND s.status = 'completed' AND s.auto_send_survey AND t.is_active
+WHERE s.status = 'completed' AND s.auto_send_survey AND t.is_active
 ON CONFLICT ON CONSTRAINT surveys_stage_instance_id_key DO NOTHING
-RETURNING id, stage_instance_id
+RETURNING id, stage_instance_id::uuid AS stage_instance
 `
+
+type SurveyScheduleParams struct {
+	Stages     []uuid.UUID
+	ReceivedAt []time.Time
+}
 
 type SurveyScheduleRow struct {
 	ID            uuid.UUID
 	StageInstance uuid.UUID
 }
 
-// Schedules the surveys of completed stages, if the stage sends one and its survey template is
-// active. It is idempotent: a stage has at most one survey.
-func (q *Queries) SurveySchedule(ctx context.Context, stages []uuid.UUID) ([]SurveyScheduleRow, error) {
-	rows, err := q.db.Query(ctx, surveySchedule, stages)
+// Schedules the surveys of completed stages, given with the time at which their completion was received, if the stage
+// sends one and its survey template is active. It is idempotent: a stage has at most one survey.
+func (q *Queries) SurveySchedule(ctx context.Context, arg SurveyScheduleParams) ([]SurveyScheduleRow, error) {
+	rows, err := q.db.Query(ctx, surveySchedule, arg.Stages, arg.ReceivedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +413,158 @@ func (q *Queries) SurveySchedule(ctx context.Context, stages []uuid.UUID) ([]Sur
 	for rows.Next() {
 		var i SurveyScheduleRow
 		if err := rows.Scan(&i.ID, &i.StageInstance); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveySendingFacts = `-- name: SurveySendingFacts :many
+SELECT
+    v.id, v.hospital_id, v.status, v.due_at, v.sent_at, v.asked_at, v.started_at, v.expires_at, v.resend, v.reminders,
+    v.language AS own_language, j.patient_id, j.status AS journey_status,
+    coalesce(s.completed_at, j.completed_at, v.created_at)::timestamptz AS completed_at,
+    coalesce(s.survey_delay_hours, 0)::integer AS delay_hours,
+    t.is_active AS template_active, t.reminder_hours, t.expires_after_days, t.ignore_contact_cap,
+    (SELECT coalesce(sum(jsonb_array_length(q.questions)), 0) FROM survey_parts q WHERE q.survey_id = v.id)::integer AS questions,
+    p.status AS patient_status, p.survey_opt_out, p.phone, p.email, p.language AS patient_language,
+    h.timezone, h.language AS hospital_language, h.channels, h.quiet_hours_start, h.quiet_hours_end,
+    h.contact_cap_surveys,
+    (SELECT count(*)
+     FROM journey_instances o JOIN surveys a ON a.journey_instance_id = o.id
+     WHERE o.patient_id = j.patient_id AND a.hospital_id = v.hospital_id AND a.id <> v.id AND a.status <> 'failed'
+       AND a.asked_at > cast($1 AS timestamptz) - h.contact_cap_days * interval '1 day')::integer AS asked_lately
+FROM surveys v
+JOIN journey_instances j ON j.id = v.journey_instance_id
+JOIN survey_templates t ON t.id = v.survey_template_id
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = v.hospital_id
+LEFT JOIN stage_instances s ON s.id = v.stage_instance_id
+WHERE v.id = ANY ($2::uuid[])
+ORDER BY coalesce(v.next_at, v.due_at), v.id
+`
+
+type SurveySendingFactsParams struct {
+	Now     time.Time
+	Surveys []uuid.UUID
+}
+
+type SurveySendingFactsRow struct {
+	ID                uuid.UUID
+	Hospital          uuid.UUID
+	Status            string
+	DueAt             time.Time
+	SentAt            *time.Time
+	AskedAt           *time.Time
+	StartedAt         *time.Time
+	ExpiresAt         *time.Time
+	Resend            bool
+	Reminders         int32
+	OwnLanguage       string
+	Patient           uuid.UUID
+	JourneyStatus     string
+	CompletedAt       time.Time
+	DelayHours        int32
+	TemplateActive    bool
+	ReminderHours     []int32
+	ExpiresAfterDays  int32
+	IgnoreContactCap  bool
+	Questions         int32
+	PatientStatus     string
+	SurveyOptOut      bool
+	Phone             string
+	Email             string
+	PatientLanguage   string
+	Timezone          string
+	HospitalLanguage  string
+	Channels          []string
+	QuietHoursStart   string
+	QuietHoursEnd     string
+	ContactCapSurveys int32
+	AskedLately       int32
+}
+
+// Returns what a decision on sending depends on, in the order in which the surveys are due.
+func (q *Queries) SurveySendingFacts(ctx context.Context, arg SurveySendingFactsParams) ([]SurveySendingFactsRow, error) {
+	rows, err := q.db.Query(ctx, surveySendingFacts, arg.Now, arg.Surveys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SurveySendingFactsRow{}
+	for rows.Next() {
+		var i SurveySendingFactsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Hospital,
+			&i.Status,
+			&i.DueAt,
+			&i.SentAt,
+			&i.AskedAt,
+			&i.StartedAt,
+			&i.ExpiresAt,
+			&i.Resend,
+			&i.Reminders,
+			&i.OwnLanguage,
+			&i.Patient,
+			&i.JourneyStatus,
+			&i.CompletedAt,
+			&i.DelayHours,
+			&i.TemplateActive,
+			&i.ReminderHours,
+			&i.ExpiresAfterDays,
+			&i.IgnoreContactCap,
+			&i.Questions,
+			&i.PatientStatus,
+			&i.SurveyOptOut,
+			&i.Phone,
+			&i.Email,
+			&i.PatientLanguage,
+			&i.Timezone,
+			&i.HospitalLanguage,
+			&i.Channels,
+			&i.QuietHoursStart,
+			&i.QuietHoursEnd,
+			&i.ContactCapSurveys,
+			&i.AskedLately,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const surveySuppressed = `-- name: SurveySuppressed :many
+SELECT u.i::integer AS i
+FROM (SELECT unnest($1::integer[]) AS i, unnest($2::uuid[]) AS hospital_id, unnest($3::text[]) AS address) u
+JOIN survey_suppressions x ON x.hospital_id = u.hospital_id AND x.address = u.address
+`
+
+type SurveySuppressedParams struct {
+	Positions []int32
+	Hospitals []uuid.UUID
+	Addresses []string
+}
+
+// Returns which of these addresses, in parallel arrays with their hospitals, are not written to any more.
+func (q *Queries) SurveySuppressed(ctx context.Context, arg SurveySuppressedParams) ([]int32, error) {
+	rows, err := q.db.Query(ctx, surveySuppressed, arg.Positions, arg.Hospitals, arg.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int32{}
+	for rows.Next() {
+		var i int32
+		if err := rows.Scan(&i); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -35,3 +35,6 @@ func LinkTokenHash(token string) ([]byte, bool) {
 
 // SurveyLink is the address of a survey's page, below the public URL.
 func SurveyLink(publicURL, token string) string { return publicURL + "/s/" + token }
+
+// UnsubscribeLink is where a mail program unsubscribes its reader, by one POST (RFC 8058).
+func UnsubscribeLink(surveyLink string) string { return surveyLink + "/unsubscribe" }

@@ -140,7 +140,7 @@ func (q Question) check() QuestionErrors {
 		errs.add("choices", "Only multiple_choice has choices.")
 	case q.Type != QuestionMultipleChoice:
 	case len(q.Choices) == 0:
-		errs.add("choices", "This field is required.")
+		errs.add("choices", MessageRequired)
 	case len(q.Choices) == 1:
 		errs.add("choices", "Ensure this field has at least 2 elements.")
 	case q.MaxChoices > len(q.Choices):
@@ -159,19 +159,19 @@ func (q Question) check() QuestionErrors {
 	return errs
 }
 
+// MessageRequired is about an answer that is missing.
+const MessageRequired = "This field is required."
+
 // CheckAnswer returns what is wrong with an answer: a message, or nothing. No values at all are no answer, which only a
 // required question refuses.
 func (q Question) CheckAnswer(values []string) string {
 	switch {
 	case len(values) == 0 && q.IsRequired:
-		return "This field is required."
+		return MessageRequired
 	case len(values) == 0:
 		return ""
 	case q.Type == QuestionText, q.Type == QuestionTextarea:
-		most := maxTextAnswer
-		if q.Type == QuestionTextarea {
-			most = maxTextareaAnswer
-		}
+		_, most := q.WordLimits()
 		if len(values) > 1 || utf8.RuneCountInString(values[0]) > most {
 			return fmt.Sprintf("Ensure this field has no more than %d characters.", most)
 		}
@@ -190,6 +190,14 @@ func (q Question) CheckAnswer(values []string) string {
 		}
 	}
 	return ""
+}
+
+// WordLimits are how many rows a field for an answer in words should have, and how many characters it may have.
+func (q Question) WordLimits() (rows, characters int) {
+	if q.Type == QuestionTextarea {
+		return 5, maxTextareaAnswer
+	}
+	return 2, maxTextAnswer
 }
 
 // score is what an answer counts, in hundredths, on a scale from 1 to 5. It is false for what does not count.

@@ -1,5 +1,7 @@
 package rules
 
+import "strconv"
+
 // How the score of an answered survey is found.
 const (
 	ScoringAverage  = "average"
@@ -47,4 +49,51 @@ func HaveOneNPS(questions []Question) bool {
 		}
 	}
 	return count == 1
+}
+
+// A Summary is what responses come to, for scores of many.
+type Summary struct {
+	Promoters, Passives, Detractors int32 // answers of 9 and 10, 7 and 8, and less to nps questions
+	Rated, Satisfied                int32 // answers from 1 to 5, and of those 4 and 5
+	Scored, Top                     int32 // answers that count for the score, and of those the best: 5, of nps 9 and 10, the positive one of yes_no
+	Score                           int32 // what those that count add up to, in hundredths on a scale from 1 to 5
+}
+
+// Summarize adds up responses.
+func Summarize(responses []Response) (s Summary) {
+	for _, r := range responses {
+		if len(r.Values) != 1 {
+			continue
+		}
+		number, _ := strconv.Atoi(r.Values[0])
+		top := false
+		switch r.Question.Type {
+		case QuestionNPS:
+			top = number >= 9
+			switch {
+			case top:
+				s.Promoters++
+			case number >= 7:
+				s.Passives++
+			default:
+				s.Detractors++
+			}
+		case QuestionRating, QuestionLikert:
+			top = number == 5
+			if s.Rated++; number >= 4 {
+				s.Satisfied++
+			}
+		case QuestionYesNo:
+			top = r.Values[0] == r.Question.PositiveAnswer
+		}
+		score, counts := r.Question.score(r.Values)
+		if !counts {
+			continue
+		}
+		s.Scored, s.Score = s.Scored+1, s.Score+int32(score)
+		if top {
+			s.Top++
+		}
+	}
+	return s
 }

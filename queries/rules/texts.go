@@ -45,6 +45,17 @@ func EmailSubject(language, subject, hospital string) string {
 	return strings.ReplaceAll(cmp.Or(subject, own), hospitalPlaceholder, hospital)
 }
 
+// EmailText is the text of an email.
+func EmailText(language, hospital, link string) string {
+	text := "Dear patient,\n\nthank you for your visit to {hospital}. Please tell us how it was, it takes a minute:\n\n{link}\n\n" +
+		"If you want no more of these messages, say so on the same page.\n\n{hospital}\n"
+	if language == Arabic {
+		text = "عزيزنا المراجع،\n\nشكرًا لزيارتك {hospital}. نرجو أن تخبرنا كيف كانت، لن يستغرق ذلك سوى دقيقة:\n\n{link}\n\n" +
+			"إذا كنت لا ترغب في تلقي هذه الرسائل، يمكنك إيقافها من الصفحة نفسها.\n\n{hospital}\n"
+	}
+	return strings.NewReplacer(hospitalPlaceholder, hospital, linkPlaceholder, link).Replace(text)
+}
+
 // CheckSMSText returns what is wrong with the text message of a template: a message, or nothing. A link is as long as
 // this one.
 func CheckSMSText(language, text, hospital, link string) string {

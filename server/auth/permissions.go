@@ -48,6 +48,9 @@ func (e *EventSenders) UnmarshalText(text []byte) error {
 
 const sendEvents = "events.send"
 
+// ResponsesRead is the permission to see what single patients answered. It is asked beside that of the operation.
+const ResponsesRead = "responses.read"
+
 // NewPolicy is the policy with these senders of events. The error is that they are not one of the constants.
 func NewPolicy(eventSenders EventSenders) (Policy, error) {
 	policy := slices.Clone(permissions)
@@ -97,6 +100,11 @@ var permissions = Policy{
 	{Permission: "templates.write", Roles: coordinators, Meaning: "create, change and delete journey, stage and survey templates"},
 	{Permission: "journeys.read", Audience: Users, Meaning: "list and show journey and stage instances"},
 	{Permission: "journeys.write", Roles: journeyEditors, Meaning: "create, change and delete journey and stage instances"},
+
+	{Permission: "surveys.read", Audience: Users, Meaning: "list and show surveys, but for what was answered"},
+	{Permission: ResponsesRead, Roles: journeyEditors, Meaning: "show what was answered in a survey, and its score"},
+	{Permission: "surveys.manage", Roles: coordinators, Meaning: "send, resend and cancel surveys"},
+	{Permission: "scores.read", Audience: Users, Meaning: "show scores, added up over surveys"},
 
 	{Permission: sendEvents, Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
 	{Permission: "events.read", APIKeys: true, Meaning: "list and show events; an API key those that it sent"},

@@ -50,6 +50,10 @@ func TestMay(t *testing.T) {
 		"templates.write":   {"px", "admin", "coord"},
 		"journeys.read":     users,
 		"journeys.write":    {"px", "admin", "coord", "manager"},
+		"surveys.read":      users,
+		"responses.read":    {"px", "admin", "coord", "manager"},
+		"surveys.manage":    {"px", "admin", "coord"},
+		"scores.read":       users,
 		"events.send":       append(slices.Clone(members), "key", "keyall", "keyrole"),
 		"events.read":       {"px", "key", "keyall", "keyrole"},
 		"events.manage":     {"px"},
@@ -117,7 +121,7 @@ func TestPermissionsTable(t *testing.T) {
 			}
 		}
 	}
-	if want := 24; len(table) != want {
+	if want := 28; len(table) != want {
 		t.Errorf("%d permissions in the table, this test expects %d: count what was added", len(table), want)
 	}
 	// Each policy is a copy.

@@ -37,12 +37,18 @@ const (
 )
 
 // addParameter compiles a parameter of an operation. Those in the path have nothing to compile: the server parses
-// them with ParseUUID.
+// an id with ParseUUID, and a token is whatever was sent.
 func (c *compiler) addParameter(o *Operation, p *openapi3.Parameter) error {
 	switch p.In {
 	case openapi3.ParameterInPath:
+		if p.Name == "token" {
+			if err := checkParameter(p, "required"); err != nil {
+				return err
+			}
+			return checkKeywords(*p.Schema.Value)
+		}
 		if p.Name != "id" || p.Schema == nil || !p.Schema.Value.Type.Is("string") || p.Schema.Value.Format != "uuid" {
-			return fmt.Errorf("the only parameter of a path is id, a string of format uuid")
+			return fmt.Errorf("the only parameters of a path are id, a string of format uuid, and token, any string")
 		}
 		if err := checkParameter(p, "required"); err != nil {
 			return err
@@ -73,7 +79,7 @@ func (c *compiler) queryParameter(p *openapi3.Parameter) (*node, error) {
 	case orderingParameter:
 		return c.ordering(p)
 	}
-	return c.parameter(p, kindText, kindUUID, kindBoolean, kindEnum, kindDateTime)
+	return c.parameter(p, kindText, kindUUID, kindBoolean, kindEnum, kindDate, kindDateTime)
 }
 
 // checkParameter fails on what the server would not enforce. required is among that: a list has no filter that it
@@ -294,6 +300,11 @@ func (n *node) parse(text string) (string, []string) {
 	case kindEnum:
 		if !slices.Contains(n.choices, text) {
 			return "", []string{messageNoFilter(text)}
+		}
+		return text, nil
+	case kindDate:
+		if !validDate(text) {
+			return "", []string{"Enter a valid date."}
 		}
 		return text, nil
 	case kindDateTime:

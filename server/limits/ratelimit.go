@@ -35,6 +35,7 @@ const (
 	PolicySource = "source" // events by source system
 	PolicySender = "sender" // events by whoever sends them
 	PolicyKey    = "key"    // wrong API keys, by client address
+	PolicyLink   = "link"   // wrong links to surveys, by client address
 )
 
 // bytesOf is the policy that the bytes of a policy's calls are counted under.
@@ -77,7 +78,7 @@ func NewRateLimiter(database *queries.DB, o RateOptions) (*RateLimiter, error) {
 	l := &RateLimiter{
 		db: database, log: o.Log, mode: mode, now: time.Now,
 		limits: map[string]Limit{
-			PolicyUser: set.User, PolicyAuth: set.Auth, PolicyKey: set.Auth,
+			PolicyUser: set.User, PolicyAuth: set.Auth, PolicyKey: set.Auth, PolicyLink: set.Auth,
 			PolicyEvents: set.Events, PolicySource: set.Events.overall(), PolicySender: set.Events.overall(),
 			bytesOf(PolicyEvents): set.EventBytes, bytesOf(PolicySource): set.EventBytes.overall(),
 		},

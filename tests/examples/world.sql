@@ -97,9 +97,34 @@ FROM (VALUES
 JOIN stage_templates t ON t.code = s.code AND t.journey_template_id = '0193c5a0-7a00-7000-8000-000000000007'
 ON CONFLICT DO NOTHING;
 
-INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, created_at)
+-- One survey waits, and is attended to by nobody until it is sent or cancelled; one about the whole visit was sent, with a
+-- link that ends in cHgzNjAtZXhhbXBsZS1zdQ.
+INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, next_at, decisions,
+                     created_at, updated_at)
 VALUES ('0193c5a0-7a00-7000-8000-000000000012', '0193c5a0-7a00-7000-8000-000000000001', '0193c5a0-7a00-7000-8000-000000000006',
-        '0193c5a0-7a00-7000-8000-000000000009', '0193c5a0-7a00-7000-8000-000000000010', '2025-12-14T12:45:00Z', '2025-12-14T10:45:01Z')
+        '0193c5a0-7a00-7000-8000-000000000009', '0193c5a0-7a00-7000-8000-000000000010', '2025-12-14T12:45:00Z', 'infinity',
+        '[{"at": "2025-12-14T18:45:00Z", "rule": "quiet_hours", "outcome": "deferred", "until": "2025-12-15T06:00:00Z"}]',
+        '2025-12-14T10:45:01Z', '2025-12-14T10:45:01Z')
+ON CONFLICT DO NOTHING;
+
+INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, due_at, next_at, asked_at, sent_at, viewed_at,
+                     expires_at, status, language, token_hash, reminders, decisions, created_at, updated_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000032', '0193c5a0-7a00-7000-8000-000000000001', '0193c5a0-7a00-7000-8000-000000000006',
+        '0193c5a0-7a00-7000-8000-000000000009', '2025-12-14T12:45:00Z', '2099-12-28T12:45:02Z', '2025-12-14T12:45:01Z',
+        '2025-12-14T12:45:02Z', '2025-12-14T13:05:00Z', '2099-12-28T12:45:02Z', 'viewed', 'ar', sha256('px360-example-su'), 1,
+        '[{"at": "2025-12-14T12:45:01Z", "rule": "invitation", "outcome": "queued", "until": null}]',
+        '2025-12-14T10:45:01Z', '2025-12-14T12:45:02Z')
+ON CONFLICT DO NOTHING;
+
+-- As of today, so that scores show it.
+INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, department_id, sent_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000032', 1, '0193c5a0-7a00-7000-8000-000000000006', 1, '0193c5a0-7a00-7000-8000-000000000001',
+        'opd', '0193c5a0-7a00-7000-8000-000000000002', now())
+ON CONFLICT DO NOTHING;
+
+INSERT INTO survey_messages (id, survey_id, kind, channel, status, attempt, address, provider_id, created_at, sent_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000033', '0193c5a0-7a00-7000-8000-000000000032', 'invitation', 'sms', 'sent', 1, '+966501234567',
+        '4711', '2025-12-14T12:45:01Z', '2025-12-14T12:45:02Z')
 ON CONFLICT DO NOTHING;
 
 -- No key has this hash: rotating it makes one.

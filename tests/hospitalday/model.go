@@ -194,7 +194,11 @@ func (m Model) process(event ReceivedEvent, states []JourneyState) Outcome {
 	stage.Department = department
 	if stage.AutoSendSurvey && slices.Contains(m.ActiveSurveys, stage.SurveyTemplate) {
 		delay := time.Duration(stage.SurveyDelayHours) * time.Hour
-		stage.ScheduledSurvey = &ScheduledSurvey{Template: stage.SurveyTemplate, DueAt: stage.CompletedAt.Add(delay)}
+		from := stage.CompletedAt
+		if event.ReceivedAt.After(from) {
+			from = event.ReceivedAt
+		}
+		stage.ScheduledSurvey = &ScheduledSurvey{Template: stage.SurveyTemplate, DueAt: from.Add(delay)}
 	}
 	if state.isComplete() {
 		state.Status = JourneyCompleted

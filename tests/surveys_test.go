@@ -1,0 +1,410 @@
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/worker/channels"
+	"github.com/px360/px360/worker/surveys"
+)
+
+// A mailbox is a channel that keeps what is sent.
+type mailbox struct {
+	channels.Channel // for its addresses
+	mu               sync.Mutex
+	messages         []channels.Message
+	fail             func(channels.Message) error
+}
+
+func newMailbox(name string) *mailbox {
+	return &mailbox{Channel: channels.Log(name, "SA", slog.New(slog.DiscardHandler))}
+}
+
+func (m *mailbox) Open(context.Context) (channels.Session, error) { return m, nil }
+func (m *mailbox) Close()                                         {}
+
+func (m *mailbox) Send(_ context.Context, message channels.Message) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		if err := m.fail(message); err != nil {
+			return "", err
+		}
+	}
+	m.messages = append(m.messages, message)
+	return "provider-" + message.ID.String(), nil
+}
+
+// link is the link in the latest message, as a path.
+func (m *mailbox) link(t *testing.T) string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.messages) == 0 {
+		t.Fatal("nothing was sent")
+	}
+	text := m.messages[len(m.messages)-1].Text
+	i := strings.Index(text, "/s/")
+	return strings.Fields(text[i:])[0]
+}
+
+// A surveyWorld is a clinic whose surveys are sent to mailboxes, when its steps are called.
+type surveyWorld struct {
+	*clinic
+	sms, email *mailbox
+	service    *surveys.Service
+}
+
+const testPublicURL = "https://px.example"
+
+func newSurveyWorld(t *testing.T) *surveyWorld {
+	t.Helper()
+	w := &surveyWorld{clinic: startServer(t).clinic(), sms: newMailbox(channels.SMS), email: newMailbox(channels.Email)}
+	o := surveys.DefaultOptions()
+	o.Channels = map[string]channels.Channel{channels.SMS: w.sms, channels.Email: w.email}
+	o.PublicURL, o.SecretKey = testPublicURL, signingKey
+	database, err := queries.Open(t.Context(), w.dbURL, queries.DefaultOptions())
+	must(t, err)
+	t.Cleanup(database.Close)
+	w.service = surveys.New(database, o)
+	// At no time of day nobody is written to.
+	w.exec("UPDATE hospitals SET quiet_hours_start = '00:00', quiet_hours_end = '00:00', language = 'en'")
+	return w
+}
+
+// completed is a survey about a stage that was completed just now, of a patient with a phone and an email address.
+func (w *surveyWorld) completed(t *testing.T, encounter string) uuid.UUID {
+	t.Helper()
+	template := w.Survey()
+	j := w.journey(w.Template(sendsSurvey(template, 0)), encounter)
+	w.exec("UPDATE patients SET phone = '0501234567', email = 'Patient@Example.org' WHERE phone = ''")
+	j.setStage(1, "completed").ok(t)
+	return value[uuid.UUID](w.system, "SELECT id FROM surveys WHERE journey_instance_id = $1", j.id)
+}
+
+// step decides on what is due, and sends what follows.
+func (w *surveyWorld) step(t *testing.T) {
+	t.Helper()
+	must(t, w.service.Step(t.Context()))
+}
+
+func (w *surveyWorld) survey(t *testing.T, id uuid.UUID) map[string]any {
+	t.Helper()
+	return w.expect(t, http.StatusOK, "GET", "/api/surveys/instances/"+id.String()+"/", w.admin.access, nil).json()
+}
+
+func TestSurveyFromStageToScore(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	id := w.completed(t, "1")
+	if s := w.survey(t, id); s["status"] != "pending" || s["sent_at"] != nil {
+		t.Fatalf("scheduled: %v", s)
+	}
+	w.step(t)
+	s := w.survey(t, id)
+	message := s["messages"].([]any)[0].(map[string]any)
+	if s["status"] != "sent" || message["channel"] != "sms" || message["status"] != "sent" || message["provider_id"] != "provider-"+message["id"].(string) {
+		t.Fatalf("sent: %v", s)
+	}
+	if decision := s["decisions"].([]any)[0].(map[string]any); decision["rule"] != "invitation" || decision["outcome"] != "queued" {
+		t.Errorf("decided %v", decision)
+	}
+	if to := w.sms.messages[0].To; to != "+966501234567" {
+		t.Errorf("sent to %s", to)
+	}
+
+	link := w.sms.link(t)
+	token := strings.TrimPrefix(link, "/s/")
+	page := w.send("GET", link, "", nil, "Accept", "text/html")
+	if page.status != http.StatusOK || !strings.Contains(page.body, "How was it?") || !strings.Contains(page.body, `lang="en" dir="ltr"`) {
+		t.Fatalf("the page is %d %s", page.status, page.body)
+	}
+	if s := w.survey(t, id); s["status"] != "viewed" {
+		t.Errorf("after a look it is %v", s["status"])
+	}
+	arabic := w.send("GET", link+"?lang=ar", "", nil, "Accept", "text/html")
+	if !strings.Contains(arabic.body, "كيف كان؟") || !strings.Contains(arabic.body, `lang="ar" dir="rtl"`) {
+		t.Errorf("in Arabic: %s", arabic.body)
+	}
+
+	public := w.expect(t, http.StatusOK, "GET", "/api/surveys/public/"+token+"/", "", nil).json()
+	question := public["sections"].([]any)[0].(map[string]any)["questions"].([]any)[0].(map[string]any)["id"].(string)
+	post := func(form string) answer {
+		return w.send("POST", link+"?lang=en&page=1", "", form, "Content-Type", "application/x-www-form-urlencoded", "Accept", "text/html")
+	}
+	if a := post("go=finish"); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "Please answer this question.") {
+		t.Errorf("without an answer: %d %s", a.status, a.body)
+	}
+	if s := w.survey(t, id); s["status"] != "in_progress" {
+		t.Errorf("after a POST it is %v", s["status"])
+	}
+	if a := post("go=finish&q-" + question + "=2"); a.status != http.StatusOK || !strings.Contains(a.body, "Thank you") {
+		t.Errorf("completed: %d %s", a.status, a.body)
+	}
+	again := post("go=finish&q-" + question + "=5")
+	if again.status != http.StatusOK || !strings.Contains(again.body, "Thank you") || strings.Contains(again.body, question) {
+		t.Errorf("completed twice: %d %s", again.status, again.body)
+	}
+	s = w.survey(t, id)
+	if s["status"] != "completed" || s["total_score"] != "2.00" || s["is_negative"] != true || jsonText(s["answers"].([]any)[0].(map[string]any)["answer"]) != `["2"]` {
+		t.Errorf("answered: %v", s)
+	}
+	nurse := w.person(w.hospital, "Nurse")
+	hidden := w.expect(t, http.StatusOK, "GET", "/api/surveys/instances/"+id.String()+"/", nurse.access, nil).json()
+	if hidden["total_score"] != nil || hidden["is_negative"] != nil || hidden["answers"] != nil {
+		t.Errorf("a nurse sees %v", hidden)
+	}
+	w.expect(t, http.StatusForbidden, "GET", "/api/surveys/instances/?is_negative=true", nurse.access, nil)
+	if list := w.expect(t, http.StatusOK, "GET", "/api/surveys/instances/?is_negative=true&status=completed", w.admin.access, nil).json(); jsonText(list["count"]) != "1" {
+		t.Errorf("negative surveys: %v", list)
+	}
+	w.step(t)
+	if len(w.sms.messages) != 1 || len(w.email.messages) != 0 {
+		t.Errorf("%d SMS and %d emails were sent", len(w.sms.messages), len(w.email.messages))
+	}
+}
+
+func TestSurveyIsSkipped(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	for reason, change := range map[string]string{
+		"journey_cancelled": "UPDATE journey_instances SET status = 'cancelled', completed_at = NULL WHERE id = (SELECT journey_instance_id FROM surveys WHERE id = $1)",
+		"template_inactive": "UPDATE survey_templates SET is_active = false WHERE id = (SELECT survey_template_id FROM surveys WHERE id = $1)",
+		"no_questions":      "UPDATE survey_versions SET questions = '[]' WHERE survey_template_id = (SELECT survey_template_id FROM surveys WHERE id = $1)",
+		"too_old":           "UPDATE surveys SET due_at = now() - interval '15 days' WHERE id = $1",
+		"patient_inactive":  "UPDATE patients SET status = 'inactive' WHERE id = (SELECT j.patient_id FROM surveys v JOIN journey_instances j ON j.id = v.journey_instance_id WHERE v.id = $1)",
+		"patient_opted_out": "UPDATE patients SET survey_opt_out = true WHERE id = (SELECT j.patient_id FROM surveys v JOIN journey_instances j ON j.id = v.journey_instance_id WHERE v.id = $1)",
+		"no_contact":        "UPDATE patients SET phone = '12', email = '' WHERE id = (SELECT j.patient_id FROM surveys v JOIN journey_instances j ON j.id = v.journey_instance_id WHERE v.id = $1)",
+	} {
+		id := w.completed(t, reason)
+		w.exec(change, id)
+		w.step(t)
+		if s := w.survey(t, id); s["status"] != "skipped" || s["reason"] != reason || s["decisions"].([]any)[0].(map[string]any)["outcome"] != "skipped" {
+			t.Errorf("%s: %v", reason, s)
+		}
+	}
+	if len(w.sms.messages)+len(w.email.messages) > 0 {
+		t.Errorf("%v and %v were sent", w.sms.messages, w.email.messages)
+	}
+}
+
+func TestSurveyChannels(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	down := errors.New("the gateway is down")
+	w.sms.fail = func(channels.Message) error { return down }
+	id := w.completed(t, "1")
+	w.step(t)
+	s := w.survey(t, id)
+	if message := s["messages"].([]any)[0].(map[string]any); s["status"] != "pending" || message["status"] != "queued" || message["error"] != down.Error() {
+		t.Errorf("after a temporary fault: %v", s)
+	}
+	for range 5 {
+		w.exec("UPDATE survey_messages SET next_at = now()")
+		w.step(t)
+	}
+	s = w.survey(t, id) // six attempts by SMS, then by email
+	if messages := s["messages"].([]any); len(messages) != 2 || messages[0].(map[string]any)["status"] != "failed" || jsonText(messages[0].(map[string]any)["attempt"]) != "6" {
+		t.Errorf("after six attempts: %v", s)
+	}
+	w.step(t)
+	if s = w.survey(t, id); s["status"] != "sent" || len(w.email.messages) != 1 || w.email.messages[0].To != "patient@example.org" || w.email.messages[0].Unsubscribe == "" {
+		t.Errorf("by email: %v, %v", s, w.email.messages)
+	}
+}
+
+func TestSurveyLink(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	id := w.completed(t, "1")
+	w.step(t)
+	link := w.sms.link(t)
+	page := w.send("GET", link, "", nil)
+	for header, want := range map[string]string{
+		"Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+		"Referrer-Policy":         "no-referrer", "Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Set-Cookie": "",
+	} {
+		if got := page.header.Get(header); got != want {
+			t.Errorf("%s: %q, want %q", header, got, want)
+		}
+	}
+	// What is wrong, malformed or expired cannot be told apart.
+	w.exec("UPDATE surveys SET expires_at = now() - interval '1 second' WHERE id = $1", id)
+	wrong := []answer{w.send("GET", link, "", nil), w.send("GET", "/s/AAAAAAAAAAAAAAAAAAAAAA", "", nil), w.send("GET", "/s/x", "", nil), w.send("GET", link[:len(link)-1], "", nil)}
+	for _, a := range wrong {
+		if a.status != http.StatusNotFound || a.body != wrong[0].body || !strings.Contains(a.body, "<html") {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	w.expect(t, http.StatusNotFound, "GET", strings.Replace(link, "/s/", "/api/surveys/public/", 1)+"/", "", nil)
+
+	// Whoever opens a link opts nobody out; the button does, also of an expired survey, and by one POST of a mail program.
+	if a := w.send("GET", link+"/unsubscribe", "", nil); a.status != http.StatusOK || value[bool](w.system, "SELECT bool_or(survey_opt_out) FROM patients") {
+		t.Errorf("a look at the page of opting out: %d %s", a.status, a.body)
+	}
+	a := w.send("POST", link+"/unsubscribe", "", "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded")
+	if suppressed := value[string](w.system, "SELECT string_agg(address, ' ') FROM survey_suppressions"); a.status != http.StatusOK || suppressed != "+966501234567" {
+		t.Errorf("opting out: %d %s, suppressed %s", a.status, a.body, suppressed)
+	}
+	if !value[bool](w.system, "SELECT bool_or(survey_opt_out) FROM patients") {
+		t.Error("the patient did not opt out")
+	}
+	// Another patient with the same phone gets nothing there.
+	w.exec("UPDATE patients SET survey_opt_out = false")
+	other := w.completed(t, "2")
+	w.exec("UPDATE patients SET email = ''")
+	w.step(t)
+	if s := w.survey(t, other); s["reason"] != "no_contact" {
+		t.Errorf("a suppressed address: %v", s)
+	}
+}
+
+func TestSurveyByHand(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	act := func(status int, id uuid.UUID, action string) map[string]any {
+		t.Helper()
+		return w.expect(t, status, "POST", "/api/surveys/instances/"+id.String()+"/"+action+"/", w.admin.access, nil).json()
+	}
+	id := w.completed(t, "1")
+	w.exec("UPDATE surveys SET due_at = now() + interval '1 hour'")
+	w.step(t)
+	if len(w.sms.messages) != 0 {
+		t.Fatal("sent before it is due")
+	}
+	act(http.StatusConflict, id, "resend")
+	act(http.StatusOK, id, "send")
+	w.step(t)
+	act(http.StatusConflict, id, "send")
+	act(http.StatusOK, id, "resend")
+	w.step(t)
+	if len(w.sms.messages) != 2 || w.sms.messages[0].Text != w.sms.messages[1].Text || w.sms.messages[0].ID == w.sms.messages[1].ID {
+		t.Errorf("sent: %+v", w.sms.messages)
+	}
+	if s := act(http.StatusOK, id, "cancel"); s["status"] != "cancelled" {
+		t.Errorf("cancelled: %v", s)
+	}
+	for _, action := range []string{"send", "resend", "cancel"} {
+		if a := act(http.StatusConflict, id, action); a["detail"] != "The survey is cancelled." {
+			t.Errorf("%s at an end: %v", action, a)
+		}
+	}
+	if a := w.send("GET", w.sms.link(t), "", nil); a.status != http.StatusNotFound {
+		t.Errorf("the link of a cancelled survey: %d", a.status)
+	}
+}
+
+func TestSurveyReminders(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	id := w.completed(t, "1")
+	w.exec("UPDATE survey_templates SET reminder_hours = '{24,48}', expires_after_days = 3")
+	w.step(t)
+	later := func(hours int) {
+		w.exec("UPDATE surveys SET sent_at = now() - $1 * interval '1 hour', next_at = now(), expires_at = now() + (72 - $1) * interval '1 hour' WHERE id = $2", hours, id)
+		w.step(t)
+	}
+	later(23)
+	if len(w.sms.messages) != 1 {
+		t.Errorf("%d messages before the first reminder", len(w.sms.messages))
+	}
+	later(25)
+	later(26)
+	later(49)
+	later(71)
+	if len(w.sms.messages) != 3 || w.sms.messages[2].Text != w.sms.messages[0].Text {
+		t.Errorf("%d messages with both reminders", len(w.sms.messages))
+	}
+	later(73)
+	if s := w.survey(t, id); s["status"] != "expired" || len(s["messages"].([]any)) != 3 {
+		t.Errorf("in the end: %v", s)
+	}
+}
+
+func TestSurveyContactCap(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	var ids []uuid.UUID
+	for _, encounter := range []string{"1", "2", "3", "4", "5"} {
+		ids = append(ids, w.completed(t, encounter))
+	}
+	w.exec("UPDATE journey_instances SET patient_id = (SELECT min(patient_id::text)::uuid FROM journey_instances)")
+	var both sync.WaitGroup // two processes decide at the same time
+	for range 2 {
+		both.Go(func() { _ = w.service.Step(context.Background()) })
+	}
+	both.Wait()
+	w.step(t)
+	skipped := 0
+	for _, id := range ids {
+		if w.survey(t, id)["reason"] == "contact_cap" {
+			skipped++
+		}
+	}
+	if skipped != 2 || len(w.sms.messages) != 3 {
+		t.Errorf("%d were skipped and %d sent, the cap is 3", skipped, len(w.sms.messages))
+	}
+}
+
+func TestSurveyScores(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	w.exec("UPDATE hospitals SET contact_cap_surveys = 100")
+	scores := func(query string) map[string]any {
+		t.Helper()
+		results := w.expect(t, http.StatusOK, "GET", "/api/surveys/scores/"+query, w.admin.access, nil).json()["results"].([]any)
+		if len(results) != 1 {
+			t.Fatalf("%s: %v", query, results)
+		}
+		return results[0].(map[string]any)
+	}
+	complete := func(encounter, value string) {
+		w.completed(t, encounter)
+		w.step(t)
+		path := strings.Replace(w.sms.link(t), "/s/", "/api/surveys/public/", 1) + "/"
+		var public struct {
+			Sections []struct{ Questions []struct{ ID string } }
+		}
+		must(t, json.Unmarshal([]byte(w.send("GET", path, "", nil).body), &public))
+		a := w.expect(t, http.StatusOK, "POST", path, "", fields{"complete": true, "answers": []fields{{"section": 1, "question": public.Sections[0].Questions[0].ID, "answer": []string{value}}}})
+		if done := a.json(); done["status"] != "completed" || len(done["sections"].([]any)) != 0 {
+			t.Errorf("completed: %v", done)
+		}
+	}
+	for i, value := range []string{"5", "4", "2", "5"} {
+		complete(string(rune('a'+i)), value)
+	}
+	w.completed(t, "unanswered")
+	w.step(t)
+	if s := scores(""); jsonText(s["sent"]) != "5" || jsonText(s["completed"]) != "4" || s["response_rate"] != "0.80" || s["average"] != nil {
+		t.Errorf("of four: %v", s)
+	}
+	complete("z", "3")
+	s := scores("?group_by=hospital")
+	if s["csat"] != "0.60" || s["top_box"] != "0.40" || s["average"] != "3.80" || s["nps"] != nil || s["group"] != w.hospital.String() {
+		t.Errorf("of five: %v", s)
+	}
+	for _, by := range []string{"day", "month", "journey_type"} {
+		if s := scores("?group_by=" + by); jsonText(s["completed"]) != "5" || s["group"] == "" {
+			t.Errorf("by %s: %v", by, s)
+		}
+	}
+	for query, answer := range map[string]string{
+		"?from=2026-01-02&to=2026-01-01": `{"to":["It must not be before from."]}`,
+		"?from=2020-01-01&to=2026-01-01": `{"from":["Ask for at most 731 days."]}`,
+		"?from=yesterday":                `{"from":["Enter a valid date."]}`,
+	} {
+		if a := w.expect(t, http.StatusBadRequest, "GET", "/api/surveys/scores/"+query, w.admin.access, nil); canonical(t, a.body) != answer {
+			t.Errorf("%s: %s", query, a.body)
+		}
+	}
+}

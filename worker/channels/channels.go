@@ -1,0 +1,109 @@
+// Package channels sends messages to people: by email over SMTP, and by SMS through a gateway that is asked over HTTP. It
+// knows neither surveys nor the database.
+package channels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nyaruka/phonenumbers"
+)
+
+// The names of channels: Channel of the contract.
+const (
+	SMS   = "sms"
+	Email = "email"
+)
+
+// A Message to one person. Subject, Sender, and Unsubscribe are for email only.
+type Message struct {
+	ID          uuid.UUID // stays the same when it is sent again
+	To          string    // as Address gave it
+	Text        string
+	Subject     string
+	Sender      string // the name that the message comes from
+	Unsubscribe string // the URL that a POST unsubscribes at (RFC 8058)
+	Language    string
+}
+
+// A Channel is a way to reach people.
+type Channel interface {
+	// Address is an address as the channel takes it, in its one spelling. It is false for what is none.
+	Address(text string) (string, bool)
+	// Open prepares for sending a few messages one after the other.
+	Open(ctx context.Context) (Session, error)
+}
+
+// A Session sends messages, until it is closed.
+type Session interface {
+	// Send returns what the provider calls the message, if it says so. An error that IsPermanent will come again.
+	Send(ctx context.Context, m Message) (providerID string, err error)
+	Close()
+}
+
+// timeout is how long a provider may take for one message.
+const timeout = 20 * time.Second
+
+// permanentError is a refusal that repeating the message does not mend.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+func permanent(format string, values ...any) error {
+	return permanentError{fmt.Errorf(format, values...)}
+}
+
+// IsPermanent tells whether an error will come again if the message is sent again.
+func IsPermanent(err error) bool {
+	var p permanentError
+	return errors.As(err, &p)
+}
+
+// phoneAddress is a phone number in E.164, such as +966501234567. A number without a country is one of the region.
+func phoneAddress(text, region string) (string, bool) {
+	number, err := phonenumbers.Parse(text, region)
+	if err != nil || !phonenumbers.IsValidNumber(number) {
+		return "", false
+	}
+	return phonenumbers.Format(number, phonenumbers.E164), true
+}
+
+// emailAddress is an email address without a name, in lower case: no server that matters tells cases apart, and a
+// suppressed address must be found again.
+func emailAddress(text string) (string, bool) {
+	address, err := mail.ParseAddress(text)
+	if err != nil || address.Name != "" {
+		return "", false
+	}
+	return strings.ToLower(address.Address), true
+}
+
+// Log is a channel for development: it writes messages to the log, and delivers nothing.
+func Log(name, region string, log *slog.Logger) Channel { return logChannel{name, region, log} }
+
+type logChannel struct {
+	name, region string
+	log          *slog.Logger
+}
+
+func (c logChannel) Address(text string) (string, bool) {
+	if c.name == SMS {
+		return phoneAddress(text, c.region)
+	}
+	return emailAddress(text)
+}
+
+func (c logChannel) Open(context.Context) (Session, error) { return c, nil }
+
+func (c logChannel) Send(ctx context.Context, m Message) (string, error) {
+	c.log.InfoContext(ctx, "message, not delivered as no channel is configured", "channel", c.name, "to", m.To, "text", m.Text)
+	return "", nil
+}
+
+func (logChannel) Close() {}
