@@ -1,7 +1,8 @@
 -- name: JourneyTemplateList :many
 SELECT
     t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar,
+    t.journey_type, t.name, t.name_ar, t.post_discharge_survey_delay_hours,
+    t.post_discharge_survey_template_id AS post_discharge_survey_template, t.send_post_discharge_survey,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
@@ -27,7 +28,8 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
 -- name: JourneyTemplateGet :one
 SELECT
     t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar,
+    t.journey_type, t.name, t.name_ar, t.post_discharge_survey_delay_hours,
+    t.post_discharge_survey_template_id AS post_discharge_survey_template, t.send_post_discharge_survey,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
@@ -36,22 +38,28 @@ WHERE t.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.nar
 -- name: JourneyTemplateLock :one
 -- Locks the row and returns the writable columns, to which a PATCH is applied.
 SELECT
-    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, send_post_discharge_survey,
+    post_discharge_survey_delay_hours, post_discharge_survey_template_id, id
 FROM journey_templates t
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
 FOR NO KEY UPDATE;
 
 -- name: JourneyTemplateInsert :exec
 INSERT INTO journey_templates (
-    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, send_post_discharge_survey,
+    post_discharge_survey_delay_hours, post_discharge_survey_template_id, id
 ) VALUES (
-    @name, @name_ar, @journey_type, @description, @hospital, @is_active, @is_default, @id
+    @name, @name_ar, @journey_type, @description, @hospital, @is_active, @is_default, @send_post_discharge_survey,
+    @post_discharge_survey_delay_hours, @post_discharge_survey_template, @id
 );
 
 -- name: JourneyTemplateUpdate :exec
 UPDATE journey_templates
 SET name = @name, name_ar = @name_ar, journey_type = @journey_type, description = @description,
     hospital_id = @hospital, is_active = @is_active, is_default = @is_default,
+    send_post_discharge_survey = @send_post_discharge_survey,
+    post_discharge_survey_delay_hours = @post_discharge_survey_delay_hours,
+    post_discharge_survey_template_id = @post_discharge_survey_template,
     updated_at = now()
 WHERE id = @id;
 

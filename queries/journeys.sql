@@ -57,10 +57,12 @@ FOR NO KEY UPDATE;
 -- name: JourneyInsert :exec
 INSERT INTO journey_instances (
     journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
-    started_at_stated, id
+    started_at_stated, id, post_discharge_survey_template_id, post_discharge_survey_delay_hours
 ) VALUES (
     @journey_template, @patient, @encounter_id, @hospital, @department, @status, @metadata,
-    coalesce(nullif(@started_at::timestamptz, '0001-01-01T00:00:00Z'), now()), @started_at_stated, @id
+    coalesce(nullif(@started_at::timestamptz, '0001-01-01T00:00:00Z'), now()), @started_at_stated, @id,
+    (SELECT t.post_discharge_survey_template_id FROM journey_templates t WHERE t.id = @journey_template AND t.send_post_discharge_survey),
+    coalesce((SELECT t.post_discharge_survey_delay_hours FROM journey_templates t WHERE t.id = @journey_template), 0)
 );
 
 -- name: JourneyUpdate :exec
@@ -128,6 +130,7 @@ WITH owned AS MATERIALIZED (
 SELECT
     j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
     h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned,
+    (j.post_discharge_survey_template_id IS NOT NULL)::boolean AS has_visit_survey,
     coalesce(owned.started_at, j.started_at)::timestamptz AS started_at,
     coalesce(owned.started_at_stated, j.started_at_stated)::boolean AS started_at_stated
 FROM journey_instances j

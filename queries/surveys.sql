@@ -1,15 +1,28 @@
 -- name: SurveySchedule :many
 -- Schedules the surveys of completed stages, given with the time at which their completion was received, if the stage
--- sends one and its survey template is active. It is idempotent: a stage has at most one survey.
+-- sends one and its survey template is active, and the journey sends none of its own. It is idempotent: a stage has at
+-- most one survey.
 INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at)
 SELECT uuid7(), s.hospital_id, t.id, s.journey_instance_id, s.id,
     greatest(s.completed_at, c.received_at) + s.survey_delay_hours * interval '1 hour'
 FROM (SELECT unnest(@stages::uuid[]) AS id, unnest(@received_at::timestamptz[]) AS received_at) c
 JOIN stage_instances s ON s.id = c.id
+JOIN journey_instances j ON j.id = s.journey_instance_id AND j.post_discharge_survey_template_id IS NULL
 JOIN survey_templates t ON t.id = s.survey_template_id
 WHERE s.status = 'completed' AND s.auto_send_survey AND t.is_active
 ON CONFLICT ON CONSTRAINT surveys_stage_instance_id_key DO NOTHING
 RETURNING id, stage_instance_id::uuid AS stage_instance;
+
+-- name: SurveyScheduleVisit :exec
+-- Schedules the surveys about whole visits of completed journeys, given with the time at which their completion was
+-- received. It is idempotent: a journey has at most one.
+INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, due_at)
+SELECT uuid7(), j.hospital_id, t.id, j.id, greatest(j.completed_at, c.received_at) + j.post_discharge_survey_delay_hours * interval '1 hour'
+FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@received_at::timestamptz[]) AS received_at) c
+JOIN journey_instances j ON j.id = c.id
+JOIN survey_templates t ON t.id = j.post_discharge_survey_template_id
+WHERE j.status = 'completed' AND t.is_active
+ON CONFLICT (journey_instance_id) WHERE stage_instance_id IS NULL DO NOTHING;
 
 -- name: SurveyClaimDue :many
 -- Claims surveys that have to be attended to, with their journeys, whose stages then stay as they are.
@@ -36,7 +49,7 @@ SELECT
     v.id, v.hospital_id, v.status, v.due_at, v.sent_at, v.asked_at, v.started_at, v.expires_at, v.resend, v.reminders,
     v.language AS own_language, j.patient_id, j.status AS journey_status,
     coalesce(s.completed_at, j.completed_at, v.created_at)::timestamptz AS completed_at,
-    coalesce(s.survey_delay_hours, 0)::integer AS delay_hours,
+    coalesce(s.survey_delay_hours, j.post_discharge_survey_delay_hours)::integer AS delay_hours,
     t.is_active AS template_active, t.reminder_hours, t.expires_after_days, t.ignore_contact_cap,
     (SELECT coalesce(sum(jsonb_array_length(q.questions)), 0) FROM survey_parts q WHERE q.survey_id = v.id)::integer AS questions,
     p.status AS patient_status, p.survey_opt_out, p.phone, p.email, p.language AS patient_language,

@@ -191,7 +191,12 @@ func TestStepDownAndUp(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `
 		INSERT INTO suspect_batches (id, encounters, last_seq) VALUES (uuid7(), '{ENC-1}', 1);
 		INSERT INTO integration_config_hospitals (config_id, hospital_id) SELECT c.id, h.id FROM integration_configs c, hospitals h LIMIT 1;
-		INSERT INTO survey_versions (survey_template_id, version, questions) SELECT id, 1, '[{}]' FROM survey_templates`); err != nil {
+		INSERT INTO survey_versions (survey_template_id, version, questions) SELECT id, 1, '[{}]' FROM survey_templates;
+		INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type)
+			SELECT id, 1, survey_template_id, 1, hospital_id, 'opd' FROM surveys;
+		INSERT INTO survey_messages (id, survey_id, kind, channel) SELECT uuid7(), id, 'invitation', 'sms' FROM surveys;
+		INSERT INTO survey_responses (survey_id, position, question_id, answer) SELECT id, 1, uuid7(), '["5"]' FROM surveys;
+		INSERT INTO survey_suppressions (hospital_id, address) SELECT DISTINCT hospital_id, '+966501234567' FROM surveys`); err != nil {
 		t.Fatal(err)
 	}
 	catalog := lines(t, conn, catalogQuery)

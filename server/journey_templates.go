@@ -7,6 +7,8 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries/rules"
+	"github.com/px360/px360/server/problem"
 )
 
 type journeyTemplateRows = resource[api.JourneyTemplateDetail, api.JourneyTemplateCreate, api.JourneyTemplateCreate, api.JourneyTemplateUpdate, db.JourneyTemplateInsertParams]
@@ -44,8 +46,8 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.JourneyTemplateInsertParams) error {
 				return lockHospitals(ctx, q, id, stated.Hospital)
 			},
-			checkCreate: clearOtherDefault,
-			checkUpdate: clearOtherDefault,
+			checkCreate: checkJourneyTemplate,
+			checkUpdate: checkJourneyTemplate,
 		},
 	}
 	return struct {
@@ -57,6 +59,14 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 			func(p page[api.JourneyTemplate]) api.JourneyTemplateList { return api.JourneyTemplateList(p) }, "Scope"),
 		rows.bind(e),
 	}
+}
+
+// checkJourneyTemplate wants a template for the survey after the visit, if one is to be sent.
+func checkJourneyTemplate(ctx context.Context, q *db.Queries, w *write[db.JourneyTemplateInsertParams]) error {
+	if w.row.SendPostDischargeSurvey && w.row.PostDischargeSurveyTemplate == nil {
+		return problem.InvalidField("post_discharge_survey_template", rules.MessageRequired)
+	}
+	return clearOtherDefault(ctx, q, w)
 }
 
 // clearOtherDefault takes the default from the hospital's other template of the journey type. The hospital is locked.

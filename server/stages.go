@@ -184,5 +184,12 @@ func completeJourney(ctx context.Context, q *db.Queries, journey uuid.UUID) erro
 	if !complete {
 		return nil
 	}
-	return q.JourneyComplete(ctx, db.JourneyCompleteParams{Journeys: []uuid.UUID{journey}, CompletedAt: []time.Time{at}})
+	if err := q.JourneyComplete(ctx, db.JourneyCompleteParams{Journeys: []uuid.UUID{journey}, CompletedAt: []time.Time{at}}); err != nil {
+		return err
+	}
+	now, err := q.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return q.SurveyScheduleVisit(ctx, db.SurveyScheduleVisitParams{Journeys: []uuid.UUID{journey}, ReceivedAt: []time.Time{now}})
 }

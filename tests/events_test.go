@@ -193,6 +193,28 @@ func TestSurveyIsScheduledOnce(t *testing.T) {
 	}
 }
 
+// A journey that sends one survey after the visit sends none for its stages.
+func TestVisitSurveyIsScheduledOnce(t *testing.T) {
+	t.Parallel()
+	c := start(t).clinic()
+	template, visit := c.Template(sendsSurvey(c.Survey(), 1), sendsSurvey(c.Survey(), 1)), c.Survey()
+	c.exec("UPDATE journey_templates SET send_post_discharge_survey = true, post_discharge_survey_delay_hours = 6, post_discharge_survey_template_id = $1", visit)
+	j := c.journey(template, "1")
+	c.outcome(j.event("E1"))
+	last := j.event("E2")
+	if o := c.outcome(last); o.Survey != nil {
+		t.Errorf("the stage's event scheduled %v", o.Survey)
+	}
+	c.outcome(j.event("E2"))
+	due := value[time.Time](c.system, "SELECT received_at + interval '6 hours' FROM events WHERE id = $1", last)
+	if n := value[int](c.system, "SELECT count(*) FROM surveys WHERE stage_instance_id IS NULL AND survey_template_id = $1 AND due_at = $2", visit, due); n != 1 {
+		t.Errorf("%d surveys of the visit are due at %v, want 1", n, due)
+	}
+	if n := value[int](c.system, "SELECT count(*) FROM surveys"); n != 1 {
+		t.Errorf("%d surveys, want 1", n)
+	}
+}
+
 func TestEventsBeforeTheirJourney(t *testing.T) {
 	t.Parallel()
 	c := start(t).clinic()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -406,5 +408,71 @@ func TestSurveyScores(t *testing.T) {
 		if a := w.expect(t, http.StatusBadRequest, "GET", "/api/surveys/scores/"+query, w.admin.access, nil); canonical(t, a.body) != answer {
 			t.Errorf("%s: %s", query, a.body)
 		}
+	}
+}
+
+// One survey about the whole visit has a section for each completed stage with an active template, and then its own.
+func TestSurveyOfVisit(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	doctor, lab, retired, visit := w.Survey(), w.Survey(), w.Survey(), w.Survey()
+	w.exec("UPDATE survey_templates SET is_active = false WHERE id = $1", retired)
+	template := w.Template(sendsSurvey(doctor, 0), sendsSurvey(lab, 5), sendsSurvey(retired, 0), func(s *stageTemplate) { optional(s); sendsSurvey(doctor, 0)(s) })
+	path := "/api/journeys/templates/" + template.String() + "/"
+	a := w.expect(t, http.StatusBadRequest, "PATCH", path, w.admin.access, fields{"send_post_discharge_survey": true})
+	if canonical(t, a.body) != `{"post_discharge_survey_template":["This field is required."]}` {
+		t.Errorf("without a template: %s", a.body)
+	}
+	w.expect(t, http.StatusOK, "PATCH", path, w.admin.access, fields{"send_post_discharge_survey": true, "post_discharge_survey_template": visit})
+	j := w.journey(template, "1")
+	w.exec("UPDATE patients SET phone = '0501234567'")
+	w.expect(t, http.StatusOK, "PATCH", path, w.admin.access, fields{"send_post_discharge_survey": false}) // the journey has begun
+	for stage := 1; stage <= 2; stage++ {
+		j.setStage(stage, "completed").ok(t)
+	}
+	if n := value[int](w.system, "SELECT count(*) FROM surveys"); n != 0 {
+		t.Errorf("%d surveys are scheduled before the visit is over", n)
+	}
+	j.setStage(3, "completed").ok(t)
+	id := value[uuid.UUID](w.system, "SELECT id FROM surveys WHERE stage_instance_id IS NULL")
+	w.step(t)
+	for i, stage := range j.stages() {
+		if want := i < 2; stage.SurveySent != want {
+			t.Errorf("stage %d: survey sent %v, want %v", i+1, stage.SurveySent, want)
+		}
+	}
+	link := w.sms.link(t)
+	sections := func() []any {
+		return w.expect(t, http.StatusOK, "GET", strings.Replace(link, "/s/", "/api/surveys/public/", 1)+"/", "", nil).json()["sections"].([]any)
+	}
+	if n := len(sections()); n != 3 {
+		t.Fatalf("%d sections, want one for each stage with an active template and one for the visit", n)
+	}
+	post := func(page int, values, button string) answer {
+		question := sections()[page-1].(map[string]any)["questions"].([]any)[0].(map[string]any)["id"].(string)
+		form := url.Values{"go": {button}}
+		if values != "" {
+			form.Set("q-"+question, values)
+		}
+		return w.send("POST", fmt.Sprintf("%s?lang=en&page=%d", link, page), "", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	}
+	if a := post(1, "", "next"); a.status != http.StatusUnprocessableEntity {
+		t.Errorf("the first page without an answer: %d", a.status)
+	}
+	if a := post(1, "5", "next"); !strings.Contains(a.body, "2 / 3") {
+		t.Errorf("after the first page: %d %s", a.status, a.body)
+	}
+	if a := post(2, "1", "back"); !strings.Contains(a.body, "1 / 3") {
+		t.Errorf("back: %d %s", a.status, a.body)
+	}
+	// On another device it goes on where something is missing.
+	if a := w.send("GET", link, "", nil); !strings.Contains(a.body, "3 / 3") {
+		t.Errorf("resumed at %s", a.body)
+	}
+	if a := post(3, "3", "finish"); a.status != http.StatusOK || !strings.Contains(a.body, "Thank you") {
+		t.Errorf("finished: %d %s", a.status, a.body)
+	}
+	if s := w.survey(t, id); s["total_score"] != "3.00" || len(s["answers"].([]any)) != 3 || s["stage_instance"] != nil {
+		t.Errorf("completed: %v", s)
 	}
 }

@@ -218,6 +218,7 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 	var stages db.StageCompleteParams
 	var journeys db.JourneyCompleteParams
 	var surveys db.SurveyScheduleParams
+	var visits db.SurveyScheduleVisitParams
 	for i := range b.outcomes {
 		o := &b.outcomes[i]
 		if o.Status != rules.EventProcessed {
@@ -228,13 +229,16 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 		stages.Events = append(stages.Events, o.event.ID)
 		stages.Physicians = append(stages.Physicians, o.Physician)
 		stages.Departments = append(stages.Departments, o.Department)
-		if o.Stage.AutoSendSurvey {
+		if o.Stage.AutoSendSurvey && !o.Journey.VisitSurvey {
 			surveys.Stages = append(surveys.Stages, o.Stage.ID)
 			surveys.ReceivedAt = append(surveys.ReceivedAt, o.event.ReceivedAt)
 		}
 		if o.CompletesJourney {
 			journeys.Journeys = append(journeys.Journeys, o.Journey.ID)
 			journeys.CompletedAt = append(journeys.CompletedAt, o.JourneyCompletedAt)
+			if o.Journey.VisitSurvey {
+				visits.Journeys, visits.ReceivedAt = append(visits.Journeys, o.Journey.ID), append(visits.ReceivedAt, o.event.ReceivedAt)
+			}
 		}
 	}
 	if len(stages.Stages) == 0 {
@@ -255,6 +259,11 @@ func (b *batch) writeEffects(ctx context.Context, q *db.Queries) (map[uuid.UUID]
 	}
 	if len(journeys.Journeys) > 0 {
 		if err := q.JourneyComplete(ctx, journeys); err != nil {
+			return nil, err
+		}
+	}
+	if len(visits.Journeys) > 0 {
+		if err := q.SurveyScheduleVisit(ctx, visits); err != nil {
 			return nil, err
 		}
 	}

@@ -29,7 +29,7 @@ func ruleEvent(e *event) rules.Event {
 func ruleJourney(row *db.JourneyClaimRow) rules.Journey {
 	j := rules.Journey{
 		ID: row.ID, Hospital: row.Hospital, HospitalName: row.HospitalName, Status: row.Status,
-		MRN: row.Mrn, NationalID: row.NationalID,
+		MRN: row.Mrn, NationalID: row.NationalID, VisitSurvey: row.HasVisitSurvey,
 	}
 	if row.StartedAtStated {
 		j.StatedStart = &row.StartedAt

@@ -2215,6 +2215,19 @@ type JourneyTemplate struct {
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr string `json:"name_ar"`
 
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey bool `json:"send_post_discharge_survey"`
+
 	// StageCount Number of stages.
 	//
 	// Example: 1
@@ -2262,6 +2275,19 @@ type JourneyTemplateCreate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey *bool `json:"send_post_discharge_survey,omitempty"`
 }
 
 // JourneyTemplateDetail defines model for JourneyTemplateDetail.
@@ -2315,6 +2341,19 @@ type JourneyTemplateDetail struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr string `json:"name_ar"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey bool `json:"send_post_discharge_survey"`
 
 	// StageCount Number of stages.
 	//
@@ -2383,6 +2422,19 @@ type JourneyTemplateUpdate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey *bool `json:"send_post_discharge_survey,omitempty"`
 }
 
 // JourneyType Kind of visit: emergency, inpatient or outpatient.
@@ -3064,7 +3116,7 @@ type PublicSurveyStatus = string
 // PublicSurveyUpdate What a patient answers.
 type PublicSurveyUpdate struct {
 	// Answers Answers; each takes the place of the one before.
-	Answers []PublicAnswer `json:"answers,omitempty"`
+	Answers []PublicAnswer `json:"answers"`
 
 	// Complete Whether that is all.
 	//

@@ -1870,6 +1870,19 @@ type JourneyTemplate struct {
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr string `json:"name_ar"`
 
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey bool `json:"send_post_discharge_survey"`
+
 	// StageCount Number of stages.
 	//
 	// Example: 1
@@ -1917,6 +1930,19 @@ type JourneyTemplateCreate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey *bool `json:"send_post_discharge_survey,omitempty"`
 }
 
 // JourneyTemplateDetail defines model for JourneyTemplateDetail.
@@ -1970,6 +1996,19 @@ type JourneyTemplateDetail struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr string `json:"name_ar"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey bool `json:"send_post_discharge_survey"`
 
 	// StageCount Number of stages.
 	//
@@ -2038,6 +2077,19 @@ type JourneyTemplateUpdate struct {
 	//
 	// Example: رحلة العيادات الخارجية القياسية
 	NameAr *string `json:"name_ar,omitempty"`
+
+	// PostDischargeSurveyDelayHours How many hours after the completion of the journey it is due.
+	//
+	// Example: 0
+	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
+
+	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
+
+	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
+	//
+	// Example: false
+	SendPostDischargeSurvey *bool `json:"send_post_discharge_survey,omitempty"`
 }
 
 // JourneyType Kind of visit: emergency, inpatient or outpatient.
@@ -2719,7 +2771,7 @@ type PublicSurveyStatus string
 // PublicSurveyUpdate What a patient answers.
 type PublicSurveyUpdate struct {
 	// Answers Answers; each takes the place of the one before.
-	Answers []PublicAnswer `json:"answers,omitempty"`
+	Answers []PublicAnswer `json:"answers"`
 
 	// Complete Whether that is all.
 	//
@@ -5437,7 +5489,7 @@ func (c *Client) AllJourneyTemplates(ctx context.Context, params *ListJourneyTem
 }
 
 // CreateJourneyTemplate creates a journey template.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or post_discharge_survey_template; a post_discharge_survey_template of another hospital, or none although send_post_discharge_survey says so.
 //
 //	POST /api/journeys/templates/
 func (c *Client) CreateJourneyTemplate(ctx context.Context, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {
@@ -5459,7 +5511,7 @@ func (c *Client) RetrieveJourneyTemplate(ctx context.Context, id JourneyTemplate
 }
 
 // UpdateJourneyTemplate changes the fields that are sent, and no others.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or post_discharge_survey_template; a post_discharge_survey_template of another hospital, or none although send_post_discharge_survey says so; another hospital while others of the present one refer to it.
 //
 //	PATCH /api/journeys/templates/{id}/
 func (c *Client) UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateUpdate, options ...CallOption) (*JourneyTemplateDetail, error) {
@@ -5467,7 +5519,7 @@ func (c *Client) UpdateJourneyTemplate(ctx context.Context, id JourneyTemplateID
 }
 
 // ReplaceJourneyTemplate writes a journey template anew: the required fields must be there, and what is left out stays as it is.
-// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital; another hospital while others of the present one refer to it.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or post_discharge_survey_template; a post_discharge_survey_template of another hospital, or none although send_post_discharge_survey says so; another hospital while others of the present one refer to it.
 //
 //	PUT /api/journeys/templates/{id}/
 func (c *Client) ReplaceJourneyTemplate(ctx context.Context, id JourneyTemplateID, body JourneyTemplateCreate, options ...CallOption) (*JourneyTemplateDetail, error) {

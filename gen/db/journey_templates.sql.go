@@ -76,7 +76,8 @@ func (q *Queries) JourneyTemplateDelete(ctx context.Context, id uuid.UUID) error
 const journeyTemplateGet = `-- name: JourneyTemplateGet :one
 SELECT
     t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar,
+    t.journey_type, t.name, t.name_ar, t.post_discharge_survey_delay_hours,
+    t.post_discharge_survey_template_id AS post_discharge_survey_template, t.send_post_discharge_survey,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
@@ -89,18 +90,21 @@ type JourneyTemplateGetParams struct {
 }
 
 type JourneyTemplateGetRow struct {
-	ID           uuid.UUID
-	CreatedAt    time.Time
-	Description  string
-	Hospital     uuid.UUID
-	HospitalName string
-	IsActive     bool
-	IsDefault    bool
-	JourneyType  string
-	Name         string
-	NameAr       string
-	StageCount   int32
-	UpdatedAt    time.Time
+	ID                            uuid.UUID
+	CreatedAt                     time.Time
+	Description                   string
+	Hospital                      uuid.UUID
+	HospitalName                  string
+	IsActive                      bool
+	IsDefault                     bool
+	JourneyType                   string
+	Name                          string
+	NameAr                        string
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
+	SendPostDischargeSurvey       bool
+	StageCount                    int32
+	UpdatedAt                     time.Time
 }
 
 func (q *Queries) JourneyTemplateGet(ctx context.Context, arg JourneyTemplateGetParams) (JourneyTemplateGetRow, error) {
@@ -117,6 +121,9 @@ func (q *Queries) JourneyTemplateGet(ctx context.Context, arg JourneyTemplateGet
 		&i.JourneyType,
 		&i.Name,
 		&i.NameAr,
+		&i.PostDischargeSurveyDelayHours,
+		&i.PostDischargeSurveyTemplate,
+		&i.SendPostDischargeSurvey,
 		&i.StageCount,
 		&i.UpdatedAt,
 	)
@@ -125,21 +132,26 @@ func (q *Queries) JourneyTemplateGet(ctx context.Context, arg JourneyTemplateGet
 
 const journeyTemplateInsert = `-- name: JourneyTemplateInsert :exec
 INSERT INTO journey_templates (
-    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, send_post_discharge_survey,
+    post_discharge_survey_delay_hours, post_discharge_survey_template_id, id
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8
+    $1, $2, $3, $4, $5, $6, $7, $8,
+    $9, $10, $11
 )
 `
 
 type JourneyTemplateInsertParams struct {
-	Name        string
-	NameAr      string
-	JourneyType string
-	Description string
-	Hospital    uuid.UUID
-	IsActive    bool
-	IsDefault   bool
-	ID          uuid.UUID
+	Name                          string
+	NameAr                        string
+	JourneyType                   string
+	Description                   string
+	Hospital                      uuid.UUID
+	IsActive                      bool
+	IsDefault                     bool
+	SendPostDischargeSurvey       bool
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
+	ID                            uuid.UUID
 }
 
 func (q *Queries) JourneyTemplateInsert(ctx context.Context, arg JourneyTemplateInsertParams) error {
@@ -151,6 +163,9 @@ func (q *Queries) JourneyTemplateInsert(ctx context.Context, arg JourneyTemplate
 		arg.Hospital,
 		arg.IsActive,
 		arg.IsDefault,
+		arg.SendPostDischargeSurvey,
+		arg.PostDischargeSurveyDelayHours,
+		arg.PostDischargeSurveyTemplate,
 		arg.ID,
 	)
 	return err
@@ -159,7 +174,8 @@ func (q *Queries) JourneyTemplateInsert(ctx context.Context, arg JourneyTemplate
 const journeyTemplateList = `-- name: JourneyTemplateList :many
 SELECT
     t.id, t.created_at, t.description, t.hospital_id AS hospital, h.name AS hospital_name, t.is_active, t.is_default,
-    t.journey_type, t.name, t.name_ar,
+    t.journey_type, t.name, t.name_ar, t.post_discharge_survey_delay_hours,
+    t.post_discharge_survey_template_id AS post_discharge_survey_template, t.send_post_discharge_survey,
     (SELECT count(*) FROM stage_templates s WHERE s.journey_template_id = t.id)::integer AS stage_count, t.updated_at
 FROM journey_templates t
 JOIN hospitals h ON h.id = t.hospital_id
@@ -185,18 +201,21 @@ type JourneyTemplateListParams struct {
 }
 
 type JourneyTemplateListRow struct {
-	ID           uuid.UUID
-	CreatedAt    time.Time
-	Description  string
-	Hospital     uuid.UUID
-	HospitalName string
-	IsActive     bool
-	IsDefault    bool
-	JourneyType  string
-	Name         string
-	NameAr       string
-	StageCount   int32
-	UpdatedAt    time.Time
+	ID                            uuid.UUID
+	CreatedAt                     time.Time
+	Description                   string
+	Hospital                      uuid.UUID
+	HospitalName                  string
+	IsActive                      bool
+	IsDefault                     bool
+	JourneyType                   string
+	Name                          string
+	NameAr                        string
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
+	SendPostDischargeSurvey       bool
+	StageCount                    int32
+	UpdatedAt                     time.Time
 }
 
 func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateListParams) ([]JourneyTemplateListRow, error) {
@@ -228,6 +247,9 @@ func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateLi
 			&i.JourneyType,
 			&i.Name,
 			&i.NameAr,
+			&i.PostDischargeSurveyDelayHours,
+			&i.PostDischargeSurveyTemplate,
+			&i.SendPostDischargeSurvey,
 			&i.StageCount,
 			&i.UpdatedAt,
 		); err != nil {
@@ -243,7 +265,8 @@ func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateLi
 
 const journeyTemplateLock = `-- name: JourneyTemplateLock :one
 SELECT
-    name, name_ar, journey_type, description, hospital_id, is_active, is_default, id
+    name, name_ar, journey_type, description, hospital_id, is_active, is_default, send_post_discharge_survey,
+    post_discharge_survey_delay_hours, post_discharge_survey_template_id, id
 FROM journey_templates t
 WHERE id = $1 AND ($2::uuid IS NULL OR t.hospital_id = $2)
 FOR NO KEY UPDATE
@@ -255,14 +278,17 @@ type JourneyTemplateLockParams struct {
 }
 
 type JourneyTemplateLockRow struct {
-	Name        string
-	NameAr      string
-	JourneyType string
-	Description string
-	Hospital    uuid.UUID
-	IsActive    bool
-	IsDefault   bool
-	ID          uuid.UUID
+	Name                          string
+	NameAr                        string
+	JourneyType                   string
+	Description                   string
+	Hospital                      uuid.UUID
+	IsActive                      bool
+	IsDefault                     bool
+	SendPostDischargeSurvey       bool
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
+	ID                            uuid.UUID
 }
 
 // Locks the row and returns the writable columns, to which a PATCH is applied.
@@ -277,6 +303,9 @@ func (q *Queries) JourneyTemplateLock(ctx context.Context, arg JourneyTemplateLo
 		&i.Hospital,
 		&i.IsActive,
 		&i.IsDefault,
+		&i.SendPostDischargeSurvey,
+		&i.PostDischargeSurveyDelayHours,
+		&i.PostDischargeSurveyTemplate,
 		&i.ID,
 	)
 	return i, err
@@ -305,19 +334,25 @@ const journeyTemplateUpdate = `-- name: JourneyTemplateUpdate :exec
 UPDATE journey_templates
 SET name = $1, name_ar = $2, journey_type = $3, description = $4,
     hospital_id = $5, is_active = $6, is_default = $7,
+    send_post_discharge_survey = $8,
+    post_discharge_survey_delay_hours = $9,
+    post_discharge_survey_template_id = $10,
     updated_at = now()
-WHERE id = $8
+WHERE id = $11
 `
 
 type JourneyTemplateUpdateParams struct {
-	Name        string
-	NameAr      string
-	JourneyType string
-	Description string
-	Hospital    uuid.UUID
-	IsActive    bool
-	IsDefault   bool
-	ID          uuid.UUID
+	Name                          string
+	NameAr                        string
+	JourneyType                   string
+	Description                   string
+	Hospital                      uuid.UUID
+	IsActive                      bool
+	IsDefault                     bool
+	SendPostDischargeSurvey       bool
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
+	ID                            uuid.UUID
 }
 
 func (q *Queries) JourneyTemplateUpdate(ctx context.Context, arg JourneyTemplateUpdateParams) error {
@@ -329,6 +364,9 @@ func (q *Queries) JourneyTemplateUpdate(ctx context.Context, arg JourneyTemplate
 		arg.Hospital,
 		arg.IsActive,
 		arg.IsDefault,
+		arg.SendPostDischargeSurvey,
+		arg.PostDischargeSurveyDelayHours,
+		arg.PostDischargeSurveyTemplate,
 		arg.ID,
 	)
 	return err

@@ -48,6 +48,7 @@ WITH owned AS MATERIALIZED (
 SELECT
     j.id, j.hospital_id, j.encounter_id, coalesce(owned.status, j.status)::text AS status, p.mrn, p.national_id,
     h.name AS hospital_name, (owned.id IS NOT NULL)::boolean AS is_owned,
+    (j.post_discharge_survey_template_id IS NOT NULL)::boolean AS has_visit_survey,
     coalesce(owned.started_at, j.started_at)::timestamptz AS started_at,
     coalesce(owned.started_at_stated, j.started_at_stated)::boolean AS started_at_stated
 FROM journey_instances j
@@ -67,6 +68,7 @@ type JourneyClaimRow struct {
 	NationalID      string
 	HospitalName    string
 	IsOwned         bool
+	HasVisitSurvey  bool
 	StartedAt       time.Time
 	StartedAtStated bool
 }
@@ -92,6 +94,7 @@ func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]Jour
 			&i.NationalID,
 			&i.HospitalName,
 			&i.IsOwned,
+			&i.HasVisitSurvey,
 			&i.StartedAt,
 			&i.StartedAtStated,
 		); err != nil {
@@ -253,10 +256,12 @@ func (q *Queries) JourneyHasOutcome(ctx context.Context, id uuid.UUID) (bool, er
 const journeyInsert = `-- name: JourneyInsert :exec
 INSERT INTO journey_instances (
     journey_template_id, patient_id, encounter_id, hospital_id, department_id, status, metadata, started_at,
-    started_at_stated, id
+    started_at_stated, id, post_discharge_survey_template_id, post_discharge_survey_delay_hours
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
-    coalesce(nullif($8::timestamptz, '0001-01-01T00:00:00Z'), now()), $9, $10
+    coalesce(nullif($8::timestamptz, '0001-01-01T00:00:00Z'), now()), $9, $10,
+    (SELECT t.post_discharge_survey_template_id FROM journey_templates t WHERE t.id = $1 AND t.send_post_discharge_survey),
+    coalesce((SELECT t.post_discharge_survey_delay_hours FROM journey_templates t WHERE t.id = $1), 0)
 )
 `
 

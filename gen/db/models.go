@@ -126,34 +126,39 @@ type IntegrationConfigHospital struct {
 }
 
 type JourneyInstance struct {
-	ID              uuid.UUID
-	JourneyTemplate uuid.UUID
-	Patient         uuid.UUID
-	EncounterID     string
-	Hospital        uuid.UUID
-	Department      *uuid.UUID
-	Status          string
-	Metadata        json.RawMessage
-	StartedAt       time.Time
-	CompletedAt     *time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Search          string
-	StartedAtStated bool
+	ID                            uuid.UUID
+	JourneyTemplate               uuid.UUID
+	Patient                       uuid.UUID
+	EncounterID                   string
+	Hospital                      uuid.UUID
+	Department                    *uuid.UUID
+	Status                        string
+	Metadata                      json.RawMessage
+	StartedAt                     time.Time
+	CompletedAt                   *time.Time
+	CreatedAt                     time.Time
+	UpdatedAt                     time.Time
+	Search                        string
+	StartedAtStated               bool
+	PostDischargeSurveyTemplate   *uuid.UUID
+	PostDischargeSurveyDelayHours int32
 }
 
 type JourneyTemplate struct {
-	ID          uuid.UUID
-	Name        string
-	NameAr      string
-	JourneyType string
-	Description string
-	Hospital    uuid.UUID
-	IsActive    bool
-	IsDefault   bool
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	Search      string
+	ID                            uuid.UUID
+	Name                          string
+	NameAr                        string
+	JourneyType                   string
+	Description                   string
+	Hospital                      uuid.UUID
+	IsActive                      bool
+	IsDefault                     bool
+	CreatedAt                     time.Time
+	UpdatedAt                     time.Time
+	Search                        string
+	SendPostDischargeSurvey       bool
+	PostDischargeSurveyDelayHours int32
+	PostDischargeSurveyTemplate   *uuid.UUID
 }
 
 type Patient struct {

@@ -71,6 +71,7 @@ type Journey struct {
 	MRN          string     // the patient's
 	NationalID   string     // the patient's, may be blank
 	StatedStart  *time.Time // started_at, nil unless a client stated it
+	VisitSurvey  bool       // completing it schedules one survey, and completing its stages none
 	Stages       []Stage    // all of them, by order, then code
 }
 

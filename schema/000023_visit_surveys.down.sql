@@ -1,0 +1,1 @@
+ALTER TABLE journey_instances DROP COLUMN post_discharge_survey_template_id, DROP COLUMN post_discharge_survey_delay_hours;
