@@ -406,7 +406,8 @@ func (p *program) demoCommand() *cobra.Command {
 		Short: "Play a hospital day against a running PX360",
 		Long: "Sets up a hospital, DEMO, with its departments, physicians, patients and templates, sends the 6,373\n" +
 			"events of one synthetic day through the public API, and shows what came out. Every second journey is\n" +
-			"created only after some of its events. The user must be a PX Admin. It can be run again: what is there\n" +
+			"created only after some of its events. Where `px360 up` sends by no channel, its surveys are sent at once and\n" +
+			"most of them answered. The user must be a PX Admin. It can be run again: what is there\n" +
 			"is not doubled. Where rate limits are enforced it waits as the server asks, about twenty minutes.\n\n" +
 			"With --examples it rather inserts the hospital that the examples of the documentation pages show, under the\n" +
 			"same ids, so that `Try it out` works there as it is. For that it needs the database, not the API, as\n" +
@@ -422,6 +423,9 @@ func (p *program) demoCommand() *cobra.Command {
 				return err
 			}
 			options.Progress, options.Interactive = p.stderr, isTerminal(p.stderr)
+			if isLoopback(options.URL) {
+				options.Outbox = p.dataFile(outboxFile)
+			}
 			summary, err := demo.Run(c.Context(), options)
 			if c.Context().Err() != nil {
 				return errors.New("interrupted; run it again to go on where it stopped")
@@ -462,12 +466,11 @@ func (p *program) demoLogin(o *demo.Options) error {
 	if o.Password = cmp.Or(o.Password, string(p.config.AdminPassword)); o.Password != "" {
 		return nil
 	}
-	at, err := url.Parse(o.URL)
-	if err != nil {
+	if _, err := url.Parse(o.URL); err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}
-	if host := at.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, host)
+	if !isLoopback(o.URL) {
+		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, o.URL)
 	}
 	kept, err := readSecret(p.dataFile(adminPasswordFile))
 	if err != nil {
@@ -475,6 +478,12 @@ func (p *program) demoLogin(o *demo.Options) error {
 	}
 	o.Password = string(kept)
 	return nil
+}
+
+// isLoopback tells whether a URL is this host's: the files in the data directory belong to the program there.
+func isLoopback(address string) bool {
+	at, err := url.Parse(address)
+	return err == nil && (at.Hostname() == "localhost" || net.ParseIP(at.Hostname()).IsLoopback())
 }
 
 func (p *program) versionCommand() *cobra.Command {

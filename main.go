@@ -202,8 +202,11 @@ func (p *program) newWorker(database *queries.DB) *worker.Worker {
 	return worker.New(database, o)
 }
 
+// outboxFile, in the data directory, has the messages that up would send if a channel was configured.
+const outboxFile = "outbox.jsonl"
+
 // newSurveys makes what sends surveys. publicURL is the command's default, for an unset variable. Where develop is true
-// and no channel is configured, messages are written to the log instead.
+// and no channel is configured, messages go to the log and the outbox instead.
 func (p *program) newSurveys(database *queries.DB, publicURL string, develop bool) (*surveys.Service, error) {
 	o := surveys.DefaultOptions()
 	var err error
@@ -212,7 +215,7 @@ func (p *program) newSurveys(database *queries.DB, publicURL string, develop boo
 	}
 	if len(o.Channels) == 0 && develop {
 		for _, name := range []string{channels.SMS, channels.Email} {
-			o.Channels[name] = channels.Log(name, p.config.PhoneRegion, p.log)
+			o.Channels[name] = channels.Outbox(name, p.config.PhoneRegion, p.dataFile(outboxFile), p.log)
 		}
 	}
 	o.PublicURL = cmp.Or(p.config.PublicURL, publicURL)

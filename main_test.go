@@ -253,6 +253,7 @@ func TestUpAndDemo(t *testing.T) {
 	for _, want := range []string{ // as in the day's README
 		`accepted +5382\n`, `duplicate +10 `, `refused +981 `, `processed +2298 `, `ignored +2395 +stage_done`, `ignored +653 +no_stage`,
 		`ignored +26 +journey_not_active`, `failed +10 +department_missing`, `active +537\n`, `completed +477\n`, `surveys scheduled +574\n`,
+		`completed +\d{3} +\n`, `sent +\d{3} +\n`, `skipped +31 +no_contact\n`, `skipped +1 +contact_cap\n`, `NPS +-?\d`, `to answer one yourself +` + url + "/s/",
 	} {
 		if !regexp.MustCompile(want).MatchString(first) {
 			t.Errorf("no %s in:\n%s", want, first)

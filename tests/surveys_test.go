@@ -28,7 +28,7 @@ type mailbox struct {
 }
 
 func newMailbox(name string) *mailbox {
-	return &mailbox{Channel: channels.Log(name, "SA", slog.New(slog.DiscardHandler))}
+	return &mailbox{Channel: channels.Outbox(name, "SA", "", slog.New(slog.DiscardHandler))}
 }
 
 func (m *mailbox) Open(context.Context) (channels.Session, error) { return m, nil }

@@ -2221,6 +2221,8 @@ type JourneyTemplate struct {
 	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
 
 	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
 	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
 
 	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
@@ -2282,6 +2284,8 @@ type JourneyTemplateCreate struct {
 	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
 
 	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
 	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
 
 	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
@@ -2348,6 +2352,8 @@ type JourneyTemplateDetail struct {
 	PostDischargeSurveyDelayHours int32 `json:"post_discharge_survey_delay_hours"`
 
 	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
 	PostDischargeSurveyTemplate *openapi_types.UUID `json:"post_discharge_survey_template"`
 
 	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.
@@ -2429,6 +2435,8 @@ type JourneyTemplateUpdate struct {
 	PostDischargeSurveyDelayHours *int32 `json:"post_discharge_survey_delay_hours,omitempty"`
 
 	// PostDischargeSurveyTemplate The survey template with its texts, reminders, expiry, scoring and last questions, of the same hospital; required with send_post_discharge_survey.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000006
 	PostDischargeSurveyTemplate nullable.Nullable[openapi_types.UUID] `json:"post_discharge_survey_template,omitempty"`
 
 	// SendPostDischargeSurvey Whether one survey about the whole visit is sent, instead of one for each stage that has a template: with a section for each completed stage whose template is active, and the questions of post_discharge_survey_template at its end. Journeys keep what it was when they began.

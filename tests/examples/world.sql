@@ -53,9 +53,11 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000006', 1, '[
      "max_choices": 1, "action_on": ["yes"]}]', '2025-12-14T09:00:00Z')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO journey_templates (id, name, name_ar, journey_type, description, hospital_id, is_default, created_at, updated_at)
+INSERT INTO journey_templates (id, name, name_ar, journey_type, description, hospital_id, is_default,
+                               post_discharge_survey_template_id, created_at, updated_at)
 VALUES ('0193c5a0-7a00-7000-8000-000000000007', 'Standard OPD Journey', 'رحلة العيادات الخارجية القياسية', 'opd',
-        'Standard outpatient journey', '0193c5a0-7a00-7000-8000-000000000001', true, '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
+        'Standard outpatient journey', '0193c5a0-7a00-7000-8000-000000000001', true,
+        '0193c5a0-7a00-7000-8000-000000000006', '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
 ON CONFLICT DO NOTHING;
 
 INSERT INTO stage_templates (id, hospital_id, journey_template_id, name, name_ar, code, "order", trigger_event_code,

@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"regexp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -127,6 +129,38 @@ func decode() (*Day, error) {
 		day.Encounters[i].Late = i%2 == 1
 	}
 	return day, nil
+}
+
+// Date is when the day was, in UTC.
+var Date = time.Date(2025, 12, 14, 0, 0, 0, 0, time.UTC)
+
+// instants are the points in time in payloads.
+var instants = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"`)
+
+// On is the same day on another date: every encounter and event is moved by whole days.
+func (d *Day) On(date time.Time) *Day {
+	days := int(date.Truncate(24*time.Hour).Sub(Date).Hours() / 24)
+	moved := *d
+	moved.Encounters, moved.Events = slices.Clone(d.Encounters), slices.Clone(d.Events)
+	for i := range moved.Encounters {
+		e := &moved.Encounters[i]
+		e.StartedAt = e.StartedAt.AddDate(0, 0, days)
+		if e.EndedAt != nil {
+			ended := e.EndedAt.AddDate(0, 0, days)
+			e.EndedAt = &ended
+		}
+	}
+	for i := range moved.Events {
+		e := &moved.Events[i]
+		e.PayloadJSON = instants.ReplaceAllFunc(e.PayloadJSON, func(text []byte) []byte {
+			at, err := time.Parse(`"`+time.RFC3339+`"`, string(text))
+			if err != nil {
+				return text
+			}
+			return []byte(at.AddDate(0, 0, days).Format(`"` + time.RFC3339 + `"`))
+		})
+	}
+	return &moved
 }
 
 // CreateAfter returns the index of the event after which to create the journey of d.Encounters[encounter]; -1 means

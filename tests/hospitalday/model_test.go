@@ -240,7 +240,7 @@ func TestLateEvents(t *testing.T) {
 			{Stage: optional(stage(2, "LAB")), Status: "completed", CompletedAt: nine.Add(-30 * time.Minute)},
 			{
 				Stage: end, Status: "completed", CompletedAt: nine, Department: "D1",
-				ScheduledSurvey: &hospitalday.ScheduledSurvey{Template: "visit", DueAt: nine.Add(2 * time.Hour)},
+				ScheduledSurvey: &hospitalday.ScheduledSurvey{Template: "visit", DueAt: received.Add(2 * time.Hour)}, // not from its completion at nine
 			},
 			{Stage: optional(stage(4, "RAD")), Status: "pending"},
 		},

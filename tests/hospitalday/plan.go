@@ -15,6 +15,15 @@ type Hospital struct {
 // SurveyTemplate is a survey that stages send. Stages refer to it by Name.
 type SurveyTemplate struct {
 	Name, NameAr string
+	Questions    []Question
+}
+
+// Question is a question of a survey.
+type Question struct {
+	Text, TextAr string
+	Type         string // QuestionType of the contract
+	Required     bool
+	ActionOn     []string // answers that call for an action
 }
 
 // Template is a journey template.
@@ -68,14 +77,24 @@ func DemoPlan() Plan {
 			Code:   "DEMO",
 		},
 		Surveys: []SurveyTemplate{
-			{Name: outpatientSurvey, NameAr: "استبيان تجربة العيادات الخارجية"},
-			{Name: inpatientSurvey, NameAr: "استبيان الخروج من التنويم"},
+			{Name: outpatientSurvey, NameAr: "استبيان تجربة العيادات الخارجية", Questions: questions()},
+			{Name: inpatientSurvey, NameAr: "استبيان الخروج من التنويم", Questions: questions()},
 		},
 		Templates: []Template{
 			{Name: "Emergency Journey", NameAr: "رحلة الطوارئ", JourneyType: "ems", Stages: emergencyStages()},
 			{Name: "Inpatient Journey", NameAr: "رحلة التنويم", JourneyType: "inpatient", Stages: inpatientStages()},
 			{Name: "Outpatient Journey", NameAr: "رحلة العيادات الخارجية", JourneyType: "opd", Stages: outpatientStages()},
 		},
+	}
+}
+
+func questions() []Question {
+	return []Question{
+		{Text: "How was the care that you received?", TextAr: "كيف كانت الرعاية التي تلقيتها؟", Type: "rating", Required: true},
+		{Text: "The staff listened to me.", TextAr: "استمع الطاقم إليّ.", Type: "likert", Required: true},
+		{Text: "Would you recommend us to friends and family?", TextAr: "هل توصي بنا لأصدقائك وعائلتك؟", Type: "nps"},
+		{Text: "May we call you about it?", TextAr: "هل يمكننا الاتصال بك بهذا الشأن؟", Type: "yes_no", ActionOn: []string{"yes"}},
+		{Text: "What can we do better?", TextAr: "ماذا يمكننا أن نحسن؟", Type: "textarea"},
 	}
 }
 

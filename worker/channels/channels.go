@@ -4,10 +4,12 @@ package channels
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/mail"
+	"os"
 	"strings"
 	"time"
 
@@ -84,26 +86,50 @@ func emailAddress(text string) (string, bool) {
 	return strings.ToLower(address.Address), true
 }
 
-// Log is a channel for development: it writes messages to the log, and delivers nothing.
-func Log(name, region string, log *slog.Logger) Channel { return logChannel{name, region, log} }
-
-type logChannel struct {
-	name, region string
-	log          *slog.Logger
+// Outbox is a channel for development, which delivers nothing: it writes each message to the log, and appends it as a line
+// of JSON to a file that only its owner can read.
+func Outbox(name, region, file string, log *slog.Logger) Channel {
+	return outbox{name, region, file, log}
 }
 
-func (c logChannel) Address(text string) (string, bool) {
+type outbox struct {
+	name, region, file string
+	log                *slog.Logger
+}
+
+func (c outbox) Address(text string) (string, bool) {
 	if c.name == SMS {
 		return phoneAddress(text, c.region)
 	}
 	return emailAddress(text)
 }
 
-func (c logChannel) Open(context.Context) (Session, error) { return c, nil }
+func (c outbox) Open(context.Context) (Session, error) { return c, nil }
 
-func (c logChannel) Send(ctx context.Context, m Message) (string, error) {
+func (c outbox) Send(ctx context.Context, m Message) (string, error) {
+	line, err := json.Marshal(OutboxMessage{m.ID, c.name, m.To, m.Subject, m.Text})
+	if err != nil {
+		return "", permanentError{err}
+	}
+	file, err := os.OpenFile(c.file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(append(line, '\n'))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", err
+	}
 	c.log.InfoContext(ctx, "message, not delivered as no channel is configured", "channel", c.name, "to", m.To, "text", m.Text)
 	return "", nil
 }
 
-func (logChannel) Close() {}
+func (outbox) Close() {}
+
+// An OutboxMessage is a line of an outbox.
+type OutboxMessage struct {
+	ID      uuid.UUID `json:"id"`
+	Channel string    `json:"channel"`
+	To      string    `json:"to"`
+	Subject string    `json:"subject,omitempty"`
+	Text    string    `json:"text"`
+}

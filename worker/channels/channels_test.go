@@ -193,7 +193,7 @@ func TestEmailFaults(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	t.Parallel()
-	sms, email := Log(SMS, "SA", nil), Log(Email, "SA", nil)
+	sms, email := Outbox(SMS, "SA", "", nil), Outbox(Email, "SA", "", nil)
 	for _, c := range []struct {
 		channel    Channel
 		text, want string

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/oapi-codegen/nullable"
@@ -30,6 +31,9 @@ func (p *player) fillCatalogue(ctx context.Context) error {
 		return err
 	}
 	p.hospital = hospitals[p.plan.Hospital.Code]
+	if err := p.moveDay(ctx); err != nil {
+		return err
+	}
 	departments, err := ensured(ctx, p, p.departments(), p.day.Departments)
 	if err != nil {
 		return err
@@ -56,6 +60,17 @@ func (p *player) fillCatalogue(ctx context.Context) error {
 		return err
 	}
 	p.summary.CatalogueTime = time.Since(begun)
+	return nil
+}
+
+// moveDay makes the day that before the hospital was created, in this run or an earlier one: surveys about visits of long
+// ago are not sent.
+func (p *player) moveDay(ctx context.Context) error {
+	hospital, err := p.api.RetrieveHospital(ctx, p.hospital)
+	if err != nil {
+		return err
+	}
+	p.day = p.day.On(hospital.CreatedAt.AddDate(0, 0, -1))
 	return nil
 }
 
@@ -171,7 +186,7 @@ func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
 				MRN:             d.MRN, NationalID: &d.NationalID,
 				FirstName: orStandIn(d.FirstName), LastName: orStandIn(d.LastName),
 				DateOfBirth: client.Value(d.DateOfBirth), Gender: client.Ptr(client.Gender(d.Gender)),
-				Phone: &d.Phone, Address: &d.Address, City: &d.City, Status: client.Ptr(client.ActiveStatus(d.Status)),
+				Phone: &d.Phone, Email: emailOf(d), Address: &d.Address, City: &d.City, Status: client.Ptr(client.ActiveStatus(d.Status)),
 			}, client.WithRepeats())
 			if err != nil {
 				return client.ID{}, err
@@ -179,6 +194,15 @@ func (p *player) patients() *collection[hospitalday.Patient, client.Patient] {
 			return created.ID, nil
 		},
 	}
+}
+
+// emailOf is an address that no mail server delivers to (RFC 2606). The day has none, and its phone numbers are nobody's.
+// One patient in twenty has none.
+func emailOf(d hospitalday.Patient) *string {
+	if strings.HasSuffix(d.MRN, "00") || strings.HasSuffix(d.MRN, "20") || strings.HasSuffix(d.MRN, "40") || strings.HasSuffix(d.MRN, "60") || strings.HasSuffix(d.MRN, "80") {
+		return nil
+	}
+	return client.Ptr(d.MRN + "@patients.example")
 }
 
 func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.SurveyTemplate] {
@@ -191,7 +215,7 @@ func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.Survey
 		keyOf: func(s client.SurveyTemplate) (string, client.ID) { return s.Name, s.ID },
 		create: func(ctx context.Context, s hospitalday.SurveyTemplate) (client.ID, error) {
 			created, err := p.api.CreateSurveyTemplate(ctx, client.SurveyTemplateCreate{
-				Hospital: p.hospital, Name: s.Name, NameAr: &s.NameAr,
+				Hospital: p.hospital, Name: s.Name, NameAr: &s.NameAr, Questions: questionsOf(s),
 			})
 			if err != nil {
 				return client.ID{}, err
@@ -199,6 +223,16 @@ func (p *player) surveys() *collection[hospitalday.SurveyTemplate, client.Survey
 			return created.ID, nil
 		},
 	}
+}
+
+func questionsOf(s hospitalday.SurveyTemplate) []client.SurveyQuestionWrite {
+	questions := []client.SurveyQuestionWrite{}
+	for _, q := range s.Questions {
+		questions = append(questions, client.SurveyQuestionWrite{
+			Text: q.Text, TextAr: &q.TextAr, QuestionType: client.QuestionType(q.Type), IsRequired: &q.Required, ActionOn: client.Ptr(append([]string{}, q.ActionOn...)),
+		})
+	}
+	return questions
 }
 
 func (p *player) templates() *collection[hospitalday.Template, client.JourneyTemplate] {

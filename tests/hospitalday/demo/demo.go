@@ -24,6 +24,9 @@ type Options struct {
 	// Default: nothing.
 	Progress    io.Writer
 	Interactive bool
+	// Outbox is a file with the messages of a px360 without a channel. If there is one, the day's surveys are sent at
+	// once, whatever their delay, and simulated patients answer most of them.
+	Outbox string
 
 	doer client.Doer // for tests
 }
@@ -46,6 +49,7 @@ const (
 // player plays the day.
 type player struct {
 	api      *client.Client
+	outbox   string
 	day      *hospitalday.Day
 	plan     hospitalday.Plan
 	progress *progress
@@ -89,14 +93,14 @@ func newPlayer(o Options, day *hospitalday.Day) (*player, error) {
 	}
 	plan := hospitalday.DemoPlan()
 	return &player{
-		api: api, day: day, plan: plan, progress: progress,
+		api: api, outbox: o.Outbox, day: day, plan: plan, progress: progress,
 		summary: &Summary{URL: o.URL, Hospital: plan.Hospital.Code},
 	}, nil
 }
 
 func (p *player) play(ctx context.Context) error {
 	defer p.progress.close()
-	for _, step := range []func(context.Context) error{p.fillCatalogue, p.send, p.awaitOutcomes, p.countOutcomes} {
+	for _, step := range []func(context.Context) error{p.fillCatalogue, p.send, p.awaitOutcomes, p.countOutcomes, p.survey} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -77,6 +77,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.answer(w, 200, row{"access": "a.b.c", "refresh": "d.e.f"})
 	case path == "/api/auth/users/me/":
 		f.answer(w, 200, row{"username": "admin", "hospital": nil})
+	case r.Method == http.MethodGet && strings.Count(path, "/") == 5: // a hospital
+		f.answer(w, 200, row{"created_at": "2026-01-02T10:00:00Z"})
 	case r.Method == http.MethodGet:
 		f.list(w, r)
 	case f.refuse != nil && f.refuse(path):

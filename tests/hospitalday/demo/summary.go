@@ -6,8 +6,11 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/px360/px360/gen/client"
 )
 
 // Summary is the result of a run.
@@ -23,6 +26,11 @@ type Summary struct {
 	Outcomes map[Outcome]int
 	Surveys  int            // scheduled by one of the events
 	Journeys map[string]int // of the hospital, by status
+
+	// Of the hospital's surveys, if they were sent.
+	SurveyOutcomes map[Outcome]int
+	Scores         *client.SurveyScore
+	SurveyToOpen   string // the path of one that is not answered
 
 	CatalogueTime time.Duration
 	SendTime      time.Duration // with the creation of late journeys
@@ -65,10 +73,31 @@ func (s *Summary) Write(w io.Writer) error {
 		fmt.Fprintf(table, "  %s\t%d\n", status, s.Journeys[status])
 	}
 	fmt.Fprintf(table, "surveys scheduled\t%d\n", s.Surveys)
+	s.writeSurveys(table)
 	fmt.Fprintf(table, "\nsetting up\t%s\n", seconds(s.CatalogueTime))
 	fmt.Fprintf(table, "sending\t%s\t%s\n", seconds(s.SendTime), perSecond("accepted", s.Accepted, s.SendTime))
 	fmt.Fprintf(table, "until all was applied\t%s\t%s\n", seconds(s.ApplyTime), perSecond("applied", s.Accepted, s.ApplyTime))
 	return table.Flush()
+}
+
+func (s *Summary) writeSurveys(table io.Writer) {
+	for _, outcome := range byCount(s.SurveyOutcomes) {
+		fmt.Fprintf(table, "  %s\t%d\t%s\n", outcome.Status, s.SurveyOutcomes[outcome], outcome.Reason)
+	}
+	if scores := s.Scores; scores != nil {
+		fmt.Fprintf(table, "scores\n  response rate\t%s\n", scores.ResponseRate)
+		for _, score := range []struct {
+			name  string
+			value *string
+		}{{"average", scores.Average}, {"CSAT", scores.Csat}, {"top box", scores.TopBox}, {"NPS", scores.Nps}} {
+			if score.value != nil {
+				fmt.Fprintf(table, "  %s\t%s\n", score.name, *score.value)
+			}
+		}
+	}
+	if s.SurveyToOpen != "" {
+		fmt.Fprintf(table, "to answer one yourself\t%s%s\n", strings.TrimSuffix(s.URL, "/"), s.SurveyToOpen)
+	}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
