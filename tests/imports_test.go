@@ -50,7 +50,7 @@ var allowedImports = map[string][]string{
 	"tests/examples":    {}, // px360 demo --examples uses it
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "queries/rules", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
 	// Modules of their own, not checked.
 	"tests/bench":       nil,
 	"tests/partners/go": nil,

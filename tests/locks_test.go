@@ -6,13 +6,18 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/tests/dbtest"
 	"github.com/px360/px360/tests/fixtures"
+	"github.com/px360/px360/worker/channels"
+	"github.com/px360/px360/worker/surveys"
 )
 
 // A writing operation on the rows of a lockWorld.
@@ -32,7 +37,9 @@ type lockWorld struct {
 	first, last                uuid.UUID // stage templates
 	journey, next              uuid.UUID
 	stage, config, role, admin uuid.UUID
-	name                       string // that tells this world's unique values from another's
+	asked                      uuid.UUID // a survey of the next journey
+	token, question            string    // of its link, and what it asks
+	name                       string    // that tells this world's unique values from another's
 }
 
 func newLockWorld(t *testing.T, conn *pgx.Conn, name string) *lockWorld {
@@ -65,6 +72,22 @@ func newLockWorld(t *testing.T, conn *pgx.Conn, name string) *lockWorld {
 	must(t, conn.QueryRow(context.Background(), "SELECT id FROM stage_instances WHERE journey_instance_id = $1 LIMIT 1", w.journey).Scan(&w.stage))
 	must(t, conn.QueryRow(context.Background(), "SELECT id FROM roles WHERE name = 'Viewer'").Scan(&w.role))
 	must(t, conn.QueryRow(context.Background(), "SELECT id FROM roles WHERE name = 'PX Admin'").Scan(&w.admin))
+	w.asked = uuid.Must(uuid.NewV7())
+	w.token = rules.NewLinkToken([]byte(signingKey), w.asked)
+	hash, _ := rules.LinkTokenHash(w.token)
+	for _, insert := range []string{
+		`INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, status, asked_at, sent_at, expires_at, next_at, token_hash)
+			SELECT $1, s.hospital_id, $2, s.journey_instance_id, s.id, now(), 'sent', now(), now(), now() + interval '1 day', now(), $4
+			FROM stage_instances s WHERE s.journey_instance_id = $3 LIMIT 1`,
+		`INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, stage_instance_id)
+			SELECT v.id, 1, $2, 1, v.hospital_id, 'opd', v.stage_instance_id FROM surveys v WHERE v.id = $1 AND $3::uuid IS NOT NULL AND $4::bytea IS NOT NULL`,
+		`INSERT INTO survey_messages (id, survey_id, kind, channel, address)
+			SELECT uuid7(), $1::uuid, 'invitation', 'sms', '+966501234567' WHERE $2::uuid IS NOT NULL AND $3::uuid IS NOT NULL AND $4::bytea IS NOT NULL`,
+	} {
+		_, err := conn.Exec(context.Background(), insert, w.asked, w.survey, w.next, hash)
+		must(t, err)
+	}
+	must(t, conn.QueryRow(context.Background(), "SELECT questions->0->>'id' FROM survey_versions WHERE survey_template_id = $1", w.survey).Scan(&w.question))
 	w.config = uuid.Must(uuid.NewV7())
 	must(t, db.New(conn).ConfigInsert(context.Background(), db.ConfigInsertParams{
 		ID: w.config, Name: "HIS", SourceSystem: "his", Hospital: &w.here.ID, APIKeyHash: []byte(w.config.String()), IsActive: true, ConfigJSON: []byte("{}"),
@@ -77,7 +100,7 @@ func newLockWorld(t *testing.T, conn *pgx.Conn, name string) *lockWorld {
 func (w *lockWorld) writings() []writing {
 	const (
 		departments, users, physicians, patients = "/api/organizations/departments/", "/api/auth/users/", "/api/organizations/physicians/", "/api/organizations/patients/"
-		hospitals, surveys, templates            = "/api/organizations/hospitals/", "/api/surveys/templates/", "/api/journeys/templates/"
+		hospitals, surveyTemplates, templates    = "/api/organizations/hospitals/", "/api/surveys/templates/", "/api/journeys/templates/"
 		stageTemplates, journeys, stages         = "/api/journeys/stage-templates/", "/api/journeys/instances/", "/api/journeys/stages/"
 		configs                                  = "/api/integrations/configs/"
 	)
@@ -114,13 +137,19 @@ func (w *lockWorld) writings() []writing {
 		{"stage template takes the last one's code", "PATCH", at(stageTemplates, w.first), fields{"code": "S2"}},
 		{"last stage template takes the first one's code", "PATCH", at(stageTemplates, w.last), fields{"code": "S1", "survey_template": w.survey}},
 		{"new stage template", "POST", stageTemplates, fields{"journey_template": w.template, "name": "S", "code": "S3", "order": 3, "trigger_event_code": "E3", "survey_template": w.survey}},
-		{"survey template moves", "PATCH", at(surveys, w.survey), fields{"hospital": w.there.ID}},
+		{"survey template moves", "PATCH", at(surveyTemplates, w.survey), fields{"hospital": w.there.ID}},
 		{"new journey", "POST", journeys, fields{"hospital": w.here.ID, "journey_template": w.template, "patient": w.ahmad, "department": w.parent, "encounter_id": "z" + w.name}},
 		{"journey takes the next one's encounter", "PATCH", at(journeys, w.journey), fields{"encounter_id": "y" + w.name, "department": w.child}},
 		{"next journey takes the encounter", "PATCH", at(journeys, w.next), fields{"encounter_id": "x" + w.name}},
 		{"journey is cancelled", "PATCH", at(journeys, w.journey), fields{"status": "cancelled"}},
 		{"stage is completed", "PATCH", at(stages, w.stage), fields{"status": "completed", "physician": w.surgeon, "department": w.child}},
 		{"new stage", "POST", stages, fields{"journey_instance": w.journey, "stage_template": w.first}},
+		{"survey is sent again", "POST", at("/api/surveys/instances/", w.asked) + "resend/", nil},
+		{"survey is cancelled", "POST", at("/api/surveys/instances/", w.asked) + "cancel/", nil},
+		{"survey is answered", "POST", "/api/surveys/public/" + w.token + "/", fields{"complete": true, "answers": []fields{{"section": 1, "question": w.question, "answer": []string{"5"}}}}},
+		{"patient opts out", "POST", "/api/surveys/public/" + w.token + "/", fields{"opt_out": true, "answers": []fields{}}},
+		{"patient changes", "PATCH", at(patients, w.sara), fields{"phone": "0501234567"}},
+		{"template sends one survey a visit", "PATCH", at(templates, w.template), fields{"send_post_discharge_survey": true, "post_discharge_survey_template": w.survey}},
 		{"config is renamed", "PATCH", at(configs, w.config), fields{"name": "LAB", "hospital": w.there.ID}},
 		{"config gets a key", "POST", at(configs, w.config) + "rotate_key/", nil},
 		{"hospital takes the other's code", "PATCH", at(hospitals, w.here.ID), fields{"code": "B" + w.name}},
@@ -131,7 +160,7 @@ func (w *lockWorld) writings() []writing {
 	}
 	for path, ids := range map[string][]uuid.UUID{
 		departments: {w.parent, w.child}, users: {w.manager}, physicians: {w.surgeon}, patients: {w.ahmad}, templates: {w.template, w.second},
-		stageTemplates: {w.first}, surveys: {w.survey}, journeys: {w.journey}, stages: {w.stage}, configs: {w.config}, hospitals: {w.here.ID},
+		stageTemplates: {w.first}, surveyTemplates: {w.survey}, journeys: {w.journey}, stages: {w.stage}, configs: {w.config}, hospitals: {w.here.ID},
 	} {
 		for _, id := range ids {
 			list = append(list, writing{"delete of " + path, "DELETE", at(path, id), nil})
@@ -146,6 +175,7 @@ func TestNoDeadlocks(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	px := s.person(uuid.Nil, "PX Admin")
+	s.sendSurveys(t)
 	delayWrites(s)
 	setUp, err := pgx.Connect(context.Background(), s.dbURL)
 	must(t, err)
@@ -179,6 +209,20 @@ func TestNoDeadlocks(t *testing.T) {
 	}
 }
 
+// sendSurveys has surveys sent, as they are due, until the end of the test.
+func (s *system) sendSurveys(t *testing.T) {
+	t.Helper()
+	o := surveys.DefaultOptions()
+	o.Channels = map[string]channels.Channel{channels.SMS: newMailbox(channels.SMS)}
+	o.PublicURL, o.SecretKey, o.PollInterval = testPublicURL, signingKey, 5*time.Millisecond
+	database, err := queries.Open(t.Context(), s.dbURL, queries.DefaultOptions())
+	must(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- surveys.New(database, o).Run(ctx) }()
+	t.Cleanup(func() { stop(); must(t, <-done); database.Close() })
+}
+
 // race sends both requests twice, all at the same time.
 func (s *system) race(t *testing.T, token string, a, b writing) {
 	var ready, done sync.WaitGroup
@@ -210,7 +254,7 @@ func delayWrites(s *system) {
 		END $$`)
 	for _, table := range []string{
 		"hospitals", "departments", "users", "user_roles", "physicians", "patients", "survey_templates", "journey_templates", "stage_templates",
-		"journey_instances", "stage_instances", "integration_configs", "surveys", "events",
+		"journey_instances", "stage_instances", "integration_configs", "surveys", "survey_sections", "survey_messages", "events",
 	} {
 		s.exec(`CREATE TRIGGER "A delay" AFTER INSERT OR UPDATE OR DELETE ON ` + table + " FOR EACH ROW EXECUTE FUNCTION delay()")
 	}

@@ -2992,6 +2992,9 @@ type PhysicianUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
+// PositiveAnswer Which answer is the good one.
+type PositiveAnswer = string
+
 // ProfileUpdate What everyone may change about themselves; what is left out stays as it is.
 type ProfileUpdate struct {
 	// FirstName Given name.
@@ -4077,7 +4080,7 @@ type SurveyQuestion struct {
 	// PositiveAnswer Of yes_no which answer is the good one.
 	//
 	// Example: yes
-	PositiveAnswer YesNo `json:"positive_answer"`
+	PositiveAnswer PositiveAnswer `json:"positive_answer"`
 
 	// QuestionType What can be answered.
 	//
@@ -4135,7 +4138,7 @@ type SurveyQuestionWrite struct {
 	// PositiveAnswer Of yes_no which answer is the good one.
 	//
 	// Example: yes
-	PositiveAnswer *YesNo `json:"positive_answer,omitempty"`
+	PositiveAnswer *PositiveAnswer `json:"positive_answer,omitempty"`
 
 	// QuestionType What can be answered.
 	//
@@ -4895,9 +4898,6 @@ type UserUpdate struct {
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
 }
-
-// YesNo Yes or no.
-type YesNo = string
 
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID

@@ -68,6 +68,12 @@ const (
 	PatientLanguageUnknown PatientLanguage = ""
 )
 
+// Defines values for PositiveAnswer.
+const (
+	PositiveAnswerNo  PositiveAnswer = "no"
+	PositiveAnswerYes PositiveAnswer = "yes"
+)
+
 // Defines values for PublicSurveyStatus.
 const (
 	PublicSurveyStatusClosed    PublicSurveyStatus = "closed"
@@ -119,7 +125,7 @@ const (
 	SurveyReasonJourneyCancelled SurveyReason = "journey_cancelled"
 	SurveyReasonNoContact        SurveyReason = "no_contact"
 	SurveyReasonNoQuestions      SurveyReason = "no_questions"
-	SurveyReasonNone             SurveyReason = ""
+	SurveyReasonNoReason         SurveyReason = ""
 	SurveyReasonPatientInactive  SurveyReason = "patient_inactive"
 	SurveyReasonPatientOptedOut  SurveyReason = "patient_opted_out"
 	SurveyReasonTemplateInactive SurveyReason = "template_inactive"
@@ -146,12 +152,6 @@ const (
 	SurveyTypeGeneral SurveyType = "general"
 	SurveyTypeNps     SurveyType = "nps"
 	SurveyTypeStage   SurveyType = "stage"
-)
-
-// Defines values for YesNo.
-const (
-	YesNoNo  YesNo = "no"
-	YesNoYes YesNo = "yes"
 )
 
 // Defines values for ListRolesParamsOrdering.
@@ -2647,6 +2647,9 @@ type PhysicianUpdate struct {
 	Status *ActiveStatus `json:"status,omitempty"`
 }
 
+// PositiveAnswer Which answer is the good one.
+type PositiveAnswer string
+
 // ProfileUpdate What everyone may change about themselves; what is left out stays as it is.
 type ProfileUpdate struct {
 	// FirstName Given name.
@@ -3732,7 +3735,7 @@ type SurveyQuestion struct {
 	// PositiveAnswer Of yes_no which answer is the good one.
 	//
 	// Example: yes
-	PositiveAnswer YesNo `json:"positive_answer"`
+	PositiveAnswer PositiveAnswer `json:"positive_answer"`
 
 	// QuestionType What can be answered.
 	//
@@ -3790,7 +3793,7 @@ type SurveyQuestionWrite struct {
 	// PositiveAnswer Of yes_no which answer is the good one.
 	//
 	// Example: yes
-	PositiveAnswer *YesNo `json:"positive_answer,omitempty"`
+	PositiveAnswer *PositiveAnswer `json:"positive_answer,omitempty"`
 
 	// QuestionType What can be answered.
 	//
@@ -4550,9 +4553,6 @@ type UserUpdate struct {
 	// Example: jdoe
 	Username *string `json:"username,omitempty"`
 }
-
-// YesNo Yes or no.
-type YesNo string
 
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
