@@ -466,11 +466,12 @@ func (p *program) demoLogin(o *demo.Options) error {
 	if o.Password = cmp.Or(o.Password, string(p.config.AdminPassword)); o.Password != "" {
 		return nil
 	}
-	if _, err := url.Parse(o.URL); err != nil {
+	at, err := url.Parse(o.URL)
+	if err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}
 	if !isLoopback(o.URL) {
-		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, o.URL)
+		return fmt.Errorf("give the password of %s at %s in PX360_ADMIN_PASSWORD", o.Username, at.Hostname())
 	}
 	kept, err := readSecret(p.dataFile(adminPasswordFile))
 	if err != nil {

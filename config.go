@@ -35,11 +35,11 @@ import (
 type Config struct {
 	DatabaseURL secret `env:"DATABASE_URL" unset:"up: a private Postgres" help:"postgres://user:password@host/database; several hosts for a primary with standbys: the one that takes writes, unless target_session_attrs says otherwise"`
 	Addr        string `env:"ADDR" unset:"127.0.0.1:8000" help:"where to listen; work, which only answers health checks there, on port 8001"`
-	PublicURL   string `env:"PUBLIC_URL" unset:"http://localhost:<port>" help:"how clients reach the API: the base of links to other pages"`
+	PublicURL   string `env:"PUBLIC_URL" unset:"http://localhost:<port>" help:"how clients and patients reach the API: the base of links to other pages and to surveys; required by work once a channel is configured"`
 	DataDir     string `env:"DATA_DIR" unset:"~/.local/share/px360; root: /var/lib/px360" help:"where up keeps its private Postgres, secret key and first password"`
 
-	SecretKey         secret `env:"SECRET_KEY" unset:"up: made once" help:"signs tokens and API keys; at least 32 bytes, required by serve"`
-	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed stays valid"`
+	SecretKey         secret `env:"SECRET_KEY" unset:"up: made once" help:"signs tokens and API keys, and makes links to surveys; at least 32 bytes, required by serve, and by work once a channel is configured"`
+	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed, and its links, stay valid"`
 	AdminUsername     string `env:"ADMIN_USERNAME" help:"the first PX Admin, made by up; the demo logs in as this user"`
 	AdminPassword     secret `env:"ADMIN_PASSWORD" unset:"up: made once" help:"the password of the first PX Admin"`
 
@@ -66,7 +66,7 @@ type Config struct {
 	SMSURL         secret              `env:"SMS_URL" unset:"no SMS" help:"where the SMS gateway is asked; as PX360_SMS_BODY a template of Go's text/template with .To, .Text, .ID, .Sender, json and urlquery"`
 	SMSMethod      string              `env:"SMS_METHOD" help:"the HTTP method of that request"`
 	SMSHeaders     secret              `env:"SMS_HEADERS" help:"its headers, as a JSON object such as {\"Authorization\": \"Bearer …\"}"`
-	SMSBody        secret              `env:"SMS_BODY" help:"its body"`
+	SMSBody        secret              `env:"SMS_BODY" unset:"a JSON object of to, text and id" help:"its body"`
 	SMSTo          string              `env:"SMS_TO" help:"how numbers are written: e164 (+966…), or digits for gateways that refuse the plus sign"`
 	SMSSender      string              `env:"SMS_SENDER" help:"the .Sender of the templates"`
 	SMSSuccess     string              `env:"SMS_SUCCESS" unset:"any 2xx" help:"a JSON pointer to what must be true in the answer, such as /success, or to what must be a text: /status=OK"`

@@ -7,7 +7,7 @@
 //
 // Every transaction takes its locks in this order, each those that it needs. So no two wait for each other, and
 // TestNoDeadlocks finds none that do. Several locks of one line are taken in the order of their keys. W is the worker,
-// which waits for neither 2 nor 4; all the others are the server's operations.
+// which waits for neither 2 nor 4; S sends surveys; all the others are the server's operations.
 //
 //	   lock                          statement                      taken by
 //	1  idempotency key, advisory     IdempotencyLock                events with a key
@@ -27,12 +27,23 @@
 //	                                 JourneyTemplateLock
 //	4  journey                       JourneyClaim, SKIP LOCKED      W
 //	                                 JourneyLock, JourneyLockOf     changing or deleting a journey or one of its stages
+//	                                 SurveyClaimDue, SHARE, with    S, a decision: no stage comes or goes meanwhile
+//	                                 its surveys, SKIP LOCKED
 //	5  the row itself                …Lock, then …Update or …Delete every change
 //	   new rows                      …Insert                        every creation
 //	   default journey template      JourneyTemplateClearDefault    making another the default
 //	   role PX Admin                 UserLockAdmins                 taking a PX Admin away
 //	6  stages of the journey         StageComplete, StageUpdate, …  W, and as 4
 //	   their surveys                 SurveySchedule                 W, and as 4
+//	                                 SurveyInstanceLock             sending, resending, cancelling a survey
+//	                                 SurveyLockByToken              answering, opting out
+//	                                 SurveyLock                     S, when a message was sent
+//	   patients of surveys           SurveyLockPatients             S, a decision: the contact cap is asked by one at a time
+//	                                 SurveyOptOut                   opting out
+//	   messages of surveys           SurveyMessageInsert, …Finish,  S, and as their surveys
+//	                                 …Cancel
+//	                                 SurveyMessageClaim, SKIP       S, and nothing else in its transaction
+//	                                 LOCKED
 //	   journey again                 JourneyComplete                W, and as 4
 //	7  events                        EventFinish                    W
 //	                                 EventRequeue                   creating a journey, changing an encounter id

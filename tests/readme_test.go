@@ -83,21 +83,21 @@ func TestReadmePromisesNameTests(t *testing.T) {
 	text, err := os.ReadFile(readme)
 	must(t, err)
 	tests := map[string]bool{}
-	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	eachGoFile(t, func(_ string, _ *ast.File, source []byte) {
 		for _, found := range declaration.FindAllSubmatch(source, -1) {
 			tests[string(found[1])] = true
 		}
 	})
 	_, promises, _ := strings.Cut(string(text), "### What to rely on")
-	promises, _, _ = strings.Cut(promises, "\n## ")
-	named := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(promises, -1)
+	promises, _, _ = strings.Cut(promises, "\n## Pipelines")
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z]+)`").FindAllStringSubmatch(promises, -1)
 	for _, name := range named {
 		if !tests[name[1]] {
 			t.Errorf("the README names %s, which is no test", name[1])
 		}
 	}
-	if promised := regexp.MustCompile(`(?m)^\d+\. `).FindAllString(promises, -1); len(promised) < 9 || len(named) < len(promised) {
+	if promised := regexp.MustCompile(`(?m)^\d+\. `).FindAllString(promises, -1); len(promised) < 13 || len(named) < len(promised) {
 		t.Errorf("%d promises name %d tests", len(promised), len(named))
 	}
 }
