@@ -26,8 +26,9 @@ ORDER BY c.position;
 SELECT r.position, r.question_id AS question, r.answer FROM survey_responses r WHERE r.survey_id = @survey;
 
 -- name: SurveyMarkViewed :exec
+-- Notes that a survey was looked at, without waiting for the disk: a crash that forgets it costs nothing.
 UPDATE surveys SET status = 'viewed', viewed_at = now(), updated_at = now()
-WHERE id = @id AND status IN ('pending', 'sent');
+WHERE id = @id AND status IN ('pending', 'sent') AND set_config('synchronous_commit', 'off', true) = 'off';
 
 -- name: SurveySaveResponses :exec
 -- Stores answers, given as parallel arrays, in the place of those before.
@@ -54,9 +55,9 @@ UPDATE survey_sections c
 SET completed = true, promoters = x.promoters, passives = x.passives, detractors = x.detractors, rated = x.rated,
     satisfied = x.satisfied, scored = x.scored, top = x.top, score = x.score
 FROM (
-    SELECT unnest(@positions::integer[]) AS position, unnest(@promoters::integer[]) AS promoters, unnest(@passives::integer[]) AS passives,
-        unnest(@detractors::integer[]) AS detractors, unnest(@rated::integer[]) AS rated, unnest(@satisfied::integer[]) AS satisfied,
-        unnest(@scored::integer[]) AS scored, unnest(@top::integer[]) AS top, unnest(@scores::integer[]) AS score
+    SELECT unnest(@positions::integer[]) AS position, unnest(@promoters::smallint[]) AS promoters, unnest(@passives::smallint[]) AS passives,
+        unnest(@detractors::smallint[]) AS detractors, unnest(@rated::smallint[]) AS rated, unnest(@satisfied::smallint[]) AS satisfied,
+        unnest(@scored::smallint[]) AS scored, unnest(@top::smallint[]) AS top, unnest(@scores::integer[]) AS score
 ) x
 WHERE c.survey_id = @survey AND c.position = x.position;
 

@@ -166,7 +166,9 @@ WITH sent AS (
     WHERE v.id = @id AND t.id = v.survey_template_id AND v.sent_at IS NULL
     RETURNING v.id
 )
-UPDATE survey_sections c SET sent_at = now() FROM sent WHERE c.survey_id = sent.id;
+UPDATE survey_sections c SET sent_at = now(), sent_on = (now() AT TIME ZONE h.timezone)::date
+FROM sent, hospitals h
+WHERE c.survey_id = sent.id AND h.id = c.hospital_id;
 
 -- name: SurveyMarkFailed :exec
 -- Ends a survey of which no channel could deliver the first message.

@@ -22,6 +22,6 @@ ALTER TABLE surveys
     ADD COLUMN updated_at   timestamptz NOT NULL DEFAULT now();
 DROP INDEX surveys_due_at_idx;
 CREATE INDEX surveys_queue_idx ON surveys (coalesce(next_at, due_at)) WHERE status IN ('pending', 'sent', 'viewed', 'in_progress');
-CREATE UNIQUE INDEX surveys_token_hash_key ON surveys (token_hash);
+CREATE UNIQUE INDEX surveys_token_hash_key ON surveys (token_hash) WHERE token_hash IS NOT NULL;
 CREATE UNIQUE INDEX surveys_visit_key ON surveys (journey_instance_id) WHERE stage_instance_id IS NULL;
 CREATE INDEX surveys_hospital_id_idx ON surveys (hospital_id, id);

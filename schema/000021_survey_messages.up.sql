@@ -12,22 +12,21 @@ CREATE TABLE survey_sections (
     stage_template_id  uuid,
     stage_instance_id  uuid        CONSTRAINT survey_sections_stage_instance_id_key UNIQUE,
     sent_at            timestamptz,
+    sent_on            date, -- by the hospital's clock
     completed          boolean     NOT NULL DEFAULT false,
-    promoters          integer     NOT NULL DEFAULT 0,
-    passives           integer     NOT NULL DEFAULT 0,
-    detractors         integer     NOT NULL DEFAULT 0,
-    rated              integer     NOT NULL DEFAULT 0, -- answers from 1 to 5
-    satisfied          integer     NOT NULL DEFAULT 0, -- of those, 4 and 5
-    scored             integer     NOT NULL DEFAULT 0, -- answers that count for the score
-    top                integer     NOT NULL DEFAULT 0, -- of those, the best ones
+    promoters          smallint    NOT NULL DEFAULT 0,
+    passives           smallint    NOT NULL DEFAULT 0,
+    detractors         smallint    NOT NULL DEFAULT 0,
+    rated              smallint    NOT NULL DEFAULT 0, -- answers from 1 to 5
+    satisfied          smallint    NOT NULL DEFAULT 0, -- of those, 4 and 5
+    scored             smallint    NOT NULL DEFAULT 0, -- answers that count for the score
+    top                smallint    NOT NULL DEFAULT 0, -- of those, the best ones
     score              integer     NOT NULL DEFAULT 0, -- what they add up to, in hundredths
     PRIMARY KEY (survey_id, position),
     CONSTRAINT survey_sections_version_fkey FOREIGN KEY (survey_template_id, version) REFERENCES survey_versions
 );
 CREATE INDEX survey_sections_version_idx ON survey_sections (survey_template_id, version);
-CREATE INDEX survey_sections_scores_idx ON survey_sections (hospital_id, sent_at)
-    INCLUDE (position, survey_template_id, journey_type, department_id, physician_id, stage_template_id, completed, promoters,
-        passives, detractors, rated, satisfied, scored, top, score);
+CREATE INDEX survey_sections_hospital_id_sent_on_idx ON survey_sections (hospital_id, sent_on) WHERE sent_on IS NOT NULL;
 
 -- What is answered so far; once the survey is completed, its responses.
 CREATE TABLE survey_responses (

@@ -348,14 +348,15 @@ type SurveySection struct {
 	StageTemplate  *uuid.UUID
 	StageInstance  *uuid.UUID
 	SentAt         *time.Time
+	SentOn         *string
 	Completed      bool
-	Promoters      int32
-	Passives       int32
-	Detractors     int32
-	Rated          int32
-	Satisfied      int32
-	Scored         int32
-	Top            int32
+	Promoters      int16
+	Passives       int16
+	Detractors     int16
+	Rated          int16
+	Satisfied      int16
+	Scored         int16
+	Top            int16
 	Score          int32
 }
 

@@ -87,9 +87,10 @@ func (q *Queries) SurveyLockByToken(ctx context.Context, tokenHash []byte) (uuid
 
 const surveyMarkViewed = `-- name: SurveyMarkViewed :exec
 UPDATE surveys SET status = 'viewed', viewed_at = now(), updated_at = now()
-WHERE id = $1 AND status IN ('pending', 'sent')
+WHERE id = $1 AND status IN ('pending', 'sent') AND set_config('synchronous_commit', 'off', true) = 'off'
 `
 
+// Notes that a survey was looked at, without waiting for the disk: a crash that forgets it costs nothing.
 func (q *Queries) SurveyMarkViewed(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, surveyMarkViewed, id)
 	return err
@@ -174,9 +175,9 @@ UPDATE survey_sections c
 SET completed = true, promoters = x.promoters, passives = x.passives, detractors = x.detractors, rated = x.rated,
     satisfied = x.satisfied, scored = x.scored, top = x.top, score = x.score
 FROM (
-    SELECT unnest($2::integer[]) AS position, unnest($3::integer[]) AS promoters, unnest($4::integer[]) AS passives,
-        unnest($5::integer[]) AS detractors, unnest($6::integer[]) AS rated, unnest($7::integer[]) AS satisfied,
-        unnest($8::integer[]) AS scored, unnest($9::integer[]) AS top, unnest($10::integer[]) AS score
+    SELECT unnest($2::integer[]) AS position, unnest($3::smallint[]) AS promoters, unnest($4::smallint[]) AS passives,
+        unnest($5::smallint[]) AS detractors, unnest($6::smallint[]) AS rated, unnest($7::smallint[]) AS satisfied,
+        unnest($8::smallint[]) AS scored, unnest($9::smallint[]) AS top, unnest($10::integer[]) AS score
 ) x
 WHERE c.survey_id = $1 AND c.position = x.position
 `
@@ -184,13 +185,13 @@ WHERE c.survey_id = $1 AND c.position = x.position
 type SurveyScoreSectionsParams struct {
 	Survey     uuid.UUID
 	Positions  []int32
-	Promoters  []int32
-	Passives   []int32
-	Detractors []int32
-	Rated      []int32
-	Satisfied  []int32
-	Scored     []int32
-	Top        []int32
+	Promoters  []int16
+	Passives   []int16
+	Detractors []int16
+	Rated      []int16
+	Satisfied  []int16
+	Scored     []int16
+	Top        []int16
 	Scores     []int32
 }
 

@@ -56,30 +56,33 @@ func (q *Queries) SurveyScoreNames(ctx context.Context, arg SurveyScoreNamesPara
 
 const surveyScores = `-- name: SurveyScores :many
 SELECT
-    coalesce(CASE $1::text
-        WHEN 'hospital' THEN c.hospital_id WHEN 'department' THEN c.department_id WHEN 'physician' THEN c.physician_id
-        WHEN 'stage_template' THEN c.stage_template_id WHEN 'survey_template' THEN c.survey_template_id
-    END, '00000000-0000-0000-0000-000000000000')::uuid AS group_id,
-    (CASE $1::text WHEN 'journey_type' THEN c.journey_type ELSE '' END)::text AS group_text,
-    coalesce(CASE $1::text
-        WHEN 'day' THEN date_trunc('day', c.sent_at AT TIME ZONE h.timezone)::date
-        WHEN 'month' THEN date_trunc('month', c.sent_at AT TIME ZONE h.timezone)::date
-    END, '0001-01-01')::date AS group_day,
-    count(*) FILTER (WHERE c.position = 1 OR $2::boolean)::integer AS sent,
-    count(*) FILTER (WHERE c.completed AND (c.position = 1 OR $2::boolean))::integer AS completed,
-    sum(c.promoters)::integer AS promoters, sum(c.passives)::integer AS passives, sum(c.detractors)::integer AS detractors,
-    sum(c.rated)::integer AS rated, sum(c.satisfied)::integer AS satisfied, sum(c.scored)::integer AS scored,
-    sum(c.top)::integer AS top, sum(c.score)::bigint AS score
-FROM hospitals h
-JOIN survey_sections c ON c.hospital_id = h.id
-    AND c.sent_at >= cast(cast($3 AS date) AS timestamp) AT TIME ZONE h.timezone
-    AND c.sent_at < cast(cast($4 AS date) + 1 AS timestamp) AT TIME ZONE h.timezone
-WHERE ($5::uuid IS NULL OR h.id = $5)
-  AND ($6::uuid IS NULL OR h.id = $6)
-  AND ($7::uuid IS NULL OR c.department_id = $7)
-  AND ($8::uuid IS NULL OR c.physician_id = $8)
-  AND ($9::uuid IS NULL OR c.survey_template_id = $9)
-  AND ($10::uuid IS NULL OR c.stage_template_id = $10)
+    coalesce(g.id, '00000000-0000-0000-0000-000000000000')::uuid AS group_id, coalesce(g.word, '')::text AS group_text,
+    coalesce(CASE WHEN $1::text = 'month' THEN date_trunc('month', g.day)::date ELSE g.day END, '0001-01-01')::date AS group_day,
+    sum(g.sent)::integer AS sent, sum(g.completed)::integer AS completed, sum(g.promoters)::integer AS promoters,
+    sum(g.passives)::integer AS passives, sum(g.detractors)::integer AS detractors, sum(g.rated)::integer AS rated,
+    sum(g.satisfied)::integer AS satisfied, sum(g.scored)::integer AS scored, sum(g.top)::integer AS top, sum(g.score)::bigint AS score
+FROM (
+    SELECT
+        CASE $1::text
+            WHEN 'hospital' THEN c.hospital_id WHEN 'department' THEN c.department_id WHEN 'physician' THEN c.physician_id
+            WHEN 'stage_template' THEN c.stage_template_id WHEN 'survey_template' THEN c.survey_template_id
+        END AS id,
+        CASE $1::text WHEN 'journey_type' THEN c.journey_type END AS word,
+        CASE WHEN $1::text IN ('day', 'month') THEN c.sent_on END AS day,
+        count(*) FILTER (WHERE c.position = 1 OR $2::boolean) AS sent,
+        count(*) FILTER (WHERE c.completed AND (c.position = 1 OR $2::boolean)) AS completed,
+        sum(c.promoters) AS promoters, sum(c.passives) AS passives, sum(c.detractors) AS detractors, sum(c.rated) AS rated,
+        sum(c.satisfied) AS satisfied, sum(c.scored) AS scored, sum(c.top) AS top, sum(c.score) AS score
+    FROM survey_sections c
+    WHERE c.sent_on BETWEEN $3::date AND $4::date
+      AND ($5::uuid IS NULL OR c.hospital_id = $5)
+      AND ($6::uuid IS NULL OR c.hospital_id = $6)
+      AND ($7::uuid IS NULL OR c.department_id = $7)
+      AND ($8::uuid IS NULL OR c.physician_id = $8)
+      AND ($9::uuid IS NULL OR c.survey_template_id = $9)
+      AND ($10::uuid IS NULL OR c.stage_template_id = $10)
+    GROUP BY 1, 2, 3
+) g
 GROUP BY 1, 2, 3
 ORDER BY 3, 2, 1
 `
@@ -115,6 +118,7 @@ type SurveyScoresRow struct {
 
 // Adds up the surveys that were first sent within days of their hospitals, by one of what they can be grouped by. A survey
 // of several sections counts once where it is grouped by what all of them have in common, and else each of its sections.
+// Every row is looked at once, in the inner query, which calls no function for it; months are put together from days.
 func (q *Queries) SurveyScores(ctx context.Context, arg SurveyScoresParams) ([]SurveyScoresRow, error) {
 	rows, err := q.db.Query(ctx, surveyScores,
 		arg.GroupBy,

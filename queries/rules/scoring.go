@@ -53,9 +53,9 @@ func HaveOneNPS(questions []Question) bool {
 
 // A Summary is what responses come to, for scores of many.
 type Summary struct {
-	Promoters, Passives, Detractors int32 // answers of 9 and 10, 7 and 8, and less to nps questions
-	Rated, Satisfied                int32 // answers from 1 to 5, and of those 4 and 5
-	Scored, Top                     int32 // answers that count for the score, and of those the best: 5, of nps 9 and 10, the positive one of yes_no
+	Promoters, Passives, Detractors int16 // answers of 9 and 10, 7 and 8, and less to nps questions
+	Rated, Satisfied                int16 // answers from 1 to 5, and of those 4 and 5
+	Scored, Top                     int16 // answers that count for the score, and of those the best: 5, of nps 9 and 10, the positive one of yes_no
 	Score                           int32 // what those that count add up to, in hundredths on a scale from 1 to 5
 }
 

@@ -32,6 +32,7 @@ type options struct {
 	seconds     float64
 	rounds      int
 	journeys    int
+	scored      int
 	river       bool
 	only        string
 }
@@ -43,6 +44,7 @@ func main() {
 	flag.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; each figure is the median of all")
 	flag.IntVar(&o.journeys, "journeys", 2000, "journeys; the drain has four events for each")
+	flag.IntVar(&o.scored, "surveys", 1_000_000, "answered surveys that scores are added up over")
 	flag.BoolVar(&o.river, "river", true, "also measure the River queue's no-op jobs")
 	flag.StringVar(&o.only, "only", "", "measure only what has this in its name")
 	flag.Parse()
@@ -64,6 +66,7 @@ type bench struct {
 	api     *api
 	figures []*figure
 	layered []*layered
+	surveys []*surveyFigure
 
 	bareJourneys []string // ids in the bare database
 }
@@ -88,8 +91,12 @@ func run(ctx context.Context, o options) error {
 		_ = pg.Stop()
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
-	b := &bench{options: o, ctx: ctx, pg: pg}
-	product, err := b.launch(dir, "up", "PX360_RATE_LIMITS=off")
+	b := &bench{options: o, ctx: ctx, pg: pg, surveys: surveyFigures()}
+	mail, err := startMailSink()
+	if err != nil {
+		return err
+	}
+	product, err := b.launch(dir, "up", append(mail, "PX360_RATE_LIMITS=off")...)
 	if err != nil {
 		return err
 	}
@@ -137,10 +144,22 @@ func run(ctx context.Context, o options) error {
 				return fmt.Errorf("%s: %w", l.name, err)
 			}
 		}
+		for _, f := range b.surveys {
+			if !strings.Contains(f.name, o.only) {
+				continue
+			}
+			progress("round %d of %d: %s", round, o.rounds, f.name)
+			value, err := f.measure(b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+			f.values = append(f.values, value)
+		}
 	}
 	progress("")
 	b.print(os.Stdout)
 	b.printLayers(os.Stdout)
+	b.printSurveys(os.Stdout)
 	return nil
 }
 

@@ -109,7 +109,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // applied, with stages, journeys and surveys.
 func drain(b *bench) (float64, error) {
 	for _, statement := range []string{
-		"TRUNCATE surveys",
+		"TRUNCATE surveys CASCADE",
 		"UPDATE stage_instances SET status = 'pending', completed_at = NULL, completed_by_event = NULL",
 		"UPDATE journey_instances SET status = 'active', completed_at = NULL",
 		"DELETE FROM events",

@@ -119,9 +119,9 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000032', '0193c5a0-7a00-7000-8000-0000000
 ON CONFLICT DO NOTHING;
 
 -- As of today, so that scores show it.
-INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, department_id, sent_at)
+INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, department_id, sent_at, sent_on)
 VALUES ('0193c5a0-7a00-7000-8000-000000000032', 1, '0193c5a0-7a00-7000-8000-000000000006', 1, '0193c5a0-7a00-7000-8000-000000000001',
-        'opd', '0193c5a0-7a00-7000-8000-000000000002', now())
+        'opd', '0193c5a0-7a00-7000-8000-000000000002', now(), current_date)
 ON CONFLICT DO NOTHING;
 
 INSERT INTO survey_messages (id, survey_id, kind, channel, status, attempt, address, provider_id, created_at, sent_at)
