@@ -78,7 +78,7 @@ JOIN survey_suppressions x ON x.hospital_id = u.hospital_id AND x.address = u.ad
 -- Writes what was decided on surveys, given as parallel arrays. A blank decision is none. The epoch as next_at stands for
 -- infinity, which Go's times cannot express.
 UPDATE surveys v
-SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, 'epoch'), 'infinity'), resend = false, reminders = d.reminders,
+SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, 'epoch'), 'infinity'), resend = d.resend, reminders = d.reminders,
     decisions = CASE WHEN d.decision = '' THEN v.decisions ELSE v.decisions || d.decision::jsonb END,
     asked_at = CASE WHEN d.asked THEN coalesce(v.asked_at, cast(@now AS timestamptz)) ELSE v.asked_at END,
     expires_at = CASE WHEN d.asked AND v.expires_at IS NULL THEN d.expires_at ELSE v.expires_at END,
@@ -88,7 +88,7 @@ SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, '
     updated_at = now()
 FROM (
     SELECT unnest(@surveys::uuid[]) AS id, unnest(@statuses::text[]) AS status, unnest(@reasons::text[]) AS reason,
-        unnest(@next_at::timestamptz[]) AS next_at, unnest(@reminders::integer[]) AS reminders,
+        unnest(@next_at::timestamptz[]) AS next_at, unnest(@reminders::integer[]) AS reminders, unnest(@resend::boolean[]) AS resend,
         unnest(@decisions::text[]) AS decision, unnest(@asked::boolean[]) AS asked, unnest(@expires_at::timestamptz[]) AS expires_at,
         unnest(@languages::text[]) AS language, unnest(@token_hashes::bytea[]) AS token_hash
 ) d

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -60,33 +59,44 @@ func (p surveyPages) limited(handle func(echo.Context) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := requestOf(c.Request().Context())
 		r.place = &place{budgets: p.server.budgets, caller: limits.ClientAddress(r.clientIP)}
-		if err := r.place.take(); err != nil {
-			return err
-		}
-		defer r.place.leave()
-		ctx, cancel := context.WithTimeout(r.in(c.Request().Context()), requestTimeout)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
 		header := c.Response().Header()
 		header.Set("Content-Security-Policy", surveypage.Policy)
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Robots-Tag", "noindex")
+		ctx, cancel := context.WithTimeout(r.in(c.Request().Context()), requestTimeout)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+		if err := r.place.take(); err != nil {
+			return p.writeError(c, err)
+		}
+		defer r.place.leave()
 		err := handle(c)
-		var known *problem.Problem
-		if !errors.As(err, &known) {
-			return err
+		if err == nil {
+			return nil
 		}
-		switch known.Status {
-		case http.StatusNotFound:
-			return p.write(c, http.StatusNotFound, surveypage.Page{Kind: surveypage.KindNotFound, Language: rules.English})
-		case http.StatusTooManyRequests:
-			for name, value := range known.Header {
-				header.Set(name, value)
-			}
-			return p.write(c, http.StatusTooManyRequests, surveypage.Page{Kind: surveypage.KindTooMany, Language: rules.English})
-		}
-		return err
+		return p.writeError(c, err)
 	}
+}
+
+// writeError answers an error with a page. One for whoever has no right link is the same whatever is wrong with it, and
+// in both languages, as nobody is known to ask.
+func (p surveyPages) writeError(c echo.Context, err error) error {
+	known := problem.Of(err)
+	if known.Status >= http.StatusInternalServerError {
+		ctx := c.Request().Context()
+		p.server.log.ErrorContext(ctx, "request failed", "request_id", requestOf(ctx).id, "error", loggable(err))
+	}
+	for name, value := range known.Header {
+		c.Response().Header().Set(name, value)
+	}
+	kind := surveypage.KindTrouble
+	switch known.Status {
+	case http.StatusNotFound:
+		kind = surveypage.KindNotFound
+	case http.StatusTooManyRequests:
+		kind = surveypage.KindTooMany
+	}
+	return p.write(c, known.Status, surveypage.Page{Kind: kind, Language: rules.English})
 }
 
 func (p surveyPages) write(c echo.Context, status int, page surveypage.Page) error {

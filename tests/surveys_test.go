@@ -11,10 +11,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/rules"
+	"github.com/px360/px360/server"
 	"github.com/px360/px360/worker/channels"
 	"github.com/px360/px360/worker/surveys"
 )
@@ -64,6 +67,7 @@ type surveyWorld struct {
 	*clinic
 	sms, email *mailbox
 	service    *surveys.Service
+	database   *queries.DB
 }
 
 const testPublicURL = "https://px.example"
@@ -77,7 +81,7 @@ func newSurveyWorld(t *testing.T) *surveyWorld {
 	database, err := queries.Open(t.Context(), w.dbURL, queries.DefaultOptions())
 	must(t, err)
 	t.Cleanup(database.Close)
-	w.service = surveys.New(database, o)
+	w.service, w.database = surveys.New(database, o), database
 	// At no time of day nobody is written to.
 	w.exec("UPDATE hospitals SET quiet_hours_start = '00:00', quiet_hours_end = '00:00', language = 'en'")
 	return w
@@ -270,6 +274,91 @@ func TestSurveyLink(t *testing.T) {
 	}
 }
 
+// A link is made from the secret key of its day, which stays known as the previous one.
+func TestSurveyLinkOutlivesItsKey(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	id := w.completed(t, "1")
+	w.step(t)
+	link := w.sms.link(t)
+	for _, c := range []struct{ key, previous, want string }{
+		{"another-key-of-more-than-32-bytes!!", signingKey, "sent"},
+		{"a-third-key-of-more-than-32-bytes!!!", "another-key-of-more-than-32-bytes!!", "failed"},
+	} {
+		o := w.service.Options
+		o.SecretKey, o.SecretKeyPrevious = c.key, c.previous
+		w.expect(t, http.StatusOK, "POST", "/api/surveys/instances/"+id.String()+"/resend/", w.admin.access, nil)
+		must(t, surveys.New(w.database, o).Step(t.Context()))
+		messages := w.survey(t, id)["messages"].([]any)
+		if last := messages[len(messages)-1].(map[string]any); last["status"] != c.want || w.sms.link(t) != link {
+			t.Errorf("with other keys: %v", last)
+		}
+	}
+	if a := w.send("GET", link, "", nil); a.status != http.StatusOK {
+		t.Errorf("the link: %d", a.status)
+	}
+}
+
+// A wrong link costs something, so that nobody can try many; a right one goes on working from the same address.
+func TestWrongLinksAreLimited(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, func(o *server.Options) { o.RateLimits = "enforce" })
+	var last answer
+	for i := range 11 {
+		last = s.send("GET", fmt.Sprintf("/s/AAAAAAAAAAAAAAAAAAAA%02d", 10+i), "", nil)
+	}
+	if last.status != http.StatusTooManyRequests || !strings.Contains(last.body, "<html") || last.header.Get("Retry-After") == "" {
+		t.Errorf("the eleventh wrong link: %d %s", last.status, last.body)
+	}
+	token := rules.NewLinkToken([]byte(signingKey), uuid.Nil)
+	hash, _ := rules.LinkTokenHash(token)
+	c := s.clinic()
+	j := c.journey(c.Template(sendsSurvey(c.Survey(), 0)), "1")
+	j.setStage(1, "completed").ok(t)
+	c.exec("UPDATE surveys SET status = 'completed', token_hash = $1", hash)
+	if a := s.send("GET", "/s/"+token, "", nil); a.status != http.StatusOK {
+		t.Errorf("a right link from the same address: %d %s", a.status, a.body)
+	}
+}
+
+// What patients write is text wherever it is shown, and what no form can send is a clean refusal.
+func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	w.completed(t, "1")
+	w.exec(`UPDATE survey_versions SET questions = questions || '[{"id": "0193c5a0-7a00-7000-8000-0000000000aa", "text": "<b>Why?</b>", "question_type": "text"}]'`)
+	w.exec("UPDATE hospitals SET name = '<script>alert(1)</script>'")
+	w.step(t)
+	link := w.sms.link(t)
+	post := func(body string, contentType string) answer {
+		return w.send("POST", link+"?page=1&lang=en", "", body, "Content-Type", contentType)
+	}
+	const form, question = "application/x-www-form-urlencoded", "q-0193c5a0-7a00-7000-8000-0000000000aa"
+	for body, status := range map[string]int{
+		question + "=" + url.QueryEscape(`"><script>alert(2)</script>`) + "&go=next": http.StatusUnprocessableEntity,
+		question + "=%00%ff&go=back":                           http.StatusOK,
+		question + "=" + strings.Repeat("x", 501) + "&go=back": http.StatusOK,
+		"q-no-uuid=1&q-" + unknownID.String() + "=1&go=back":   http.StatusOK,
+		"%zz": http.StatusBadRequest,
+		question + "=" + strings.Repeat("x", 300_000): http.StatusRequestEntityTooLarge,
+	} {
+		if a := post(body, form); a.status != status || !strings.Contains(a.body, "<html") {
+			t.Errorf("%.60s: %d %s", body, a.status, a.body)
+		}
+	}
+	for _, page := range []string{link, link + "?page=99999999999999999999", link + "?page=-1&lang=<x>", link + "/unsubscribe?lang=%22%3E"} {
+		if a := w.send("GET", page, "", nil); a.status != http.StatusOK || strings.Contains(a.body, "<script") || strings.Contains(a.body, "<b>") {
+			t.Errorf("%s: %d %s", page, a.status, a.body)
+		}
+	}
+	if a := w.send("DELETE", link, "", nil); a.status != http.StatusMethodNotAllowed {
+		t.Errorf("DELETE: %d", a.status)
+	}
+	if text := w.log.String(); strings.Contains(text, strings.TrimPrefix(link, "/s/")) {
+		t.Error("the log has the token of a link")
+	}
+}
+
 func TestSurveyByHand(t *testing.T) {
 	t.Parallel()
 	w := newSurveyWorld(t)
@@ -302,6 +391,39 @@ func TestSurveyByHand(t *testing.T) {
 	}
 	if a := w.send("GET", w.sms.link(t), "", nil); a.status != http.StatusNotFound {
 		t.Errorf("the link of a cancelled survey: %d", a.status)
+	}
+}
+
+// In quiet hours an invitation, a reminder and a resend wait, and none is forgotten.
+func TestSurveyQuietHours(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	id := w.completed(t, "1")
+	w.exec("UPDATE survey_templates SET reminder_hours = '{24}'")
+	quiet := func(on bool) {
+		t.Helper()
+		w.exec(`UPDATE hospitals SET timezone = 'Asia/Riyadh', quiet_hours_start = CASE WHEN $1 THEN to_char(now() AT TIME ZONE 'Asia/Riyadh' - interval '1 hour', 'HH24:MI') ELSE '00:00' END,
+			quiet_hours_end = CASE WHEN $1 THEN to_char(now() AT TIME ZONE 'Asia/Riyadh' + interval '2 hours', 'HH24:MI') ELSE '00:00' END`, on)
+		w.exec("UPDATE surveys SET next_at = now()")
+		w.step(t)
+	}
+	for i, prepare := range []string{
+		"SELECT $1::uuid", "UPDATE surveys SET sent_at = now() - interval '25 hours' WHERE id = $1", "UPDATE surveys SET resend = true WHERE id = $1",
+	} {
+		w.exec(prepare, id)
+		quiet(true)
+		decisions := w.survey(t, id)["decisions"].([]any)
+		last := decisions[len(decisions)-1].(map[string]any)
+		if until := instant(last["until"]); last["rule"] != "quiet_hours" || last["outcome"] != "deferred" || until.Before(time.Now().Add(time.Hour)) || until.After(time.Now().Add(2*time.Hour)) {
+			t.Errorf("in quiet hours, message %d: %v", i+1, last)
+		}
+		if len(w.sms.messages) != i {
+			t.Errorf("%d messages were sent in quiet hours", len(w.sms.messages)-i)
+		}
+		quiet(false)
+		if len(w.sms.messages) != i+1 {
+			t.Fatalf("%d messages after quiet hours, want %d", len(w.sms.messages), i+1)
+		}
 	}
 }
 

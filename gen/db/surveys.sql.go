@@ -74,7 +74,7 @@ func (q *Queries) SurveyClaimDue(ctx context.Context, arg SurveyClaimDueParams) 
 
 const surveyDecide = `-- name: SurveyDecide :exec
 UPDATE surveys v
-SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, 'epoch'), 'infinity'), resend = false, reminders = d.reminders,
+SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, 'epoch'), 'infinity'), resend = d.resend, reminders = d.reminders,
     decisions = CASE WHEN d.decision = '' THEN v.decisions ELSE v.decisions || d.decision::jsonb END,
     asked_at = CASE WHEN d.asked THEN coalesce(v.asked_at, cast($1 AS timestamptz)) ELSE v.asked_at END,
     expires_at = CASE WHEN d.asked AND v.expires_at IS NULL THEN d.expires_at ELSE v.expires_at END,
@@ -84,9 +84,9 @@ SET status = d.status, reason = d.reason, next_at = coalesce(nullif(d.next_at, '
     updated_at = now()
 FROM (
     SELECT unnest($3::uuid[]) AS id, unnest($4::text[]) AS status, unnest($5::text[]) AS reason,
-        unnest($6::timestamptz[]) AS next_at, unnest($7::integer[]) AS reminders,
-        unnest($8::text[]) AS decision, unnest($9::boolean[]) AS asked, unnest($10::timestamptz[]) AS expires_at,
-        unnest($11::text[]) AS language, unnest($12::bytea[]) AS token_hash
+        unnest($6::timestamptz[]) AS next_at, unnest($7::integer[]) AS reminders, unnest($8::boolean[]) AS resend,
+        unnest($9::text[]) AS decision, unnest($10::boolean[]) AS asked, unnest($11::timestamptz[]) AS expires_at,
+        unnest($12::text[]) AS language, unnest($13::bytea[]) AS token_hash
 ) d
 WHERE v.id = d.id
 `
@@ -99,6 +99,7 @@ type SurveyDecideParams struct {
 	Reasons     []string
 	NextAt      []time.Time
 	Reminders   []int32
+	Resend      []bool
 	Decisions   []string
 	Asked       []bool
 	ExpiresAt   []time.Time
@@ -117,6 +118,7 @@ func (q *Queries) SurveyDecide(ctx context.Context, arg SurveyDecideParams) erro
 		arg.Reasons,
 		arg.NextAt,
 		arg.Reminders,
+		arg.Resend,
 		arg.Decisions,
 		arg.Asked,
 		arg.ExpiresAt,

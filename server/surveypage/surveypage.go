@@ -31,6 +31,7 @@ const (
 	KindOptedOut = "optedout" // confirms
 	KindNotFound = "notfound"
 	KindTooMany  = "toomany"
+	KindTrouble  = "trouble" // anything else that went wrong
 )
 
 // A Page is what one page shows. Addresses are where its links and forms lead; blank for none.
@@ -132,6 +133,8 @@ var texts = map[string][2]string{
 	"notfound":       {"The link is incomplete, or the survey has ended. هذا الرابط غير مكتمل، أو انتهى الاستبيان.", "هذا الرابط غير مكتمل، أو انتهى الاستبيان."},
 	"title_toomany":  {"Please try again later", "يرجى المحاولة لاحقًا"},
 	"toomany":        {"There were too many attempts from your network. محاولات كثيرة من شبكتك.", "محاولات كثيرة من شبكتك."},
+	"title_trouble":  {"Something went wrong", "حدث خطأ"},
+	"trouble":        {"Please try again in a moment. What you have sent before is not lost. يرجى المحاولة بعد قليل.", "يرجى المحاولة بعد قليل. ما أرسلته من قبل محفوظ."},
 	"page":           {"Page", "صفحة"},
 	"errors":         {"Please look at these questions again:", "يرجى مراجعة هذه الأسئلة:"},
 	"required":       {"(required)", "(مطلوب)"},

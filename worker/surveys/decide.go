@@ -28,6 +28,7 @@ type plan struct {
 	channel        string // of the message that is queued; blank for none
 	kind           string
 	reminders      int32
+	resend         bool // still to be done
 }
 
 // decideBatch decides on surveys that are due. It tells whether there may be more.
@@ -162,7 +163,7 @@ func (s *Service) plan(now time.Time, row *db.SurveySendingFactsRow, contacts []
 	}
 	switch {
 	case decision.Outcome == rules.OutcomeDeferred:
-		p.next = *decision.Until
+		p.next, p.resend = *decision.Until, p.kind == rules.KindResend
 	case decision.Outcome == rules.OutcomeQueued:
 		p.channel = contacts[0]
 	case p.kind == rules.KindInvitation:
@@ -216,6 +217,7 @@ func (s *Service) write(ctx context.Context, q *db.Queries, now time.Time, rows 
 		decide.Reasons = append(decide.Reasons, p.reason)
 		decide.NextAt = append(decide.NextAt, p.next)
 		decide.Reminders = append(decide.Reminders, p.reminders)
+		decide.Resend = append(decide.Resend, p.resend)
 		decide.Decisions = append(decide.Decisions, decision)
 		decide.Asked = append(decide.Asked, first)
 		decide.ExpiresAt = append(decide.ExpiresAt, now.AddDate(0, 0, int(row.ExpiresAfterDays)))

@@ -2,6 +2,7 @@ package surveys
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type result struct {
 	wait       time.Duration // of what is queued again
 	providerID string
 	problem    string
+	hopeless   bool // no other channel could do better
 }
 
 // sendBatch claims messages of a channel and sends them one after the other, over one connection as long as that works.
@@ -142,6 +144,7 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 	}
 	message, err := s.compose(m)
 	if err != nil {
+		r.hopeless = errors.Is(err, errLinkKey)
 		r.fail(err, true)
 		return
 	}
@@ -235,7 +238,7 @@ func (s *Service) finishIn(ctx context.Context, q *db.Queries, r result) error {
 	case messageSent:
 		return q.SurveyMarkSent(ctx, survey)
 	case messageFailed:
-		if channel := s.nextChannel(r.message); channel != "" {
+		if channel := s.nextChannel(r.message); channel != "" && !r.hopeless {
 			var next db.SurveyMessageInsertParams
 			addMessage(&next, survey, r.message.Kind, channel)
 			return q.SurveyMessageInsert(ctx, next)

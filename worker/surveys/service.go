@@ -132,6 +132,9 @@ func (s *Service) poll(ctx context.Context, what string, work func(context.Conte
 	}
 }
 
+// errLinkKey is about a link that cannot be made again.
+var errLinkKey = errors.New("the link was derived from a secret key that is neither the present nor the previous one")
+
 // errNoAddress is about a patient who had an address when the message was queued.
 var errNoAddress = errors.New("the patient has no address on this channel any more")
 
@@ -142,5 +145,5 @@ func (s *Service) keyOf(id []byte) ([]byte, error) {
 			return []byte(key), nil
 		}
 	}
-	return nil, errors.New("the link was derived from a secret key that is neither the present nor the previous one")
+	return nil, errLinkKey
 }
