@@ -39,7 +39,14 @@ import (
 	"github.com/px360/px360/worker/surveys"
 )
 
+// softMemoryLimit is from where on the garbage collector works harder, in bytes, unless GOMEMLIMIT says otherwise. A burst
+// of large requests leaves more garbage than a collector that waits for a busy processor takes away.
+const softMemoryLimit = 160 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
 	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	os.Exit(p.runUntilSignal(os.Args[1:]))
 }

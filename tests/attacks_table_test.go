@@ -32,6 +32,7 @@ var attacks = []struct {
 	{"bodies of deactivated users", false, func(a *target) { a.hold(150, post(oneEventPath, bearer(a.deactivated()), 200, "{")) }},
 	{"bodies of logins", false, func(a *target) { a.hold(200, post(loginPath, "X-A: b", 200, "{")) }},
 	{"bodies of wrong keys", false, func(a *target) { a.hold(100, post(oneEventPath, "X-API-Key: nobody's", 200, "{")) }},
+	{"bodies of survey pages", false, func(a *target) { a.hold(150, post("/s/AAAAAAAAAAAAAAAAAAAAAA/?page=1", "A: b", 200, "q")) }},
 	{"bodies of bulks", false, func(a *target) { a.hold(60, post(manyEventsPath, bearer(a.px.access), 5<<20-1, "{")) }},
 	{"bodies in chunks", false, func(a *target) { a.hold(80, chunkedHead(manyEventsPath, a.px.access)+"5\r\n{") }},
 	{"bodies that wait to be asked for", false, func(a *target) {
@@ -71,6 +72,16 @@ var attacks = []struct {
 	{"forged tokens", false, func(a *target) {
 		a.flood(func(i int) attackRequest {
 			return attackRequest{"GET", ownPath, fmt.Sprintf("%s%d", a.px.access, i), nil, nil}
+		})
+	}},
+	{"wrong links to surveys", false, func(a *target) {
+		a.flood(func(i int) attackRequest {
+			return attackRequest{"GET", fmt.Sprintf("/s/%021dA", i), "", nil, nil}
+		})
+	}},
+	{"scores of two years", false, func(a *target) {
+		a.flood(func(int) attackRequest {
+			return attackRequest{"GET", "/api/surveys/scores/?group_by=day&from=2025-01-01&to=2026-12-31", a.px.access, nil, nil}
 		})
 	}},
 	{"files", false, func(a *target) {
