@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -66,16 +67,30 @@ func (p surveyPages) limited(handle func(echo.Context) error) echo.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.in(c.Request().Context()), requestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
-		if err := r.place.take(); err != nil {
+		defer r.place.leave()
+		if err := p.answer(c, r.place, handle); err != nil {
 			return p.writeError(c, err)
 		}
-		defer r.place.leave()
-		err := handle(c)
-		if err == nil {
-			return nil
-		}
-		return p.writeError(c, err)
+		return nil
 	}
+}
+
+// formKey is where the form of a POST is kept for its handler.
+const formKey = "form"
+
+// answer receives the form of a POST, so that no place waits for it, and then takes the place.
+func (p surveyPages) answer(c echo.Context, place *place, handle func(echo.Context) error) error {
+	if c.Request().Method == http.MethodPost {
+		form, err := p.form(c, place)
+		if err != nil {
+			return err
+		}
+		c.Set(formKey, form)
+	}
+	if err := place.take(); err != nil {
+		return err
+	}
+	return handle(c)
 }
 
 // writeError answers an error with a page. One for whoever has no right link is the same whatever is wrong with it, and
@@ -96,7 +111,7 @@ func (p surveyPages) writeError(c echo.Context, err error) error {
 	case http.StatusTooManyRequests:
 		kind = surveypage.KindTooMany
 	}
-	return p.write(c, known.Status, surveypage.Page{Kind: kind, Language: rules.English})
+	return p.write(c, known.Status, surveypage.Page{Kind: kind, Language: rules.English, Again: &surveypage.Page{Kind: kind, Language: rules.Arabic}})
 }
 
 func (p surveyPages) write(c echo.Context, status int, page surveypage.Page) error {
@@ -205,10 +220,7 @@ func (p surveyPages) address(token, below, language string, number int) string {
 // post stores what was answered in a section, and goes where the button leads.
 func (p surveyPages) post(c echo.Context) error {
 	ctx := c.Request().Context()
-	form, err := p.form(c)
-	if err != nil {
-		return err
-	}
+	form, _ := c.Get(formKey).(url.Values)
 	token, language := c.Param("token"), c.QueryParam("lang")
 	number, _ := strconv.Atoi(c.QueryParam("page"))
 	set := answerSet{answers: map[questionKey][]string{}, complete: form.Get("go") == "finish"}
@@ -252,10 +264,13 @@ func (p surveyPages) post(c echo.Context) error {
 }
 
 // form reads what a browser sends. Browsers send UTF-8 without NUL; what others send is made so.
-func (p surveyPages) form(c echo.Context) (url.Values, error) {
-	raw, err := p.server.receiveBody(c, requestOf(c.Request().Context()).place, maxFormSize)
+func (p surveyPages) form(c echo.Context, place *place) (url.Values, error) {
+	raw, err := p.server.receiveBody(c, place, maxFormSize)
 	if err != nil {
 		return nil, err
+	}
+	if kind, _, err := mime.ParseMediaType(c.Request().Header.Get("Content-Type")); err != nil || kind != echo.MIMEApplicationForm {
+		return url.Values{}, nil // a mail program that unsubscribes may send multipart/form-data
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {

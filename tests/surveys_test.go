@@ -257,12 +257,16 @@ func TestSurveyLink(t *testing.T) {
 	if a := w.send("GET", link+"/unsubscribe", "", nil); a.status != http.StatusOK || value[bool](w.system, "SELECT bool_or(survey_opt_out) FROM patients") {
 		t.Errorf("a look at the page of opting out: %d %s", a.status, a.body)
 	}
-	a := w.send("POST", link+"/unsubscribe", "", "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded")
+	multipart := "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n"
+	a := w.send("POST", link+"/unsubscribe", "", multipart, "Content-Type", "multipart/form-data; boundary=x")
 	if suppressed := value[string](w.system, "SELECT string_agg(address, ' ') FROM survey_suppressions"); a.status != http.StatusOK || suppressed != "+966501234567" {
 		t.Errorf("opting out: %d %s, suppressed %s", a.status, a.body, suppressed)
 	}
 	if !value[bool](w.system, "SELECT bool_or(survey_opt_out) FROM patients") {
 		t.Error("the patient did not opt out")
+	}
+	if again := w.send("POST", link+"/unsubscribe", "", "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded"); again.status != http.StatusOK {
+		t.Errorf("opting out twice: %d %s", again.status, again.body)
 	}
 	// Another patient with the same phone gets nothing there.
 	w.exec("UPDATE patients SET survey_opt_out = false")

@@ -44,6 +44,7 @@ type Page struct {
 	OptOut   string
 	Action   string // of the form
 	Back     string // from opting out to the survey
+	Again    *Page  // the same in the other language, for readers whose language is not known
 
 	// Of a survey.
 	Section     string
@@ -130,11 +131,11 @@ var texts = map[string][2]string{
 	"title_optedout": {"You are unsubscribed", "تم إلغاء اشتراكك"},
 	"optedout":       {"This hospital will send you no more surveys.", "لن يرسل لك هذا المستشفى أي استبيانات أخرى."},
 	"title_notfound": {"This page is not available", "هذه الصفحة غير متوفرة"},
-	"notfound":       {"The link is incomplete, or the survey has ended. هذا الرابط غير مكتمل، أو انتهى الاستبيان.", "هذا الرابط غير مكتمل، أو انتهى الاستبيان."},
+	"notfound":       {"The link is incomplete, or the survey has ended.", "هذا الرابط غير مكتمل، أو انتهى الاستبيان."},
 	"title_toomany":  {"Please try again later", "يرجى المحاولة لاحقًا"},
-	"toomany":        {"There were too many attempts from your network. محاولات كثيرة من شبكتك.", "محاولات كثيرة من شبكتك."},
+	"toomany":        {"There were too many attempts from your network.", "محاولات كثيرة من شبكتك."},
 	"title_trouble":  {"Something went wrong", "حدث خطأ"},
-	"trouble":        {"Please try again in a moment. What you have sent before is not lost. يرجى المحاولة بعد قليل.", "يرجى المحاولة بعد قليل. ما أرسلته من قبل محفوظ."},
+	"trouble":        {"Please try again in a moment. What you have sent before is not lost.", "يرجى المحاولة بعد قليل. ما أرسلته من قبل محفوظ."},
 	"page":           {"Page", "صفحة"},
 	"errors":         {"Please look at these questions again:", "يرجى مراجعة هذه الأسئلة:"},
 	"required":       {"(required)", "(مطلوب)"},
