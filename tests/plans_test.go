@@ -15,6 +15,7 @@ import (
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/server/limits"
+	"github.com/px360/px360/worker/surveys"
 )
 
 // Planning takes longer than reading a row by its primary key. Postgres keeps a generic plan only if its
@@ -143,8 +144,8 @@ func (r *statementRecorder) take() []pgx.TraceQueryStartData {
 
 func (r *statementRecorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// server is another server on the system's database, whose statements are recorded.
-func (r *statementRecorder) server(s *system) http.Handler {
+// database is the system's, with a pool whose statements are recorded.
+func (r *statementRecorder) database(s *system) *queries.DB {
 	s.t.Helper()
 	ctx := context.Background()
 	database, err := queries.Open(ctx, s.dbURL, queries.DefaultOptions())
@@ -155,9 +156,83 @@ func (r *statementRecorder) server(s *system) http.Handler {
 	database.Pool, err = pgxpool.NewWithConfig(ctx, config)
 	must(s.t, err)
 	s.t.Cleanup(database.Close)
+	return database
+}
+
+// server is another server on the system's database, whose statements are recorded.
+func (r *statementRecorder) server(s *system) http.Handler {
+	s.t.Helper()
+	database := r.database(s)
 	o := server.DefaultOptions()
 	o.PublicURL, o.SecretKey, o.RateLimits = s.url, signingKey, limits.ModeOff
 	srv, err := server.New(database, o)
 	must(s.t, err)
 	return srv
+}
+
+// Neither what sends surveys nor what answers a link may read whole tables: the statements that they send are explained,
+// with their arguments, beside 50,000 surveys.
+func TestSurveysUseTheirIndexes(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	w.completed(t, "1")
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, w.dbURL)
+	must(t, err)
+	defer conn.Close(ctx)
+	for _, sql := range []string{
+		"SET session_replication_role = replica",
+		`INSERT INTO patients (id, mrn, first_name, last_name, primary_hospital_id) SELECT gen_random_uuid(), 'MANY-' || i, 'A', 'B', h.id FROM generate_series(1, 50000) i, (SELECT id FROM hospitals LIMIT 1) h`,
+		`INSERT INTO journey_instances (id, journey_template_id, patient_id, encounter_id, hospital_id, status, completed_at)
+			SELECT gen_random_uuid(), t.id, p.id, 'X' || p.mrn, t.hospital_id, 'completed', now() FROM patients p, (SELECT id, hospital_id FROM journey_templates LIMIT 1) t WHERE p.mrn LIKE 'MANY-%'`,
+		`INSERT INTO stage_instances (id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code, survey_template_id, auto_send_survey,
+				survey_delay_hours, requires_physician, requires_department, is_optional, status, completed_at)
+			SELECT gen_random_uuid(), j.hospital_id, j.id, t.id, t.name, '', t.code, 1, 'E', t.survey_template_id, true, 0, false, false, false, 'completed', now()
+			FROM journey_instances j, (SELECT * FROM stage_templates LIMIT 1) t WHERE j.encounter_id LIKE 'XMANY-%'`,
+		`INSERT INTO surveys (id, hospital_id, survey_template_id, journey_instance_id, stage_instance_id, due_at, status, sent_at, asked_at, next_at, expires_at, token_hash)
+			SELECT gen_random_uuid(), s.hospital_id, s.survey_template_id, s.journey_instance_id, s.id, now(), 'sent', now(), now(), now() + interval '3 days', now() + interval '9 days', sha256(s.id::text::bytea)
+			FROM stage_instances s WHERE s.id NOT IN (SELECT stage_instance_id FROM surveys)`,
+		`INSERT INTO survey_sections (survey_id, position, survey_template_id, version, hospital_id, journey_type, stage_instance_id)
+			SELECT v.id, 1, v.survey_template_id, 1, v.hospital_id, 'opd', v.stage_instance_id FROM surveys v WHERE v.sent_at IS NOT NULL`,
+		"INSERT INTO survey_messages (id, survey_id, kind, channel, status) SELECT gen_random_uuid(), id, 'invitation', 'sms', 'sent' FROM surveys WHERE sent_at IS NOT NULL",
+		"INSERT INTO survey_responses (survey_id, position, question_id, answer) SELECT id, 1, gen_random_uuid(), '[]' FROM surveys WHERE sent_at IS NOT NULL",
+		"ANALYZE",
+	} {
+		_, err := conn.Exec(ctx, sql)
+		must(t, err)
+	}
+	statements := &statementRecorder{}
+	must(t, surveys.New(statements.database(w.system), w.service.Options).Step(ctx))
+	handler := statements.server(w.system)
+	for _, method := range []string{"GET", "POST"} {
+		request := httptest.NewRequest(method, w.sms.link(t)+"?lang=en&page=1", strings.NewReader("go=back"))
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code >= 400 {
+			t.Fatalf("%s: %d %s", method, response.Code, response.Body)
+		}
+	}
+	explained := 0
+	for _, statement := range statements.take() {
+		name, _, isNamed := strings.Cut(strings.TrimPrefix(statement.SQL, "-- name: "), " ")
+		if !isNamed || !strings.HasPrefix(name, "Survey") {
+			continue
+		}
+		rows, err := conn.Query(ctx, "EXPLAIN "+statement.SQL, statement.Args...)
+		must(t, err)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		must(t, err)
+		plan := strings.Join(lines, "\n")
+		for _, table := range []string{"surveys", "survey_sections", "survey_messages", "survey_responses", "stage_instances", "journey_instances", "patients"} {
+			if strings.Contains(plan, "Seq Scan on "+table+" ") {
+				t.Errorf("%s reads all %s:\n%s", name, table, plan)
+			}
+		}
+		explained++
+	}
+	if explained < 12 {
+		t.Errorf("only %d statements about surveys", explained)
+	}
+	t.Cleanup(func() { w.exec("TRUNCATE patients, hospitals CASCADE") }) // faster than DELETE
 }
