@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/px360/px360/server/limits"
+	"github.com/px360/px360/tests/dbtest"
 )
 
 func mustRead(t *testing.T, environ ...string) Config {
@@ -225,4 +227,31 @@ func TestReadmeEnvironment(t *testing.T) {
 	if have != table.String() {
 		t.Errorf("the README's table is out of date; run `go test . -run ReadmeEnvironment -update`")
 	}
+}
+
+// A worker that is to send surveys says what it lacks, and nothing secret; one without a channel warns and works.
+func TestChannelConfiguration(t *testing.T) {
+	t.Parallel()
+	database := []string{"PX360_DATABASE_URL=" + dbtest.New(t), "PX360_ADDR=127.0.0.1:0"}
+	key, public, mail := "PX360_SECRET_KEY="+newSecretKey(), "PX360_PUBLIC_URL=https://px.example", "PX360_SMTP_URL=smtp://px:hidden@mail.example"
+	from := "PX360_EMAIL_FROM=px@hospital.example"
+	for _, c := range []struct {
+		want    string
+		environ []string
+	}{
+		{"PX360_SECRET_KEY is not set: links in surveys", []string{mail, from, public}},
+		{"PX360_PUBLIC_URL is not set: links in surveys", []string{mail, from, key}},
+		{"PX360_SMTP_URL and PX360_EMAIL_FROM: ", []string{mail, key, public}},
+		{"PX360_SMTP_URL and PX360_EMAIL_FROM: ", []string{"PX360_SMTP_URL=http://px:hidden@mail.example", from, key, public}},
+		{"PX360_SMS_…: numbers can be written as e164 or digits", []string{"PX360_SMS_URL=https://px:hidden@sms.example", "PX360_SMS_TO=local", key, public}},
+		{"PX360_SURVEY_MAX_AGE must be more than 0s", []string{"PX360_SURVEY_MAX_AGE=0s"}},
+	} {
+		said := run(t, 1, slices.Concat(database, c.environ), "", "work").stderr.String()
+		wantText(t, said, c.want)
+		if strings.Contains(said, "hidden") {
+			t.Errorf("a secret is shown: %s", said)
+		}
+	}
+	work := start(t, database, "", "work")
+	work.waitFor(work.stderr, `(no channel is configured: surveys wait)`)
 }

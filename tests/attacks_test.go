@@ -54,11 +54,7 @@ type target struct {
 
 // TestAttacks runs before the parallel tests: memory depends on how soon the garbage collector gets a processor.
 func TestAttacks(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "px360")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program := builtProgram(t)
 	for _, mode := range []string{"enforce", "off"} {
 		t.Run("rate limits "+mode, func(t *testing.T) {
 			t.Parallel()
@@ -79,6 +75,25 @@ func TestAttacks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// build builds the program, once for all tests that run it as a process.
+var build = sync.OnceValues(func() (string, error) {
+	program, err := filepath.Abs("../bin/px360-under-test")
+	if err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return program, nil
+})
+
+func builtProgram(t *testing.T) string {
+	t.Helper()
+	program, err := build()
+	must(t, err)
+	return program
 }
 
 // startTarget starts the program on a database of its own.

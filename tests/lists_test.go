@@ -194,6 +194,7 @@ func (l *list) filterValues(p *openapi3.Parameter, name string) []string {
 		return values
 	case schema.Format == "date-time":
 		stated := l.rowsWhere(func(row fields) bool { return row[name] != nil })
+		slices.SortFunc(stated, func(a, b fields) int { return instant(a[name]).Compare(instant(b[name])) })
 		return []string{stated[len(stated)/3][name].(string), stated[len(stated)/2][name].(string)}
 	}
 	for _, row := range l.rows {

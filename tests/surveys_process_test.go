@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -105,10 +104,7 @@ type deployment struct {
 
 func deploy(t *testing.T, mailServer string) *deployment {
 	t.Helper()
-	d := &deployment{system: &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}, program: filepath.Join(t.TempDir(), "px360")}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", d.program, "..").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	d := &deployment{system: &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}, program: builtProgram(t)}
 	pool, err := pgxpool.New(t.Context(), d.dbURL)
 	must(t, err)
 	t.Cleanup(pool.Close)
