@@ -16,6 +16,9 @@ import (
 )
 
 // statusLine is a sample of the metric in which the server counts its answers.
+// routeParameter is a parameter of a route, as echo has it.
+var routeParameter = regexp.MustCompile(`:([a-z]+)`)
+
 var statusLine = regexp.MustCompile(`^px360_http_request_seconds_count\{method="([A-Z]+)",route="([^"]+)",status="(\d+)"\} `)
 
 // produced says which statuses an operation was answered with: "GET /api/auth/roles/ 200".
@@ -50,7 +53,7 @@ func (p produced) read(file string) error {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if m := statusLine.FindStringSubmatch(lines.Text()); m != nil {
-			p[m[1]+" "+strings.ReplaceAll(m[2], ":id", "{id}")+" "+m[3]] = true
+			p[m[1]+" "+routeParameter.ReplaceAllString(m[2], "{$1}")+" "+m[3]] = true
 		}
 	}
 	return lines.Err()
