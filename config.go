@@ -49,7 +49,7 @@ type Config struct {
 	RateLimits       rateLimits     `env:"RATE_LIMITS" unset:"serve: enforce; up: report" help:"enforce, report (only log and count) or off"`
 	LimitEvents      limits.Limit   `env:"RATE_LIMIT_EVENTS" help:"creation of events, by hospital and source system; a source system has ten times that over all hospitals, and a sender over all source systems"`
 	LimitEventBytes  limits.Limit   `env:"RATE_LIMIT_EVENT_BYTES" help:"bytes of the bodies of events: as many at once, and what that refills; by hospital and source system, ten times that over all hospitals; at least 5242880"`
-	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, and wrong API keys, by client address"`
+	LimitAuth        limits.Limit   `env:"RATE_LIMIT_AUTH" help:"token operations, wrong API keys, and wrong links to surveys, by client address"`
 	LimitUser        limits.Limit   `env:"RATE_LIMIT_USER" help:"everything else, by user"`
 	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
 	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`

@@ -121,7 +121,7 @@ UPDATE survey_messages m
 SET status = 'sending', attempt = m.attempt + 1, next_at = now() + cast(@patience_seconds AS integer) * interval '1 second'
 FROM (
     SELECT o.id FROM survey_messages o
-    WHERE o.status IN ('queued', 'sending') AND o.next_at <= now() AND o.channel = ANY (@channels::text[])
+    WHERE o.status IN ('queued', 'sending') AND o.next_at <= now() AND o.channel = @channel
     ORDER BY o.next_at
     LIMIT @most
     FOR UPDATE SKIP LOCKED
@@ -148,9 +148,9 @@ WHERE m.id = ANY (@messages::uuid[]);
 SELECT v.id FROM surveys v WHERE v.id = @id FOR NO KEY UPDATE;
 
 -- name: SurveyMessageFinish :execrows
--- Writes what became of a message, unless another attempt has begun since.
+-- Writes what became of a message, unless another attempt has begun since. An attempt that was not made does not count.
 UPDATE survey_messages m
-SET status = @status::text, next_at = @next_at, address = @address, provider_id = @provider_id, error = @error,
+SET status = @status::text, attempt = m.attempt - CASE WHEN @made::boolean THEN 0 ELSE 1 END, next_at = @next_at, address = @address, provider_id = @provider_id, error = @error,
     sent_at = CASE WHEN @status = 'sent' THEN now() END
 WHERE m.id = @id AND m.attempt = @attempt AND m.status = 'sending';
 
@@ -170,8 +170,8 @@ UPDATE survey_sections c SET sent_at = now(), sent_on = (now() AT TIME ZONE h.ti
 FROM sent, hospitals h
 WHERE c.survey_id = sent.id AND h.id = c.hospital_id;
 
--- name: SurveyMarkFailed :exec
--- Ends a survey of which no channel could deliver the first message.
+-- name: SurveyEndUnsent :exec
+-- Ends a survey whose first message will not go out any more.
 UPDATE surveys
-SET status = 'failed', reason = 'undeliverable', next_at = NULL, updated_at = now()
+SET status = @status, reason = @reason, next_at = NULL, updated_at = now()
 WHERE id = @id AND status = 'pending' AND sent_at IS NULL;

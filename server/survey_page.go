@@ -143,7 +143,7 @@ func (p surveyPages) show(c echo.Context) error {
 func (p surveyPages) showSurvey(c echo.Context, status int, s patientSurvey, wanted string, number int, errs answerErrors) error {
 	language, token := s.language(wanted), c.Param("token")
 	view := surveypage.Page{
-		Kind: surveypage.KindThanks, Language: language, Hospital: hospitalName(language, s.HospitalName, s.HospitalNameAr),
+		Kind: surveypage.KindThanks, Language: language, Hospital: rules.In(language, s.HospitalName, s.HospitalNameAr),
 		OptOut: p.address(token, "/unsubscribe", language, 0),
 	}
 	if s.completed() {
@@ -155,7 +155,7 @@ func (p surveyPages) showSurvey(c echo.Context, status int, s patientSurvey, wan
 	}
 	part := s.sections[number-1]
 	view.Kind, view.Page, view.Pages, view.Errors = surveypage.KindSurvey, number, len(s.sections), len(errs) > 0
-	view.Section = hospitalName(language, part.name, part.nameAr)
+	view.Section = rules.In(language, part.name, part.nameAr)
 	view.Action = p.address(token, "", language, number)
 	view.Other = p.address(token, "", view.OtherLanguage(), number)
 	for _, r := range part.responses {
@@ -176,7 +176,7 @@ func (p surveyPages) showSurvey(c echo.Context, status int, s patientSurvey, wan
 func questionView(language string, r rules.Response) surveypage.Question {
 	q := r.Question
 	view := surveypage.Question{
-		ID: "q-" + q.ID.String(), Text: hospitalName(language, q.Text, q.TextAr), Required: q.IsRequired, Input: "radio", Layout: "list",
+		ID: "q-" + q.ID.String(), Text: rules.In(language, q.Text, q.TextAr), Required: q.IsRequired, Input: "radio", Layout: "list",
 	}
 	switch q.Type {
 	case rules.QuestionRating, rules.QuestionLikert, rules.QuestionNPS:
@@ -196,7 +196,7 @@ func questionView(language string, r rules.Response) surveypage.Question {
 		clear(labels)
 	}
 	for _, choice := range q.Choices {
-		labels[choice.Value] = hospitalName(language, choice.Label, choice.LabelAr)
+		labels[choice.Value] = rules.In(language, choice.Label, choice.LabelAr)
 	}
 	for _, answer := range q.Answers() {
 		label, found := labels[answer]
@@ -301,7 +301,7 @@ func (p surveyPages) showOptOut(c echo.Context, kind string, set answerSet) erro
 		return err
 	}
 	language := s.language(c.QueryParam("lang"))
-	view := surveypage.Page{Kind: kind, Language: language, Hospital: hospitalName(language, s.HospitalName, s.HospitalNameAr)}
+	view := surveypage.Page{Kind: kind, Language: language, Hospital: rules.In(language, s.HospitalName, s.HospitalNameAr)}
 	view.Other = p.address(token, "/unsubscribe", view.OtherLanguage(), 0)
 	view.Action, view.Back = p.address(token, "/unsubscribe", language, 0), p.address(token, "", language, 0)
 	return p.write(c, http.StatusOK, view)

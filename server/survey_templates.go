@@ -89,7 +89,7 @@ func (c surveyTemplateChecks) checkTexts(ctx context.Context, q *db.Queries, row
 	}
 	for _, text := range []struct{ field, language, text, hospital string }{
 		{"sms_text", rules.English, row.SmsText, hospital.Name},
-		{"sms_text_ar", rules.Arabic, row.SmsTextAr, hospitalName(rules.Arabic, hospital.Name, hospital.NameAr)},
+		{"sms_text_ar", rules.Arabic, row.SmsTextAr, rules.In(rules.Arabic, hospital.Name, hospital.NameAr)},
 	} {
 		if message := rules.CheckSMSText(text.language, text.text, text.hospital, c.link); message != "" {
 			fields.Add(text.field, message)
@@ -141,12 +141,4 @@ func writeQuestions(w *write[db.SurveyTemplateInsertParams], fields problem.Fiel
 	w.row.Version = w.old.Version + 1
 	w.row.Questions, err = json.Marshal(questions)
 	return err
-}
-
-// hospitalName is the name of a hospital for readers of a language.
-func hospitalName(language, name, nameAr string) string {
-	if language == rules.Arabic && nameAr != "" {
-		return nameAr
-	}
-	return name
 }

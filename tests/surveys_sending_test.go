@@ -207,3 +207,50 @@ func TestSurveyContactCap(t *testing.T) {
 		t.Errorf("%d were skipped and %d sent, the cap is 3", skipped, len(w.sms.messages))
 	}
 }
+
+// A message that nobody is to get any more, or that comes late out of the queue, is not sent; what its provider says is
+// kept, whatever it says; and what always ends without an outcome is given up.
+func TestSurveyMessageOutOfTheQueue(t *testing.T) {
+	t.Parallel()
+	w := newSurveyWorld(t)
+	queued := func(encounter string) uuid.UUID {
+		t.Helper()
+		w.sms.fail = func(channels.Message) error { return errors.New("down\x00\xff") }
+		id := w.completed(t, encounter)
+		w.step(t)
+		if s := w.survey(t, id); s["messages"].([]any)[0].(map[string]any)["error"] != "down??" {
+			t.Fatalf("queued again: %v", s)
+		}
+		w.sms.fail = nil
+		w.exec("UPDATE survey_messages SET next_at = now() WHERE survey_id = $1", id)
+		return id
+	}
+	last := func(id uuid.UUID) map[string]any {
+		messages := w.survey(t, id)["messages"].([]any)
+		return messages[len(messages)-1].(map[string]any)
+	}
+
+	id := queued("quiet")
+	w.exec("UPDATE hospitals SET timezone = 'UTC', quiet_hours_start = to_char(now() - interval '1 hour', 'HH24:MI'), quiet_hours_end = to_char(now() + interval '2 hours', 'HH24:MI')")
+	w.step(t)
+	if m := last(id); m["status"] != "queued" || jsonText(m["attempt"]) != "1" {
+		t.Errorf("in quiet hours: %v", m)
+	}
+	w.exec("UPDATE hospitals SET quiet_hours_start = '00:00', quiet_hours_end = '00:00'")
+	w.exec("UPDATE survey_messages SET next_at = now(), attempt = 20")
+	w.step(t)
+	if s := w.survey(t, id); s["status"] != "pending" || len(s["messages"].([]any)) != 2 { // by email, after the SMS was given up
+		t.Errorf("after too many attempts: %v", s)
+	}
+	w.step(t)
+	if s := w.survey(t, id); s["status"] != "sent" || len(w.sms.messages) != 0 || len(w.email.messages) != 1 {
+		t.Errorf("by email: %v", s)
+	}
+
+	id = queued("opted out")
+	w.exec("UPDATE patients SET survey_opt_out = true")
+	w.step(t)
+	if s := w.survey(t, id); s["status"] != "skipped" || s["reason"] != "patient_opted_out" || last(id)["status"] != "cancelled" {
+		t.Errorf("opted out meanwhile: %v", s)
+	}
+}

@@ -128,6 +128,24 @@ func (q *Queries) SurveyDecide(ctx context.Context, arg SurveyDecideParams) erro
 	return err
 }
 
+const surveyEndUnsent = `-- name: SurveyEndUnsent :exec
+UPDATE surveys
+SET status = $1, reason = $2, next_at = NULL, updated_at = now()
+WHERE id = $3 AND status = 'pending' AND sent_at IS NULL
+`
+
+type SurveyEndUnsentParams struct {
+	Status string
+	Reason string
+	ID     uuid.UUID
+}
+
+// Ends a survey whose first message will not go out any more.
+func (q *Queries) SurveyEndUnsent(ctx context.Context, arg SurveyEndUnsentParams) error {
+	_, err := q.db.Exec(ctx, surveyEndUnsent, arg.Status, arg.Reason, arg.ID)
+	return err
+}
+
 const surveyLock = `-- name: SurveyLock :one
 SELECT v.id FROM surveys v WHERE v.id = $1 FOR NO KEY UPDATE
 `
@@ -169,18 +187,6 @@ func (q *Queries) SurveyLockPatients(ctx context.Context, surveys []uuid.UUID) (
 	return items, nil
 }
 
-const surveyMarkFailed = `-- name: SurveyMarkFailed :exec
-UPDATE surveys
-SET status = 'failed', reason = 'undeliverable', next_at = NULL, updated_at = now()
-WHERE id = $1 AND status = 'pending' AND sent_at IS NULL
-`
-
-// Ends a survey of which no channel could deliver the first message.
-func (q *Queries) SurveyMarkFailed(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, surveyMarkFailed, id)
-	return err
-}
-
 const surveyMarkSent = `-- name: SurveyMarkSent :exec
 WITH sent AS (
     UPDATE surveys v
@@ -208,7 +214,7 @@ UPDATE survey_messages m
 SET status = 'sending', attempt = m.attempt + 1, next_at = now() + cast($1 AS integer) * interval '1 second'
 FROM (
     SELECT o.id FROM survey_messages o
-    WHERE o.status IN ('queued', 'sending') AND o.next_at <= now() AND o.channel = ANY ($2::text[])
+    WHERE o.status IN ('queued', 'sending') AND o.next_at <= now() AND o.channel = $2
     ORDER BY o.next_at
     LIMIT $3
     FOR UPDATE SKIP LOCKED
@@ -219,13 +225,13 @@ RETURNING m.id
 
 type SurveyMessageClaimParams struct {
 	PatienceSeconds int32
-	Channels        []string
+	Channel         string
 	Most            int32
 }
 
 // Claims messages that are to be sent, or whose sender did not say in time what became of them.
 func (q *Queries) SurveyMessageClaim(ctx context.Context, arg SurveyMessageClaimParams) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, surveyMessageClaim, arg.PatienceSeconds, arg.Channels, arg.Most)
+	rows, err := q.db.Query(ctx, surveyMessageClaim, arg.PatienceSeconds, arg.Channel, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -329,13 +335,14 @@ func (q *Queries) SurveyMessageFacts(ctx context.Context, messages []uuid.UUID) 
 
 const surveyMessageFinish = `-- name: SurveyMessageFinish :execrows
 UPDATE survey_messages m
-SET status = $1::text, next_at = $2, address = $3, provider_id = $4, error = $5,
+SET status = $1::text, attempt = m.attempt - CASE WHEN $2::boolean THEN 0 ELSE 1 END, next_at = $3, address = $4, provider_id = $5, error = $6,
     sent_at = CASE WHEN $1 = 'sent' THEN now() END
-WHERE m.id = $6 AND m.attempt = $7 AND m.status = 'sending'
+WHERE m.id = $7 AND m.attempt = $8 AND m.status = 'sending'
 `
 
 type SurveyMessageFinishParams struct {
 	Status     string
+	Made       bool
 	NextAt     time.Time
 	Address    string
 	ProviderID string
@@ -344,10 +351,11 @@ type SurveyMessageFinishParams struct {
 	Attempt    int32
 }
 
-// Writes what became of a message, unless another attempt has begun since.
+// Writes what became of a message, unless another attempt has begun since. An attempt that was not made does not count.
 func (q *Queries) SurveyMessageFinish(ctx context.Context, arg SurveyMessageFinishParams) (int64, error) {
 	result, err := q.db.Exec(ctx, surveyMessageFinish,
 		arg.Status,
+		arg.Made,
 		arg.NextAt,
 		arg.Address,
 		arg.ProviderID,

@@ -12,6 +12,14 @@ const (
 	Arabic  = "ar"
 )
 
+// In is a text in a language; the English one where there is none in Arabic.
+func In(language, text, arabic string) string {
+	if language == Arabic && arabic != "" {
+		return arabic
+	}
+	return text
+}
+
 // What stands in a text for what each message has of its own.
 const (
 	linkPlaceholder     = "{link}"

@@ -19,7 +19,7 @@ type Limits struct {
 	// Creation of events, by the sender's hospital and the source system: calls, and the bytes of their bodies. A source
 	// system has ten times that over all hospitals; a sender has ten times the calls over all source systems.
 	Events, EventBytes Limit
-	Auth               Limit // token operations, all together, by client address; and so wrong API keys, by themselves
+	Auth               Limit // token operations, all together, by client address; and so wrong API keys, and wrong links to surveys, each by themselves
 	User               Limit // everything else, by user
 }
 

@@ -146,11 +146,7 @@ func (s *Service) plan(now time.Time, row *db.SurveySendingFactsRow, contacts []
 		p.next = s.next(row, p.reminders)
 		return p
 	}
-	quiet, err := rules.NewQuietHours(row.QuietHoursStart, row.QuietHoursEnd, row.Timezone)
-	if err != nil { // of a zone that this program does not know: it was checked when it was written
-		s.Log.Error("quiet hours are not kept", "hospital", row.Hospital, "error", err)
-		quiet = rules.QuietHours{Zone: time.UTC}
-	}
+	quiet := s.quietHours(row.Hospital, row.QuietHoursStart, row.QuietHoursEnd, row.Timezone)
 	decision := rules.DecideSending(now, rules.SendingFacts{
 		Kind: p.kind, JourneyCancelled: row.JourneyStatus == rules.JourneyCancelled, TemplateActive: row.TemplateActive,
 		Questions: int(row.Questions), CompletedAt: row.CompletedAt, ReceivedAt: row.DueAt.Add(-time.Duration(row.DelayHours) * time.Hour),

@@ -15,7 +15,9 @@
 //
 // Of a message, the claim is a transaction, then comes the network, and what became of it is another transaction. A
 // process that dies in between leaves it as sending, and it is sent again under the same id and with the same link. What
-// a sender that comes late says is fenced off by the attempt.
+// a sender that comes late says is fenced off by the attempt. A message that is only given back, because quiet hours have
+// begun or the sender is told to stop, has had no attempt; one that is claimed again and again without an outcome is
+// given up.
 //
 // # Locks
 //

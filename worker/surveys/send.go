@@ -16,6 +16,9 @@ import (
 const (
 	// messageBatch is how many messages a sender claims at a time.
 	messageBatch = 20
+	// mostClaims is how often a message is claimed at most. It bounds what a patient gets whose message ends its sender
+	// each time. A claim is of a batch, so most of the claims that a killed process leaves behind sent nothing.
+	mostClaims = 20
 	// patience is how long a sender has, from the claim, to say what became of its messages. Then others send them again.
 	patience = 2 * time.Minute
 	// sendingTime is how long a sender takes for its batch at most. What it could not send until then is queued again.
@@ -38,6 +41,7 @@ type result struct {
 	providerID string
 	problem    string
 	hopeless   bool // no other channel could do better
+	made       bool // an attempt was made; else the message is only given back
 }
 
 // sendBatch claims messages of a channel and sends them one after the other, over one connection as long as that works.
@@ -76,7 +80,7 @@ func (s *Service) claim(ctx context.Context, name string) (messages []claimed, e
 	defer cancel()
 	err = s.database.Read(ctx, func(q *db.Queries) error {
 		ids, err := q.SurveyMessageClaim(ctx, db.SurveyMessageClaimParams{
-			PatienceSeconds: int32(patience.Seconds()), Channels: []string{name}, Most: messageBatch,
+			PatienceSeconds: int32(patience.Seconds()), Channel: name, Most: messageBatch,
 		})
 		if err != nil || len(ids) == 0 {
 			return err
@@ -138,8 +142,16 @@ func (s *sender) send(ctx context.Context, m channels.Message) (providerID strin
 // send sends a message, unless nobody is to get it any more.
 func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 	m := r.message
-	if rules.SurveyEnded(m.SurveyStatus) || m.SurveyOptOut || m.unwanted {
-		r.status = messageCancelled
+	switch {
+	case rules.SurveyEnded(m.SurveyStatus) || m.SurveyOptOut || m.unwanted:
+		r.status, r.made = messageCancelled, true
+		return
+	case s.quietHours(m.Hospital, m.QuietHoursStart, m.QuietHoursEnd, m.Timezone).Contain(time.Now()):
+		return // it waited in the queue until they began
+	}
+	r.made = true
+	if m.Attempt > mostClaims {
+		r.fail(errNoOutcome, true) // each of its senders ended before it could say what became of it
 		return
 	}
 	message, err := s.compose(m)
@@ -148,7 +160,8 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 		r.fail(err, true)
 		return
 	}
-	if r.providerID, err = sender.send(ctx, message); err != nil {
+	r.providerID, err = sender.send(ctx, message)
+	if r.providerID = storable(r.providerID); err != nil {
 		r.fail(err, channels.IsPermanent(err))
 		return
 	}
@@ -157,7 +170,7 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 
 // fail notes an error, and whether the message is tried again.
 func (r *result) fail(err error, permanent bool) {
-	r.problem = strings.ToValidUTF8(err.Error(), "?")
+	r.problem = storable(err.Error())
 	if letters := []rune(r.problem); len(letters) > 500 {
 		r.problem = string(letters[:500])
 	}
@@ -167,6 +180,11 @@ func (r *result) fail(err error, permanent bool) {
 		return
 	}
 	r.status, r.wait = messageQueued, wait
+}
+
+// storable is a provider's text as Postgres can store it: what is not written down is sent again.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
 }
 
 // compose writes a message. It fails if its link cannot be made any more, or the address is none any more.
@@ -179,12 +197,9 @@ func (s *Service) compose(m *claimed) (channels.Message, error) {
 		return channels.Message{}, errNoAddress
 	}
 	link := rules.SurveyLink(s.PublicURL, rules.NewLinkToken(key, m.Survey))
-	hospital, sms, subject := m.HospitalName, m.SmsText, m.EmailSubject
-	if m.Language == rules.Arabic {
+	hospital, sms, subject := rules.In(m.Language, m.HospitalName, m.HospitalNameAr), m.SmsText, m.EmailSubject
+	if m.Language == rules.Arabic { // without one in Arabic, the program's own is rather that than the hospital's in English
 		sms, subject = m.SmsTextAr, m.EmailSubjectAr
-		if m.HospitalNameAr != "" {
-			hospital = m.HospitalNameAr
-		}
 	}
 	message := channels.Message{ID: m.ID, To: m.address, Language: m.Language, Text: rules.SMSText(m.Language, sms, hospital, link)}
 	if m.Channel == channels.Email {
@@ -229,22 +244,27 @@ func (s *Service) finishIn(ctx context.Context, q *db.Queries, r result) error {
 	}
 	written, err := q.SurveyMessageFinish(ctx, db.SurveyMessageFinishParams{
 		ID: r.message.ID, Attempt: r.message.Attempt, Status: r.status, NextAt: s.nextAttempt(now, r), Address: r.message.address,
-		ProviderID: r.providerID, Error: r.problem,
+		ProviderID: r.providerID, Error: r.problem, Made: r.made,
 	})
 	if err != nil || written == 0 { // another attempt has begun, and speaks for the message
 		return err
 	}
+	isFirst := r.message.Kind == rules.KindInvitation
 	switch r.status {
 	case messageSent:
 		return q.SurveyMarkSent(ctx, survey)
+	case messageCancelled:
+		if isFirst { // of a survey that is at an end already, that changes nothing
+			return q.SurveyEndUnsent(ctx, db.SurveyEndUnsentParams{ID: survey, Status: rules.SurveySkipped, Reason: rules.RulePatientOptedOut})
+		}
 	case messageFailed:
 		if channel := s.nextChannel(r.message); channel != "" && !r.hopeless {
 			var next db.SurveyMessageInsertParams
 			addMessage(&next, survey, r.message.Kind, channel)
 			return q.SurveyMessageInsert(ctx, next)
 		}
-		if r.message.Kind == rules.KindInvitation {
-			return q.SurveyMarkFailed(ctx, survey)
+		if isFirst {
+			return q.SurveyEndUnsent(ctx, db.SurveyEndUnsentParams{ID: survey, Status: rules.SurveyFailed, Reason: rules.ReasonUndeliverable})
 		}
 	}
 	return nil
@@ -252,12 +272,8 @@ func (s *Service) finishIn(ctx context.Context, q *db.Queries, r result) error {
 
 // nextAttempt is when a message that was not sent is tried again, outside of quiet hours.
 func (s *Service) nextAttempt(now time.Time, r result) time.Time {
-	at := now.Add(r.wait)
-	quiet, err := rules.NewQuietHours(r.message.QuietHoursStart, r.message.QuietHoursEnd, r.message.Timezone)
-	if err != nil {
-		return at
-	}
-	return quiet.After(at)
+	m := r.message
+	return s.quietHours(m.Hospital, m.QuietHoursStart, m.QuietHoursEnd, m.Timezone).After(now.Add(r.wait))
 }
 
 // nextChannel is the hospital's next channel after a message's on which the patient has an address; blank for none.

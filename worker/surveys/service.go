@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/px360/px360/queries"
@@ -135,8 +136,21 @@ func (s *Service) poll(ctx context.Context, what string, work func(context.Conte
 // errLinkKey is about a link that cannot be made again.
 var errLinkKey = errors.New("the link was derived from a secret key that is neither the present nor the previous one")
 
+// errNoOutcome is about a message that was attempted again and again, and nobody knows with what success.
+var errNoOutcome = errors.New("no attempt could say what became of the message")
+
 // errNoAddress is about a patient who had an address when the message was queued.
 var errNoAddress = errors.New("the patient has no address on this channel any more")
+
+// quietHours are those of a hospital. A zone that this program does not know was checked by another when it was written.
+func (s *Service) quietHours(hospital uuid.UUID, start, end, zone string) rules.QuietHours {
+	quiet, err := rules.NewQuietHours(start, end, zone)
+	if err != nil {
+		s.Log.Error("quiet hours are not kept", "hospital", hospital, "error", err)
+		return rules.QuietHours{Zone: time.UTC}
+	}
+	return quiet
+}
 
 // keyOf is the secret key that a link was derived from, by its id.
 func (s *Service) keyOf(id []byte) ([]byte, error) {
