@@ -110,8 +110,9 @@ func (p *program) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watching := p.newActions(database, baseURL(listener), sending)
 	p.banner(cmp.Or(p.config.PublicURL, baseURL(listener)), login)
-	return runTasks(ctx, metrics, p.newWorker(database).Run, sending.Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+	return runTasks(ctx, metrics, p.newWorker(database).Run, sending.Run, watching.Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
 }
 
 // firstAdmin makes sure that there is a PX Admin, and says how to log in. An advisory lock serializes
@@ -243,8 +244,9 @@ func (p *program) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watching := p.newActions(database, "", sending)
 	p.log.Info("working", "version", version(), "config", p.config)
-	return runTasks(ctx, metrics, health, p.newWorker(database).Run, sending.Run)
+	return runTasks(ctx, metrics, health, p.newWorker(database).Run, sending.Run, watching.Run)
 }
 
 func (p *program) migrateCommand() *cobra.Command {

@@ -35,6 +35,7 @@ import (
 	"github.com/px360/px360/server"
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/worker"
+	"github.com/px360/px360/worker/actions"
 	"github.com/px360/px360/worker/channels"
 	"github.com/px360/px360/worker/surveys"
 )
@@ -236,6 +237,14 @@ func (p *program) newSurveys(database *queries.DB, publicURL string, develop boo
 	o.MaxAge = p.config.SurveyMaxAge
 	o.Log, o.Registerer = p.log, p.registry
 	return surveys.New(database, o), nil
+}
+
+// newActions makes what watches the deadlines of actions. Emails go the way that surveys' go.
+func (p *program) newActions(database *queries.DB, publicURL string, sending *surveys.Service) *actions.Service {
+	o := actions.DefaultOptions()
+	o.Email, o.PublicURL = sending.Channels[channels.Email], cmp.Or(p.config.PublicURL, publicURL)
+	o.Log, o.Registerer = p.log, p.registry
+	return actions.New(database, o)
 }
 
 // metrics returns a task that serves Prometheus metrics and pprof profiles. They have their own address,

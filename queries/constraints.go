@@ -35,10 +35,13 @@ func FieldErrorOf(err error) (*FieldError, bool) {
 		return &FieldError{"hospital", "Others of the hospital refer to this, so it cannot move to another."}, true
 	}
 	if field, found := references[pg.ConstraintName]; found {
-		return &FieldError{field, "The object is not of this hospital, or does not exist any more."}, true
+		return &FieldError{field, MessageMisplaced}, true
 	}
 	return nil, false
 }
+
+// MessageMisplaced is about a reference to another hospital's object.
+const MessageMisplaced = "The object is not of this hospital, or does not exist any more."
 
 const whole = "non_field_errors"
 
@@ -86,4 +89,12 @@ var references = map[string]string{
 	"stage_instances_physician_id_fkey":                        "physician",
 	"stage_instances_department_id_fkey":                       "department",
 	"integration_configs_hospital_id_fkey":                     "hospital",
+	"actions_hospital_id_fkey":                                 "hospital",
+	"actions_department_id_fkey":                               "department",
+	"actions_assigned_to_fkey":                                 "assigned_to",
+	"actions_journey_instance_id_fkey":                         "journey_instance",
+	"actions_stage_instance_id_fkey":                           "stage_instance",
+	"actions_survey_id_fkey":                                   "survey_instance",
+	"actions_physician_id_fkey":                                "physician",
+	"actions_patient_id_fkey":                                  "patient",
 }

@@ -45,6 +45,11 @@
 //	                                 SurveyMessageClaim, SKIP       S, and nothing else in its transaction
 //	                                 LOCKED
 //	   journey again                 JourneyComplete                W, and as 4
+//	   actions                       ActionInsert                   answering, the last thing
+//	                                 ActionLock                     changing an action: as 5
+//	                                 ActionClaimDue, SKIP LOCKED    the watch of deadlines
+//	   emails to users               UserMessageInsert              as actions
+//	                                 UserMessageClaim, SKIP LOCKED  sending them, and nothing else in its transaction
 //	7  events                        EventFinish                    W
 //	                                 EventRequeue                   creating a journey, changing an encounter id
 //	                                 EventInsert                    sending events, in the order of source_event_id

@@ -71,13 +71,15 @@ FOR NO KEY UPDATE;
 SELECT FROM hospitals WHERE id = @id OR code = @code ORDER BY id FOR NO KEY UPDATE;
 
 -- name: HospitalSettingsGet :one
-SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days,
+    h.business_hours, h.holidays, h.action_sla, h.id
 FROM hospitals h
 WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope));
 
 -- name: HospitalSettingsLock :one
 -- Locks the hospital and returns its settings, to which a PATCH is applied.
-SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days,
+    h.business_hours, h.holidays, h.action_sla, h.id
 FROM hospitals h
 WHERE h.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
 FOR NO KEY UPDATE;
@@ -86,5 +88,5 @@ FOR NO KEY UPDATE;
 UPDATE hospitals
 SET timezone = @timezone, language = @language, channels = @channels, quiet_hours_start = @quiet_hours_start,
     quiet_hours_end = @quiet_hours_end, contact_cap_surveys = @contact_cap_surveys, contact_cap_days = @contact_cap_days,
-    updated_at = now()
+    business_hours = @business_hours, holidays = @holidays, action_sla = @action_sla, updated_at = now()
 WHERE id = @id;

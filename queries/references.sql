@@ -15,6 +15,8 @@ WHERE NOT CASE r.noun
     WHEN 'stage_template' THEN EXISTS (SELECT FROM stage_templates x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'journey_instance' THEN EXISTS (SELECT FROM journey_instances x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'stage_instance' THEN EXISTS (SELECT FROM stage_instances x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
+    WHEN 'survey_instance' THEN EXISTS (SELECT FROM surveys x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
+    WHEN 'action' THEN EXISTS (SELECT FROM actions x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'config' THEN EXISTS (SELECT FROM integration_configs x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     ELSE false
 END;

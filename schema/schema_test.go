@@ -196,7 +196,14 @@ func TestStepDownAndUp(t *testing.T) {
 			SELECT id, 1, survey_template_id, 1, hospital_id, 'opd' FROM surveys;
 		INSERT INTO survey_messages (id, survey_id, kind, channel) SELECT uuid7(), id, 'invitation', 'sms' FROM surveys;
 		INSERT INTO survey_responses (survey_id, position, question_id, answer) SELECT id, 1, uuid7(), '["5"]' FROM surveys;
-		INSERT INTO survey_suppressions (hospital_id, address) SELECT DISTINCT hospital_id, '+966501234567' FROM surveys`); err != nil {
+		INSERT INTO survey_suppressions (hospital_id, address) SELECT DISTINCT hospital_id, '+966501234567' FROM surveys;
+		INSERT INTO actions (id, hospital_id, source_type, title, priority, sla) SELECT uuid7(), id, 'manual', 'A', 'low', '{}' FROM hospitals;
+		INSERT INTO action_log (id, action_id, kind) SELECT uuid7(), id, 'created' FROM actions;
+		INSERT INTO user_messages (id, user_id, kind, object_id, subject, text) SELECT uuid7(), id, 'reminder', id, 'A', 'B' FROM users;
+		INSERT INTO webhook_endpoints (id, url, events, secret) VALUES (uuid7(), 'https://example.org/', '{}', '');
+		INSERT INTO webhook_events (type, object_id, version) SELECT 'action.created', id, 1 FROM actions;
+		INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type)
+			SELECT uuid7(), p.id, e.id, e.seq, e.object_id, e.type FROM webhook_endpoints p, webhook_events e`); err != nil {
 		t.Fatal(err)
 	}
 	catalog := lines(t, conn, catalogQuery)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -222,8 +223,8 @@ func (a patientSurveys) store(ctx context.Context, q *db.Queries, s *patientSurv
 	return a.complete(ctx, q, s)
 }
 
-// complete ends a survey whose answers are all there: with its score, and what each section comes to. Whatever else is to
-// follow from a completed survey belongs here, in the same transaction.
+// complete ends a survey whose answers are all there: with its score, and what each section comes to. The
+// action that they call for is opened in the same transaction, and so is partners' message.
 func (a patientSurveys) complete(ctx context.Context, q *db.Queries, s *patientSurvey) error {
 	var all []rules.Response
 	score := db.SurveyScoreSectionsParams{Survey: s.ID}
@@ -251,7 +252,11 @@ func (a patientSurveys) complete(ctx context.Context, q *db.Queries, s *patientS
 		return err
 	}
 	s.Status = rules.SurveyCompleted
-	return q.SurveyMessageCancel(ctx, s.ID)
+	if err := q.SurveyMessageCancel(ctx, s.ID); err != nil {
+		return err
+	}
+	called := slices.ContainsFunc(all, func(r rules.Response) bool { return r.Question.CallsForAction(r.Values) })
+	return openSurveyAction(ctx, q, s.ID, value(done.IsNegative), called)
 }
 
 // response is a question of the survey; nil for one that it does not have.

@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
 	"slices"
 	"time"
 	_ "time/tzdata" // so that the zones do not depend on the machine
@@ -10,6 +13,7 @@ import (
 
 	"github.com/px360/px360/gen/api"
 	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/server/problem"
 )
 
@@ -41,8 +45,9 @@ func newHospitalSettings(e *engine) *settingsRows {
 func settingsOf(row db.HospitalSettingsGetRow) api.HospitalSettings {
 	return api.HospitalSettings{
 		Timezone: row.Timezone, Language: row.Language, Channels: row.Channels,
-		QuietHours: api.QuietHours{Start: row.QuietHoursStart, End: row.QuietHoursEnd},
-		ContactCap: api.ContactCap{Surveys: row.ContactCapSurveys, Days: row.ContactCapDays},
+		QuietHours:    api.QuietHours{Start: row.QuietHoursStart, End: row.QuietHoursEnd},
+		ContactCap:    api.ContactCap{Surveys: row.ContactCapSurveys, Days: row.ContactCapDays},
+		BusinessHours: row.BusinessHours, Holidays: row.Holidays, ActionSLA: row.ActionSLA,
 	}
 }
 
@@ -56,10 +61,51 @@ func checkSettings(_ context.Context, _ *db.Queries, w *write[db.HospitalSetting
 	if len(slices.Compact(slices.Sorted(slices.Values(w.row.Channels)))) < len(w.row.Channels) {
 		fields.Add("channels", "Name each channel once.")
 	}
+	if err := checkDeadlines(w, fields); err != nil {
+		return err
+	}
 	if len(fields) > 0 {
 		return problem.Invalid(fields)
 	}
 	return nil
+}
+
+// checkDeadlines refuses business hours that cannot be meant, and business clocks that would never run. Both settings are
+// written in one spelling, so that the same ones are no change.
+func checkDeadlines(w *write[db.HospitalSettingsUpdateParams], fields problem.Fields) error {
+	hours, err := rewrite(w, "business_hours", w.old.BusinessHours, &w.row.BusinessHours, rules.BusinessHours.Normalized)
+	if err != nil {
+		return err
+	}
+	targets, err := rewrite(w, "action_sla", w.old.ActionSLA, &w.row.ActionSLA, func(t rules.Targets) rules.Targets { return t })
+	if err != nil {
+		return err
+	}
+	if _, err := rules.NewCalendar(hours, nil, "UTC"); errors.Is(err, rules.ErrIntervals) {
+		fields.Add("business_hours", "Intervals must end after they begin and not overlap.")
+	} else if err != nil {
+		return err
+	}
+	if hours.Empty() && targets.UsesBusinessHours() {
+		fields.Add("action_sla", "A business clock needs business hours.")
+	}
+	return nil
+}
+
+// rewrite reads a setting and writes it in its one spelling.
+func rewrite[T any](w *write[db.HospitalSettingsUpdateParams], name string, old json.RawMessage, row *json.RawMessage, normalize func(T) T) (value T, err error) {
+	var before T
+	for text, into := range map[*json.RawMessage]*T{&old: &before, row: &value} {
+		if err := json.Unmarshal(*text, into); err != nil {
+			return value, err
+		}
+		*into = normalize(*into)
+	}
+	if reflect.DeepEqual(before, value) {
+		w.changed = slices.DeleteFunc(w.changed, func(field string) bool { return field == name })
+	}
+	*row, err = json.Marshal(value)
+	return value, err
 }
 
 // RetrieveHospitalSettings answers the settings of a hospital that the caller sees.

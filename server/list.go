@@ -93,6 +93,35 @@ func newList[Params, List, Row, Found, Filter, CountFilter any](
 	}}
 }
 
+// pageOf is the page that a request asks for of a list that is part of one object.
+func pageOf[Found, Row any](
+	ctx context.Context, e *engine,
+	count func(q *db.Queries, scope *uuid.UUID) (int64, error),
+	find func(q *db.Queries, scope *uuid.UUID, size, offset int32) ([]Found, error),
+	convert func(Found) Row,
+) (answer page[Row], err error) {
+	r := requestOf(ctx)
+	scope, offset := r.principal.Scope(), r.page.Offset()
+	var total int64
+	var found []Found
+	err = e.db.List(ctx, order(r.page.Order), maxPageBytes*3/2, func(_, lists *db.Queries) (err error) {
+		if total, err = count(lists, scope); err != nil || int64(offset) >= total {
+			return err
+		}
+		found, err = find(lists, scope, int32(r.page.Size), offset)
+		return err
+	})
+	switch {
+	case errors.Is(err, queries.ErrTooManyBytes):
+		return answer, errPageTooLarge
+	case err != nil:
+		return answer, err
+	case r.page.Number > 1 && int64(offset) >= total:
+		return answer, problem.InvalidPage
+	}
+	return newPage(e, r, total, each(found, convert)), nil
+}
+
 // newPage puts rows together with the links to the pages before and after.
 func newPage[Row any](e *engine, r request, total int64, rows []Row) page[Row] {
 	p := page[Row]{Count: total, Results: rows}

@@ -47,6 +47,7 @@ const (
 type Server struct {
 	api.Resources
 	accountOperations
+	actionOperations
 	configOperations
 	eventOperations
 	hospitalSettingsOperations
@@ -137,7 +138,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 // nouns are what references in the contract may lead to: those that the query ReferenceMissing knows.
 var nouns = []string{
 	"hospital", "department", "user", "role", "physician", "patient", "survey_template", "journey_template", "stage_template",
-	"journey_instance", "stage_instance", "config",
+	"journey_instance", "stage_instance", "survey_instance", "action", "config",
 }
 
 // makeOperations puts together what answers the operations of each noun.
@@ -149,8 +150,13 @@ func (s *Server) makeOperations(o Options) error {
 	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait, s.budgets.LoginWaits), newConfigs(s.engine)
 	s.users = newUsers(e)
 	surveys := newSurveyInstances(e, responses)
+	actions := newActionRows(e)
+	var err error
+	if s.actionOperations, err = newActionOperations(e, actions, s.policy); err != nil {
+		return err
+	}
 	s.Resources = api.Resources{
-		AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
+		Action: newActionResource(e, actions), AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
 		Hospital: newHospitals(e), Department: newDepartments(e), Physician: newPhysicians(e), Patient: newPatients(e),
 		SurveyTemplate: newSurveyTemplates(e), JourneyTemplate: newJourneyTemplates(e), StageTemplate: newStageTemplates(e),
 		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e), SurveyInstance: surveys,

@@ -177,7 +177,7 @@ func TestBadQueries(t *testing.T) {
 					}
 					for _, w := range wrongQueries(p.Value) {
 						cases.Add(1)
-						a := m.send(o.method, o.path+"?"+w.query, m.token, nil)
+						a := m.send(o.method, o.pathTo("")+"?"+w.query, m.token, nil)
 						if got := jsonText(decode([]byte(a.body))); a.status != w.status || got != jsonText(w.want) {
 							t.Errorf("%s: answered %d %s, want %d %s", w.query, a.status, got, w.status, jsonText(w.want))
 						}

@@ -45,10 +45,12 @@ const (
 
 // patternMessages are the messages for a mismatch, by pattern.
 var patternMessages = map[string]string{
-	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`: msgUsername,
-	`^[A-Za-z0-9_-]{1,50}$`:                                  msgSystem,
-	`^([\s\S]{15,})?$`:                                       msgKey,
-	`^([0-9](\.[0-9]{1,2})?|10(\.0{1,2})?)$`:                 "Enter a number from 0 to 10, such as 3.00.",
+	`^[^\x00-\x2A\x2C\x2F\x3A-\x3F\x5B-\x5E\x60\x7B-\xA0]+$`:    msgUsername,
+	`^[A-Za-z0-9_-]{1,50}$`:                                     msgSystem,
+	`^([\s\S]{15,})?$`:                                          msgKey,
+	`^([0-9](\.[0-9]{1,2})?|10(\.0{1,2})?)$`:                    "Enter a number from 0 to 10, such as 3.00.",
+	`^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$`:                   "Enter a time of day from 00:00 to 24:00.",
+	`^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$`: "Enter me, or the id of a user.",
 }
 
 // Values of the wrong type.

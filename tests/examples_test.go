@@ -36,6 +36,7 @@ func TestExamples(t *testing.T) {
 	m.each(http.MethodPut, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
 	m.each(http.MethodPatch, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
 	for _, action := range []string{"retrieveMe", "assignRole", "removeRole", "rotateIntegrationConfigKey", "reprocessEvent",
+		"assignAction", "changeActionStatus", "escalateAction", "addActionNote", "approveAction",
 		"sendSurveyInstance", "cancelSurveyInstance", "resendSurveyInstance", "answerPublicSurvey"} {
 		m.exampleOf(action)
 	}

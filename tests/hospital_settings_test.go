@@ -5,7 +5,11 @@ import (
 	"testing"
 )
 
-const defaultSettings = `{"channels":["sms","email"],"contact_cap":{"days":30,"surveys":3},"language":"ar","quiet_hours":{"end":"09:00","start":"21:00"},"timezone":"Asia/Riyadh"}`
+// defaultDeadlines are the settings about actions that a hospital has which never changed them.
+const defaultDeadlines = `"action_sla":{"high":{"clock":"calendar","hours":24},"low":{"clock":"business","hours":45},"medium":{"clock":"business","hours":27},"urgent":{"clock":"calendar","hours":4}},` +
+	`"business_hours":{"fri":[],"mon":[["08:00","17:00"]],"sat":[],"sun":[["08:00","17:00"]],"thu":[["08:00","17:00"]],"tue":[["08:00","17:00"]],"wed":[["08:00","17:00"]]}`
+
+const defaultSettings = `{` + defaultDeadlines + `,"holidays":[],"channels":["sms","email"],"contact_cap":{"days":30,"surveys":3},"language":"ar","quiet_hours":{"end":"09:00","start":"21:00"},"timezone":"Asia/Riyadh"}`
 
 func TestHospitalSettings(t *testing.T) {
 	t.Parallel()
@@ -26,16 +30,29 @@ func TestHospitalSettings(t *testing.T) {
 
 	token := c.admin.access
 	want("PATCH", token, fields{"language": "en", "channels": []string{}, "quiet_hours": fields{"start": "22:30", "end": "07:00"}}, http.StatusOK,
-		`{"channels":[],"contact_cap":{"days":30,"surveys":3},"language":"en","quiet_hours":{"end":"07:00","start":"22:30"},"timezone":"Asia/Riyadh"}`)
+		`{`+defaultDeadlines+`,"holidays":[],"channels":[],"contact_cap":{"days":30,"surveys":3},"language":"en","quiet_hours":{"end":"07:00","start":"22:30"},"timezone":"Asia/Riyadh"}`)
 	whole := fields{
 		"timezone": "Africa/Cairo", "language": "ar", "channels": []string{"email"},
 		"quiet_hours": fields{"start": "00:00", "end": "00:00"}, "contact_cap": fields{"surveys": 1, "days": 90},
+		"business_hours": fields{
+			"sun": []any{[]string{"08:00", "12:00"}, []string{"13:00", "24:00"}}, "mon": []any{}, "tue": []any{}, "wed": []any{}, "thu": []any{}, "fri": []any{}, "sat": []any{},
+		},
+		"holidays": []string{"2026-09-23"},
+		"action_sla": fields{
+			"low": fields{"hours": 40, "clock": "business"}, "medium": fields{"hours": 20, "clock": "business"},
+			"high": fields{"hours": 12, "clock": "calendar"}, "urgent": fields{"hours": 2, "clock": "calendar"},
+		},
 	}
 	want("PUT", token, whole, http.StatusOK, jsonText(whole))
 	want("GET", c.px.access, nil, http.StatusOK, jsonText(whole))
-	want("PUT", token, fields{"language": "en"}, http.StatusBadRequest, `{"channels":["This field is required."],"contact_cap":["This field is required."],
-		"quiet_hours":["This field is required."],"timezone":["This field is required."]}`)
+	want("PUT", token, fields{"language": "en"}, http.StatusBadRequest, `{"action_sla":["This field is required."],"business_hours":["This field is required."],"channels":["This field is required."],
+		"contact_cap":["This field is required."],"holidays":["This field is required."],"quiet_hours":["This field is required."],"timezone":["This field is required."]}`)
 	for answer, change := range map[string]fields{
+		`{"business_hours":["Intervals must end after they begin and not overlap."]}`:   {"business_hours": fields{"mon": []any{[]string{"08:00", "12:00"}, []string{"11:00", "13:00"}}}},
+		`{"business_hours": ["Intervals must end after they begin and not overlap."]}`:  {"business_hours": fields{"mon": []any{[]string{"22:00", "06:00"}}}},
+		`{"business_hours":{"mon":["Enter a time of day from 00:00 to 24:00."]}}`:       {"business_hours": fields{"mon": []any{[]string{"08:00", "24:01"}}}},
+		`{"business_hours":{"mon":["Ensure this field has at least 2 elements."]}}`:     {"business_hours": fields{"mon": []any{[]string{"08:00"}}}},
+		`{"action_sla":["A business clock needs business hours."]}`:                     {"business_hours": fields{}},
 		`{"timezone":["Unknown time zone."]}`:                                           {"timezone": "Asia/Nowhere"},
 		`{"timezone": ["Unknown time zone."] }`:                                         {"timezone": "Local"},
 		`{"timezone": ["Unknown time zone."]}`:                                          {"timezone": "../../etc/passwd"},
@@ -51,7 +68,7 @@ func TestHospitalSettings(t *testing.T) {
 
 	changed := value[string](c.system, `SELECT string_agg(array_to_string(ARRAY(SELECT unnest(changed_fields) f ORDER BY f), ' '), ', ' ORDER BY id)
 		FROM audit_log WHERE object_type = 'hospital' AND object_id = $1`, c.hospital)
-	if want := "channels language quiet_hours, channels contact_cap language quiet_hours timezone"; changed != want {
+	if want := "channels language quiet_hours, action_sla business_hours channels contact_cap holidays language quiet_hours timezone"; changed != want {
 		t.Errorf("the audit has %q, want %q", changed, want)
 	}
 }

@@ -79,18 +79,26 @@ func writtenProperties(t *testing.T) map[string]map[string][]*openapi3.Schema {
 
 // serverChecks are the CHECKs that no value of a single field of a body can violate, and why.
 var serverChecks = map[string]string{
-	"journey_instances_completed_has_time": "the server sets completed_at with the status",
-	"stage_instances_completed_has_time":   "the server sets completed_at with the status",
-	"events_finished_has_time":             "the worker sets processed_at with the status",
-	"events_sender_kind_check":             "the server's",
-	"events_status_check":                  "the worker's",
-	"used_refresh_tokens_token_id_check":   "an id in a signed token",
-	"audit_log_actor_kind_check":           "the server's",
-	"survey_templates_version_check":       "the server's",
-	"surveys_status_check":                 "the worker's and the server's",
-	"survey_messages_kind_check":           "the worker's",
-	"survey_messages_channel_check":        "the worker's",
-	"survey_messages_status_check":         "the worker's",
+	"journey_instances_completed_has_time":    "the server sets completed_at with the status",
+	"stage_instances_completed_has_time":      "the server sets completed_at with the status",
+	"events_finished_has_time":                "the worker sets processed_at with the status",
+	"events_sender_kind_check":                "the server's",
+	"events_status_check":                     "the worker's",
+	"used_refresh_tokens_token_id_check":      "an id in a signed token",
+	"audit_log_actor_kind_check":              "the server's",
+	"survey_templates_version_check":          "the server's",
+	"actions_status_check":                    "the server's",
+	"actions_escalation_level_check":          "the worker's and the server's",
+	"action_log_kind_check":                   "the worker's and the server's",
+	"user_messages_kind_check":                "the worker's and the server's",
+	"user_messages_status_check":              "the worker's",
+	"webhook_endpoints_status_check":          "the server's",
+	"webhook_endpoints_disabled_reason_check": "the worker's",
+	"webhook_messages_status_check":           "the worker's",
+	"surveys_status_check":                    "the worker's and the server's",
+	"survey_messages_kind_check":              "the worker's",
+	"survey_messages_channel_check":           "the worker's",
+	"survey_messages_status_check":            "the worker's",
 }
 
 // TestChecksStandInTheContract compares every CHECK with the contract: a value that the contract takes must satisfy the

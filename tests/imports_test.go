@@ -23,7 +23,7 @@ const module = "github.com/px360/px360"
 // allowedImports lists which areas an area may import. An area is a directory with its
 // subdirectories, except for those that are areas themselves.
 var allowedImports = map[string][]string{
-	".":              {"server", "server/limits", "worker", "worker/channels", "worker/surveys", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
+	".":              {"server", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
 	"openapi":        {},
 	"gen/api":        {},
 	"gen/client":     {},
@@ -32,8 +32,9 @@ var allowedImports = map[string][]string{
 	"schema/localpg": {},
 	"queries":        {"gen/db"},
 	"queries/rules":  {},
+	"queries/sla":    {"gen/db", "queries", "queries/rules"},
 	"server": {
-		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "server/auth", "server/contract", "server/limits", "server/problem",
+		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "queries/sla", "server/auth", "server/contract", "server/limits", "server/problem",
 		"server/surveypage",
 		"schema", // readiness checks its version
 	},
@@ -44,13 +45,15 @@ var allowedImports = map[string][]string{
 	"server/surveypage": {"queries/rules"},
 	"worker":            {"queries", "queries/rules", "gen/db"},
 	"worker/channels":   {},
-	"worker/surveys":    {"queries", "queries/rules", "gen/db", "worker/channels"},
+	"worker/polling":    {"queries"},
+	"worker/actions":    {"queries", "queries/rules", "queries/sla", "gen/db", "worker/channels", "worker/polling"},
+	"worker/surveys":    {"queries", "queries/rules", "gen/db", "worker/channels", "worker/polling"},
 	"tests/chaos":       {"schema/localpg", "gen/client", "tests/hospitalday"},
 	"tests/dbtest":      {"schema", "schema/localpg"},
 	"tests/examples":    {}, // px360 demo --examples uses it
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "queries/rules", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "queries/rules", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
 	// Modules of their own, not checked.
 	"tests/bench":       nil,
 	"tests/partners/go": nil,

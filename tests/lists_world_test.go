@@ -1,12 +1,15 @@
 package tests
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/px360/px360/gen/client"
 )
@@ -15,8 +18,8 @@ import (
 // are numbered from 0, and each column orders them differently, so that no column can stand in for another.
 type listsWorld struct {
 	*clinic
-	otherHospital                                         uuid.UUID // another hospital with rows
-	departments, patients, surveys, templates, physicians []uuid.UUID
+	otherHospital                                                  uuid.UUID // another hospital with rows
+	actions, departments, patients, surveys, templates, physicians []uuid.UUID
 }
 
 const listsRows = 8 // of most kinds
@@ -32,6 +35,7 @@ func newListsWorld(t *testing.T) *listsWorld {
 	w.addTemplates()
 	w.addJourneys()
 	w.addSurveys()
+	w.addActions()
 	w.addConfigs()
 	w.addEvents()
 	w.shuffleTimes()
@@ -226,6 +230,37 @@ func (w *listsWorld) addSurveys() {
 		FROM (SELECT x.*, row_number() OVER (ORDER BY x.journey_instance_id, x."order") - 1 AS n FROM stage_instances x) s`)
 }
 
+// addActions opens actions of each kind. Their deadlines and statuses are set by hand, as nobody works on them.
+func (w *listsWorld) addActions() {
+	for i := range listsRows {
+		body := fields{
+			"title": named("title", 3, i), "description": word("about", 2, i), "hospital": w.hospitalOf(i), "priority": oneOf(i, "low", "medium", "high", "urgent"),
+			"source_type": oneOf(i/2, "manual", "complaint", "social_media", "call_center"),
+		}
+		if departments := w.ids("SELECT id FROM departments WHERE hospital_id = $1 ORDER BY code", body["hospital"]); len(departments) > 0 {
+			body["department"] = departments[i%len(departments)]
+		}
+		if users := w.ids("SELECT id FROM users WHERE hospital_id = $1 AND is_active ORDER BY username", body["hospital"]); len(users) > 0 {
+			body["assigned_to"] = users[i%len(users)]
+		}
+		w.actions = append(w.actions, w.create(w.px.access, "/api/actions/", body))
+	}
+	w.exec(`UPDATE actions a SET escalation_level = n.i * 2 % 3, due_at = CASE WHEN n.i % 4 < 3 THEN now() + (n.i - 4) * 5 % 11 * interval '1 day' END,
+			status = (ARRAY['open', 'in_progress', 'on_hold', 'pending_approval', 'approved', 'closed', 'cancelled', 'open'])[n.i]
+		FROM (SELECT id, row_number() OVER (ORDER BY id) AS i FROM actions) n WHERE n.id = a.id`)
+	for i, by := range []person{w.px, w.admin, w.px} {
+		w.expect(w.t, http.StatusOK, "POST", "/api/actions/"+w.actions[0].String()+"/add_note/", by.access, fields{"note": word("note", 1, i)})
+	}
+}
+
+func (w *listsWorld) ids(query string, arguments ...any) []uuid.UUID {
+	rows, err := w.db.Query(context.Background(), query, arguments...)
+	must(w.t, err)
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	must(w.t, err)
+	return ids
+}
+
 func (w *listsWorld) addConfigs() {
 	for i := range listsRows {
 		body := fields{
@@ -255,7 +290,7 @@ func (w *listsWorld) addEvents() {
 func (w *listsWorld) shuffleTimes() {
 	tables := []string{
 		"hospitals", "departments", "users", "roles", "physicians", "patients", "survey_templates", "journey_templates", "stage_templates",
-		"journey_instances", "stage_instances", "integration_configs", "events",
+		"journey_instances", "stage_instances", "actions", "integration_configs", "events",
 	}
 	for _, table := range tables {
 		key, number, created := "t.id", "row_number() OVER (ORDER BY %s)", "created_at"

@@ -58,6 +58,8 @@ type rule struct {
 	mixed map[string]int
 	// alone: a success changes the principal, so each cell gets its own.
 	alone bool
+	// assignees: users who are not among them may do it with what is assigned to them, which these rows are not.
+	assignees bool
 }
 
 var matrix = collect(
@@ -72,6 +74,7 @@ var matrix = collect(
 	crud("JourneyInstance", "JourneyInstances", "journey_instance", everyUser, journeyManagers, journeyBody, nil),
 	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyManagers, stageBody, nil),
 	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody, nil),
+	crud("Action", "Actions", "action", everyUser, journeyManagers, actionBody, nil),
 	map[string]rule{
 		"createUser":                 {who: hospitalAdmins, noun: "user", ok: 201, body: newUserBody, mixed: all201("hospital")},
 		"createHospital":             {who: pxAdmins, noun: "hospital", ok: 201, body: hospitalBody},
@@ -97,6 +100,12 @@ var matrix = collect(
 		"sendSurveyInstance":         {who: coordinators, noun: "survey_instance", ok: 200},
 		"resendSurveyInstance":       {who: coordinators, noun: "sent_survey", ok: 200},
 		"cancelSurveyInstance":       {who: coordinators, noun: "survey_instance", ok: 200},
+		"assignAction":               {who: journeyManagers, noun: "action", ok: 200, body: assignmentBody},
+		"changeActionStatus":         {who: journeyManagers, noun: "action", ok: 200, body: statusBody("in_progress"), assignees: true},
+		"addActionNote":              {who: journeyManagers, noun: "action", ok: 200, body: nameBody("note"), assignees: true},
+		"escalateAction":             {who: journeyManagers, noun: "action", ok: 200, body: nameBody("note")},
+		"approveAction":              {who: coordinators, noun: "pending_action", ok: 200},
+		"listActionLog":              {who: everyUser, noun: "action", ok: 200},
 		"retrieveSurveyScores":       {who: everyUser, ok: 200},
 		"createEvent":                {who: members, ok: 201, body: eventBody},
 		"bulkCreateEvents":           {who: members, ok: 201, body: bulkBody},
@@ -113,6 +122,9 @@ func crud(name, plural, noun string, readers, writers audience, body func(*matri
 	creating, changing := map[string]int{"hospital": 201, "primary_hospital": 201}, map[string]int{"hospital": 200, "primary_hospital": 200}
 	for _, field := range mixed {
 		creating[field], changing[field] = 201, 200
+	}
+	if noun == "action" {
+		changing = nil
 	}
 	if noun == "journey_instance" { // its hospital cannot change
 		creating, changing = nil, nil
@@ -142,6 +154,8 @@ func patchBody(noun string) func(*matrixWorld, *side) map[string]any {
 	switch noun {
 	case "user", "physician", "patient":
 		return nameBody("first_name")
+	case "action":
+		return nameBody("title")
 	case "journey_instance", "stage_instance":
 		return func(w *matrixWorld, at *side) map[string]any {
 			return map[string]any{"metadata": map[string]any{"note": w.text(at)}}
@@ -180,6 +194,11 @@ func settingsBody(*matrixWorld, *side) map[string]any {
 	return map[string]any{
 		"timezone": "Asia/Riyadh", "language": "en", "channels": []string{"email"},
 		"quiet_hours": map[string]any{"start": "22:00", "end": "08:00"}, "contact_cap": map[string]any{"surveys": 2, "days": 7},
+		"business_hours": map[string]any{"sun": []any{[]string{"08:00", "12:00"}, []string{"13:00", "24:00"}}}, "holidays": []string{"2026-09-23"},
+		"action_sla": map[string]any{
+			"low": map[string]any{"hours": 40, "clock": "business"}, "medium": map[string]any{"hours": 20, "clock": "business"},
+			"high": map[string]any{"hours": 12, "clock": "calendar"}, "urgent": map[string]any{"hours": 2, "clock": "calendar"},
+		},
 	}
 }
 
@@ -193,6 +212,18 @@ func physicianBody(w *matrixWorld, at *side) map[string]any {
 
 func patientBody(w *matrixWorld, at *side) map[string]any {
 	return map[string]any{"first_name": at.mark, "last_name": "Patient", "mrn": w.text(at), "primary_hospital": at.id("hospital")}
+}
+
+func actionBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"title": w.text(at), "hospital": at.id("hospital")}
+}
+
+func assignmentBody(_ *matrixWorld, at *side) map[string]any {
+	return map[string]any{"assigned_to": at.id("user")}
+}
+
+func statusBody(status string) func(*matrixWorld, *side) map[string]any {
+	return func(*matrixWorld, *side) map[string]any { return map[string]any{"status": status} }
 }
 
 func surveyTemplateBody(w *matrixWorld, at *side) map[string]any {

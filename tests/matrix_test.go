@@ -139,7 +139,7 @@ func (w *matrixWorld) cells(o operation, p *principal) []*cell {
 		own, other = w.b, w.a
 	}
 	g := &cells{w: w, operation: o, rule: matrix[o.id], principal: p}
-	isList := strings.HasPrefix(o.id, "list")
+	isList := strings.HasPrefix(o.id, "list") && !strings.Contains(o.path, "{id}")
 	g.add("own", own, g.ok, func(c *cell) {
 		if c.isList = isList; isList && g.who.allows(p) {
 			c.rows = w.visible(g.noun, p)
@@ -192,10 +192,12 @@ func (g *cells) add(column string, at *side, want int, change func(*cell)) {
 		c.want = 401 // API keys are not accepted here
 	case p.access == "" && p.apiKey == "":
 		c.want = 401
-	case !g.who.allows(p):
+	case !g.who.allows(p) && (!g.assignees || p.apiKey != ""):
 		c.want = 403
 	case hasRow && !c.sent && !g.sees(at):
 		c.want = 404
+	case !g.who.allows(p) && want < 400:
+		c.want = 403
 	default:
 		c.want = want
 	}

@@ -183,7 +183,7 @@ func (w *matrixWorld) text(at *side) string {
 // nouns are sorted by their dependencies.
 var nouns = []string{
 	"hospital", "department", "user", "physician", "patient", "survey_template", "journey_template", "stage_template",
-	"journey_instance", "stage_instance", "survey_instance", "sent_survey", "config", "event", "audit_entry",
+	"journey_instance", "stage_instance", "survey_instance", "sent_survey", "action", "pending_action", "config", "event", "audit_entry",
 }
 
 // inserts insert a row with this id, and with the text in the columns that the API returns.
@@ -224,6 +224,8 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 	"stage_instance":  func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.stage(at, id, text) },
 	"survey_instance": func(w *matrixWorld, at *side, id uuid.UUID, _ string) { w.survey(at, id, "pending") },
 	"sent_survey":     func(w *matrixWorld, at *side, id uuid.UUID, _ string) { w.survey(at, id, "sent") },
+	"action":          func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.action(at, id, text, "open") },
+	"pending_action":  func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.action(at, id, text, "pending_approval") },
 	"config": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		hash := sha256.Sum256([]byte(text))
 		w.config(at, id, text, hash[:])
@@ -258,6 +260,13 @@ func (w *matrixWorld) survey(at *side, id uuid.UUID, status string) {
 		id, at.ID, at.id("survey_template"), at.id("journey_instance"), stage, status)
 }
 
+// action inserts an action of the hospital.
+func (w *matrixWorld) action(at *side, id uuid.UUID, title, status string) {
+	w.exec(`INSERT INTO actions (id, hospital_id, source_type, title, priority, status, resolution, sla)
+		SELECT $1, $2, 'manual', $3, 'low', $4, 'Solved', jsonb_build_object('timezone', timezone, 'business_hours', business_hours, 'action_sla', action_sla)
+		FROM hospitals WHERE id = $2`, id, at.ID, title, status)
+}
+
 // config inserts an integration config of the hospital.
 func (w *matrixWorld) config(at *side, id uuid.UUID, name string, keyHash []byte) {
 	must(w.t, db.New(w.db).ConfigInsert(context.Background(), db.ConfigInsertParams{
@@ -271,7 +280,7 @@ var tables = map[string][2]string{
 	"physician": {"physicians", "hospital_id"}, "patient": {"patients", "primary_hospital_id"},
 	"survey_template": {"survey_templates", "hospital_id"}, "journey_template": {"journey_templates", "hospital_id"},
 	"stage_template": {"stage_templates", "hospital_id"}, "journey_instance": {"journey_instances", "hospital_id"},
-	"stage_instance": {"stage_instances", "hospital_id"}, "survey_instance": {"surveys", "hospital_id"}, "config": {"integration_configs", "hospital_id"},
+	"stage_instance": {"stage_instances", "hospital_id"}, "survey_instance": {"surveys", "hospital_id"}, "action": {"actions", "hospital_id"}, "config": {"integration_configs", "hospital_id"},
 	"event": {"events", "hospital_id"}, "audit_entry": {"audit_log", "hospital_id"},
 }
 

@@ -27,6 +27,8 @@ var expiring = [...]struct {
 	{"used refresh tokens", (*db.Queries).RefreshTokenExpire},
 	{"idle rate limits", (*db.Queries).RateLimitExpire},
 	{"marks of suspect batches", (*db.Queries).SuspectBatchExpire},
+	{"emails to users", (*db.Queries).UserMessageExpire},
+	{"webhook events", (*db.Queries).WebhookExpire},
 }
 
 // expiry deletes expired rows until ctx ends. Its waits are random, so that processes do not do it at the same time.

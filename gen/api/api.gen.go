@@ -16,6 +16,48 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ListActionsParamsOrdering.
+const (
+	ListActionsParamsOrderingCreatedAt           ListActionsParamsOrdering = "created_at"
+	ListActionsParamsOrderingCreatedAtDesc       ListActionsParamsOrdering = "-created_at"
+	ListActionsParamsOrderingDueAt               ListActionsParamsOrdering = "due_at"
+	ListActionsParamsOrderingDueAtDesc           ListActionsParamsOrdering = "-due_at"
+	ListActionsParamsOrderingEscalationLevel     ListActionsParamsOrdering = "escalation_level"
+	ListActionsParamsOrderingEscalationLevelDesc ListActionsParamsOrdering = "-escalation_level"
+	ListActionsParamsOrderingTitle               ListActionsParamsOrdering = "title"
+	ListActionsParamsOrderingTitleDesc           ListActionsParamsOrdering = "-title"
+	ListActionsParamsOrderingUpdatedAt           ListActionsParamsOrdering = "updated_at"
+	ListActionsParamsOrderingUpdatedAtDesc       ListActionsParamsOrdering = "-updated_at"
+)
+
+// Valid indicates whether the value is a known member of the ListActionsParamsOrdering enum.
+func (e ListActionsParamsOrdering) Valid() bool {
+	switch e {
+	case ListActionsParamsOrderingCreatedAt:
+		return true
+	case ListActionsParamsOrderingCreatedAtDesc:
+		return true
+	case ListActionsParamsOrderingDueAt:
+		return true
+	case ListActionsParamsOrderingDueAtDesc:
+		return true
+	case ListActionsParamsOrderingEscalationLevel:
+		return true
+	case ListActionsParamsOrderingEscalationLevelDesc:
+		return true
+	case ListActionsParamsOrderingTitle:
+		return true
+	case ListActionsParamsOrderingTitleDesc:
+		return true
+	case ListActionsParamsOrderingUpdatedAt:
+		return true
+	case ListActionsParamsOrderingUpdatedAtDesc:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListRolesParamsOrdering.
 const (
 	ListRolesParamsOrderingCreatedAt     ListRolesParamsOrdering = "created_at"
@@ -717,6 +759,409 @@ type AccessToken struct {
 	Refresh *string `json:"refresh,omitempty"`
 }
 
+// Action Actions: what somebody has to put right, by a deadline.
+type Action struct {
+	// ID Identifies the action; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000040
+	ID openapi_types.UUID `json:"id"`
+
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo *openapi_types.UUID `json:"assigned_to"`
+
+	// AssignedToName Name of the user.
+	//
+	// Example: John Doe
+	AssignedToName *string `json:"assigned_to_name"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description string `json:"description"`
+
+	// DueAt By when it is to be solved; null while its clock stands, unless it was overdue before. The clock runs in open and in_progress, by the calendar or by the hospital's business hours.
+	//
+	// Example: 2025-12-15T09:00:00Z
+	DueAt *time.Time `json:"due_at"`
+
+	// EscalatedTo Who was written to at that level.
+	//
+	// Example:
+	EscalatedTo EscalationParty `json:"escalated_to"`
+
+	// EscalationLevel How far it was escalated: by a breach to 1, 8 hours later to 2, 24 hours after the breach to 3.
+	//
+	// Example: 0
+	EscalationLevel int32 `json:"escalation_level"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsOverdue Whether it is past due_at and not solved.
+	//
+	// Example: false
+	IsOverdue bool `json:"is_overdue"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance *openapi_types.UUID `json:"journey_instance"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient *openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName *string `json:"patient_name"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority ActionPriority `json:"priority"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution string `json:"resolution"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType ActionSource `json:"source_type"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// Status Where it stands.
+	//
+	// Example: open
+	Status ActionStatus `json:"status"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance *openapi_types.UUID `json:"survey_instance"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title string `json:"title"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Grows with every change.
+	//
+	// Example: 1
+	Version int32 `json:"version"`
+}
+
+// ActionAssignment Who is to work on an action.
+type ActionAssignment struct {
+	// AssignedTo A user of its hospital; null for nobody.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo *openapi_types.UUID `json:"assigned_to"`
+}
+
+// ActionCreate What is written to create an action or to replace it.
+type ActionCreate struct {
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo nullable.Nullable[openapi_types.UUID] `json:"assigned_to,omitempty"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department nullable.Nullable[openapi_types.UUID] `json:"department,omitempty"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description *string `json:"description,omitempty"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance nullable.Nullable[openapi_types.UUID] `json:"journey_instance,omitempty"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient nullable.Nullable[openapi_types.UUID] `json:"patient,omitempty"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician nullable.Nullable[openapi_types.UUID] `json:"physician,omitempty"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority *ActionPriority `json:"priority,omitempty"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType *ActionSourceWrite `json:"source_type,omitempty"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance nullable.Nullable[openapi_types.UUID] `json:"stage_instance,omitempty"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance nullable.Nullable[openapi_types.UUID] `json:"survey_instance,omitempty"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title string `json:"title"`
+}
+
+// ActionList A page of the list.
+type ActionList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []Action `json:"results"`
+}
+
+// ActionLogEntry Something that happened to an action.
+type ActionLogEntry struct {
+	// ID Identifies the entry.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000043
+	ID openapi_types.UUID `json:"id"`
+
+	// Actor The user who did it; null for PX360 itself.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	Actor *openapi_types.UUID `json:"actor"`
+
+	// ActorName Their username at the time.
+	//
+	// Example: jdoe
+	ActorName string `json:"actor_name"`
+
+	// CreatedAt When.
+	//
+	// Example: 2025-12-14T10:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Kind What happened.
+	//
+	// Example: note
+	Kind ActionLogKind `json:"kind"`
+
+	// NewValue What it became.
+	//
+	// Example:
+	NewValue string `json:"new_value"`
+
+	// Note What was noted.
+	//
+	// Example: He asked to be called in the evening.
+	Note string `json:"note"`
+
+	// OldValue What it was: the status, the level, the user, or the fields that changed.
+	//
+	// Example:
+	OldValue string `json:"old_value"`
+}
+
+// ActionLogEntryList A page of the list.
+type ActionLogEntryList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []ActionLogEntry `json:"results"`
+}
+
+// ActionLogKind What happened to an action.
+type ActionLogKind = string
+
+// ActionNoteCreate A note about an action.
+type ActionNoteCreate struct {
+	// Note The note.
+	//
+	// Example: He asked to be called in the evening.
+	Note string `json:"note"`
+}
+
+// ActionPriority How urgent an action is.
+type ActionPriority = string
+
+// ActionSLA How long actions of each priority may take.
+type ActionSLA = json.RawMessage
+
+// ActionSource Where an action comes from; survey: the answers of a patient opened it.
+type ActionSource = string
+
+// ActionSourceWrite Where an action comes from that a client opens.
+type ActionSourceWrite = string
+
+// ActionStatus Where an action stands. From open it goes to in_progress, on_hold, pending_approval or cancelled; from in_progress to open, on_hold, pending_approval or cancelled; from on_hold, where it waits for the patient, to in_progress or cancelled; from pending_approval, for which it needs a resolution, to in_progress or approved; from approved to closed or in_progress; from closed to in_progress.
+type ActionStatus = string
+
+// ActionStatusChange A step of an action.
+type ActionStatusChange struct {
+	// Note What the log is to say about it.
+	//
+	// Example: I am calling him this evening.
+	Note *string `json:"note,omitempty"`
+
+	// Resolution How it was solved; left out, it stays as it is.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// Status Where it is to stand.
+	//
+	// Example: in_progress
+	Status ActionStatus `json:"status"`
+}
+
+// ActionUpdate What of an action is to change; what is left out stays as it is.
+type ActionUpdate struct {
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo nullable.Nullable[openapi_types.UUID] `json:"assigned_to,omitempty"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department nullable.Nullable[openapi_types.UUID] `json:"department,omitempty"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description *string `json:"description,omitempty"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital,omitempty"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance nullable.Nullable[openapi_types.UUID] `json:"journey_instance,omitempty"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient nullable.Nullable[openapi_types.UUID] `json:"patient,omitempty"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician nullable.Nullable[openapi_types.UUID] `json:"physician,omitempty"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority *ActionPriority `json:"priority,omitempty"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType *ActionSourceWrite `json:"source_type,omitempty"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance nullable.Nullable[openapi_types.UUID] `json:"stage_instance,omitempty"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance nullable.Nullable[openapi_types.UUID] `json:"survey_instance,omitempty"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title *string `json:"title,omitempty"`
+}
+
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.
 type ActiveStatus = string
 
@@ -804,6 +1249,14 @@ type AuditEntryList struct {
 //
 // Example: {"name":["This field is required."]}
 type BadRequest = json.RawMessage
+
+// BusinessHours The hours of a week, by the hospital's clock: for each day the intervals in which it works.
+type BusinessHours = json.RawMessage
+
+// BusinessInterval A start and an end, as times of day; 24:00 is the end of the day.
+//
+// Example: ["08:00","17:00"]
+type BusinessInterval = []string
 
 // Channel A way to reach a patient.
 type Channel = string
@@ -1024,6 +1477,9 @@ type Error struct {
 	// Messages Of token errors: what was tried.
 	Messages []map[string]string `json:"messages,omitempty"`
 }
+
+// EscalationParty Who was written to at the level of an action's escalation: at 1 the department's manager, at 2 the Hospital Admins, at 3 the PX Admins; empty at 0.
+type EscalationParty = string
 
 // Event An event and what became of it.
 type Event struct {
@@ -1442,8 +1898,18 @@ type HospitalList struct {
 	Results []Hospital `json:"results"`
 }
 
-// HospitalSettings What a hospital decides about the surveys that it sends.
+// HospitalSettings What a hospital decides about the surveys that it sends, and about the deadlines of actions.
 type HospitalSettings struct {
+	// ActionSLA How long actions may take. A change reaches only clocks that start later.
+	//
+	// Example: {"high":{"clock":"calendar","hours":24},"low":{"clock":"business","hours":45},"medium":{"clock":"business","hours":27},"urgent":{"clock":"calendar","hours":4}}
+	ActionSLA ActionSLA `json:"action_sla"`
+
+	// BusinessHours When the hospital works, for deadlines that are meant so.
+	//
+	// Example: {"sun":[["08:00","17:00"]]}
+	BusinessHours BusinessHours `json:"business_hours"`
+
 	// Channels How patients are reached, the first way first; none: they are not. Each once.
 	//
 	// Example: ["sms","email"]
@@ -1453,6 +1919,11 @@ type HospitalSettings struct {
 	//
 	// Example: {"days":30,"surveys":3}
 	ContactCap ContactCap `json:"contact_cap"`
+
+	// Holidays Days on which it does not work.
+	//
+	// Example: ["2026-09-23"]
+	Holidays []string `json:"holidays"`
 
 	// Language The language of those whose own is not known.
 	//
@@ -1472,6 +1943,16 @@ type HospitalSettings struct {
 
 // HospitalSettingsUpdate What of the settings is to change; what is left out stays as it is.
 type HospitalSettingsUpdate struct {
+	// ActionSLA How long actions may take. A change reaches only clocks that start later.
+	//
+	// Example: {"high":{"clock":"calendar","hours":24},"low":{"clock":"business","hours":45},"medium":{"clock":"business","hours":27},"urgent":{"clock":"calendar","hours":4}}
+	ActionSLA ActionSLA `json:"action_sla,omitempty"`
+
+	// BusinessHours When the hospital works, for deadlines that are meant so.
+	//
+	// Example: {"sun":[["08:00","17:00"]]}
+	BusinessHours BusinessHours `json:"business_hours,omitempty"`
+
 	// Channels How patients are reached, the first way first; none: they are not. Each once.
 	//
 	// Example: ["sms","email"]
@@ -1481,6 +1962,11 @@ type HospitalSettingsUpdate struct {
 	//
 	// Example: {"days":30,"surveys":3}
 	ContactCap *ContactCap `json:"contact_cap,omitempty"`
+
+	// Holidays Days on which it does not work.
+	//
+	// Example: ["2026-09-23"]
+	Holidays *[]string `json:"holidays,omitempty"`
 
 	// Language The language of those whose own is not known.
 	//
@@ -3227,6 +3713,22 @@ type RotatedKey struct {
 	APIKey string `json:"api_key"`
 }
 
+// SLAClock Whether hours are meant by the calendar or are business hours.
+type SLAClock = string
+
+// SLATarget How long an action may take.
+type SLATarget struct {
+	// Clock By which clock.
+	//
+	// Example: calendar
+	Clock SLAClock `json:"clock"`
+
+	// Hours How many hours.
+	//
+	// Example: 24
+	Hours int32 `json:"hours"`
+}
+
 // ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.
 type ScoreGroup = string
 
@@ -4899,6 +5401,9 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
+// ActionID defines model for ActionID.
+type ActionID = openapi_types.UUID
+
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
 
@@ -4997,6 +5502,57 @@ type Unexpected = Error
 //
 // Example: {"detail":"Not found."}
 type UnsupportedMediaType = Error
+
+// ListActionsParams defines parameters for ListActions.
+type ListActionsParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Status Only actions with this status.
+	Status *ActionStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Priority Only actions with this priority.
+	Priority *ActionPriority `form:"priority,omitempty" json:"priority,omitempty"`
+
+	// AssignedTo Only actions assigned to this user; me: to the caller.
+	AssignedTo *string `form:"assigned_to,omitempty" json:"assigned_to,omitempty"`
+
+	// Department Only actions of this department.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// IsOverdue Only actions that are overdue, or are not.
+	IsOverdue *bool `form:"is_overdue,omitempty" json:"is_overdue,omitempty"`
+
+	// SourceType Only actions that come from there.
+	SourceType *ActionSource `form:"source_type,omitempty" json:"source_type,omitempty"`
+
+	// DueBefore Only actions that are due before this time.
+	DueBefore *time.Time `form:"due_before,omitempty" json:"due_before,omitempty"`
+
+	// Search Only rows in which every term, split at white space and commas, occurs in title and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
+	Search *string `form:"search,omitempty" json:"search,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListActionsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListActionsParamsOrdering defines parameters for ListActions.
+type ListActionsParamsOrdering string
+
+// ListActionLogParams defines parameters for ListActionLog.
+type ListActionLogParams struct {
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
 
 // ListAuditEntriesParams defines parameters for ListAuditEntries.
 type ListAuditEntriesParams struct {
@@ -5469,6 +6025,27 @@ type ListSurveyTemplatesParams struct {
 // ListSurveyTemplatesParamsOrdering defines parameters for ListSurveyTemplates.
 type ListSurveyTemplatesParamsOrdering string
 
+// CreateActionJSONRequestBody defines body for CreateAction for application/json ContentType.
+type CreateActionJSONRequestBody = ActionCreate
+
+// UpdateActionJSONRequestBody defines body for UpdateAction for application/json ContentType.
+type UpdateActionJSONRequestBody = ActionUpdate
+
+// ReplaceActionJSONRequestBody defines body for ReplaceAction for application/json ContentType.
+type ReplaceActionJSONRequestBody = ActionCreate
+
+// AddActionNoteJSONRequestBody defines body for AddActionNote for application/json ContentType.
+type AddActionNoteJSONRequestBody = ActionNoteCreate
+
+// AssignActionJSONRequestBody defines body for AssignAction for application/json ContentType.
+type AssignActionJSONRequestBody = ActionAssignment
+
+// ChangeActionStatusJSONRequestBody defines body for ChangeActionStatus for application/json ContentType.
+type ChangeActionStatusJSONRequestBody = ActionStatusChange
+
+// EscalateActionJSONRequestBody defines body for EscalateAction for application/json ContentType.
+type EscalateActionJSONRequestBody = ActionNoteCreate
+
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest
 
@@ -5612,6 +6189,42 @@ type ReplaceSurveyTemplateJSONRequestBody = SurveyTemplateCreate
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListActions List actions
+	// (GET /api/actions/)
+	ListActions(ctx echo.Context, params ListActionsParams) error
+	// CreateAction Create an action
+	// (POST /api/actions/)
+	CreateAction(ctx echo.Context) error
+	// DeleteAction Delete an action
+	// (DELETE /api/actions/{id}/)
+	DeleteAction(ctx echo.Context, id ActionID) error
+	// RetrieveAction Retrieve an action
+	// (GET /api/actions/{id}/)
+	RetrieveAction(ctx echo.Context, id ActionID) error
+	// UpdateAction Change an action
+	// (PATCH /api/actions/{id}/)
+	UpdateAction(ctx echo.Context, id ActionID) error
+	// ReplaceAction Replace an action
+	// (PUT /api/actions/{id}/)
+	ReplaceAction(ctx echo.Context, id ActionID) error
+	// AddActionNote Add a note to an action
+	// (POST /api/actions/{id}/add_note/)
+	AddActionNote(ctx echo.Context, id ActionID) error
+	// ApproveAction Approve an action
+	// (POST /api/actions/{id}/approve/)
+	ApproveAction(ctx echo.Context, id openapi_types.UUID) error
+	// AssignAction Assign an action
+	// (POST /api/actions/{id}/assign/)
+	AssignAction(ctx echo.Context, id ActionID) error
+	// ChangeActionStatus Change an action's status
+	// (POST /api/actions/{id}/change_status/)
+	ChangeActionStatus(ctx echo.Context, id ActionID) error
+	// EscalateAction Escalate an action
+	// (POST /api/actions/{id}/escalate/)
+	EscalateAction(ctx echo.Context, id ActionID) error
+	// ListActionLog List an action's log
+	// (GET /api/actions/{id}/log/)
+	ListActionLog(ctx echo.Context, id openapi_types.UUID, params ListActionLogParams) error
 	// ListAuditEntries List what was changed
 	// (GET /api/audit/)
 	ListAuditEntries(ctx echo.Context, params ListAuditEntriesParams) error
@@ -5908,6 +6521,286 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListActions converts echo context to params.
+func (w *ServerInterfaceWrapper) ListActions(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListActionsParams
+	// ------------- Optional query parameter "hospital" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hospital", ctx.QueryParams(), &params.Hospital, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hospital: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "priority" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "priority", ctx.QueryParams(), &params.Priority, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter priority: %s", err))
+	}
+
+	// ------------- Optional query parameter "assigned_to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "assigned_to", ctx.QueryParams(), &params.AssignedTo, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter assigned_to: %s", err))
+	}
+
+	// ------------- Optional query parameter "department" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "department", ctx.QueryParams(), &params.Department, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter department: %s", err))
+	}
+
+	// ------------- Optional query parameter "is_overdue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "is_overdue", ctx.QueryParams(), &params.IsOverdue, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter is_overdue: %s", err))
+	}
+
+	// ------------- Optional query parameter "source_type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source_type", ctx.QueryParams(), &params.SourceType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source_type: %s", err))
+	}
+
+	// ------------- Optional query parameter "due_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "due_before", ctx.QueryParams(), &params.DueBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter due_before: %s", err))
+	}
+
+	// ------------- Optional query parameter "search" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "search", ctx.QueryParams(), &params.Search, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter search: %s", err))
+	}
+
+	// ------------- Optional query parameter "ordering" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ordering", ctx.QueryParams(), &params.Ordering, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ordering: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListActions(ctx, params)
+	return err
+}
+
+// CreateAction converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAction(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAction(ctx)
+	return err
+}
+
+// DeleteAction converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteAction(ctx, id)
+	return err
+}
+
+// RetrieveAction converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveAction(ctx, id)
+	return err
+}
+
+// UpdateAction converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateAction(ctx, id)
+	return err
+}
+
+// ReplaceAction converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceAction(ctx, id)
+	return err
+}
+
+// AddActionNote converts echo context to params.
+func (w *ServerInterfaceWrapper) AddActionNote(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddActionNote(ctx, id)
+	return err
+}
+
+// ApproveAction converts echo context to params.
+func (w *ServerInterfaceWrapper) ApproveAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ApproveAction(ctx, id)
+	return err
+}
+
+// AssignAction converts echo context to params.
+func (w *ServerInterfaceWrapper) AssignAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AssignAction(ctx, id)
+	return err
+}
+
+// ChangeActionStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeActionStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeActionStatus(ctx, id)
+	return err
+}
+
+// EscalateAction converts echo context to params.
+func (w *ServerInterfaceWrapper) EscalateAction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ActionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EscalateAction(ctx, id)
+	return err
+}
+
+// ListActionLog converts echo context to params.
+func (w *ServerInterfaceWrapper) ListActionLog(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListActionLogParams
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListActionLog(ctx, id, params)
+	return err
 }
 
 // ListAuditEntries converts echo context to params.
@@ -8183,6 +9076,18 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/api/actions/", wrapper.ListActions, options.OperationMiddlewares["listActions"]...)
+	router.POST(options.BaseURL+"/api/actions/", wrapper.CreateAction, options.OperationMiddlewares["createAction"]...)
+	router.DELETE(options.BaseURL+"/api/actions/:id/", wrapper.DeleteAction, options.OperationMiddlewares["deleteAction"]...)
+	router.GET(options.BaseURL+"/api/actions/:id/", wrapper.RetrieveAction, options.OperationMiddlewares["retrieveAction"]...)
+	router.PATCH(options.BaseURL+"/api/actions/:id/", wrapper.UpdateAction, options.OperationMiddlewares["updateAction"]...)
+	router.PUT(options.BaseURL+"/api/actions/:id/", wrapper.ReplaceAction, options.OperationMiddlewares["replaceAction"]...)
+	router.POST(options.BaseURL+"/api/actions/:id/add_note/", wrapper.AddActionNote, options.OperationMiddlewares["addActionNote"]...)
+	router.POST(options.BaseURL+"/api/actions/:id/approve/", wrapper.ApproveAction, options.OperationMiddlewares["approveAction"]...)
+	router.POST(options.BaseURL+"/api/actions/:id/assign/", wrapper.AssignAction, options.OperationMiddlewares["assignAction"]...)
+	router.POST(options.BaseURL+"/api/actions/:id/change_status/", wrapper.ChangeActionStatus, options.OperationMiddlewares["changeActionStatus"]...)
+	router.POST(options.BaseURL+"/api/actions/:id/escalate/", wrapper.EscalateAction, options.OperationMiddlewares["escalateAction"]...)
+	router.GET(options.BaseURL+"/api/actions/:id/log/", wrapper.ListActionLog, options.OperationMiddlewares["listActionLog"]...)
 	router.GET(options.BaseURL+"/api/audit/", wrapper.ListAuditEntries, options.OperationMiddlewares["listAuditEntries"]...)
 	router.GET(options.BaseURL+"/api/auth/roles/", wrapper.ListRoles, options.OperationMiddlewares["listRoles"]...)
 	router.GET(options.BaseURL+"/api/auth/roles/:id/", wrapper.RetrieveRole, options.OperationMiddlewares["retrieveRole"]...)
@@ -8396,6 +9301,42 @@ type UnsupportedMediaTypeJSONResponse struct {
 
 // StrictServerInterface has a method for each operation of the contract.
 type StrictServerInterface interface {
+	// ListActions List actions
+	// (GET /api/actions/)
+	ListActions(ctx context.Context, params ListActionsParams) (answer ActionList, err error)
+	// CreateAction Create an action
+	// (POST /api/actions/)
+	CreateAction(ctx context.Context, body CreateActionJSONRequestBody) (answer Action, err error)
+	// DeleteAction Delete an action
+	// (DELETE /api/actions/{id}/)
+	DeleteAction(ctx context.Context, id ActionID) (err error)
+	// RetrieveAction Retrieve an action
+	// (GET /api/actions/{id}/)
+	RetrieveAction(ctx context.Context, id ActionID) (answer Action, err error)
+	// UpdateAction Change an action
+	// (PATCH /api/actions/{id}/)
+	UpdateAction(ctx context.Context, id ActionID, body UpdateActionJSONRequestBody) (answer Action, err error)
+	// ReplaceAction Replace an action
+	// (PUT /api/actions/{id}/)
+	ReplaceAction(ctx context.Context, id ActionID, body ReplaceActionJSONRequestBody) (answer Action, err error)
+	// AddActionNote Add a note to an action
+	// (POST /api/actions/{id}/add_note/)
+	AddActionNote(ctx context.Context, id ActionID, body AddActionNoteJSONRequestBody) (answer ActionLogEntry, err error)
+	// ApproveAction Approve an action
+	// (POST /api/actions/{id}/approve/)
+	ApproveAction(ctx context.Context, id openapi_types.UUID) (answer Action, err error)
+	// AssignAction Assign an action
+	// (POST /api/actions/{id}/assign/)
+	AssignAction(ctx context.Context, id ActionID, body AssignActionJSONRequestBody) (answer Action, err error)
+	// ChangeActionStatus Change an action's status
+	// (POST /api/actions/{id}/change_status/)
+	ChangeActionStatus(ctx context.Context, id ActionID, body ChangeActionStatusJSONRequestBody) (answer Action, err error)
+	// EscalateAction Escalate an action
+	// (POST /api/actions/{id}/escalate/)
+	EscalateAction(ctx context.Context, id ActionID, body EscalateActionJSONRequestBody) (answer Action, err error)
+	// ListActionLog List an action's log
+	// (GET /api/actions/{id}/log/)
+	ListActionLog(ctx context.Context, id openapi_types.UUID, params ListActionLogParams) (answer ActionLogEntryList, err error)
 	// ListAuditEntries List what was changed
 	// (GET /api/audit/)
 	ListAuditEntries(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error)
@@ -8689,6 +9630,16 @@ type StrictServerInterface interface {
 	ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 }
 
+// ActionResource answers the operations that declare x-px360-resource: action.
+type ActionResource interface {
+	List(ctx context.Context, params ListActionsParams) (answer ActionList, err error)
+	Create(ctx context.Context, body CreateActionJSONRequestBody) (answer Action, err error)
+	Delete(ctx context.Context, id ActionID) (err error)
+	Retrieve(ctx context.Context, id ActionID) (answer Action, err error)
+	Update(ctx context.Context, id ActionID, body UpdateActionJSONRequestBody) (answer Action, err error)
+	Replace(ctx context.Context, id ActionID, body ReplaceActionJSONRequestBody) (answer Action, err error)
+}
+
 // AuditEntryResource answers the operations that declare x-px360-resource: audit_entry.
 type AuditEntryResource interface {
 	List(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error)
@@ -8821,6 +9772,7 @@ type SurveyTemplateResource interface {
 // Resources has the operations that declare x-px360-resource. Embedded in a server, it provides those methods of
 // StrictServerInterface.
 type Resources struct {
+	Action          ActionResource
 	AuditEntry      AuditEntryResource
 	Role            RoleResource
 	User            UserResource
@@ -8836,6 +9788,30 @@ type Resources struct {
 	Physician       PhysicianResource
 	SurveyInstance  SurveyInstanceResource
 	SurveyTemplate  SurveyTemplateResource
+}
+
+func (r Resources) ListActions(ctx context.Context, params ListActionsParams) (answer ActionList, err error) {
+	return r.Action.List(ctx, params)
+}
+
+func (r Resources) CreateAction(ctx context.Context, body CreateActionJSONRequestBody) (answer Action, err error) {
+	return r.Action.Create(ctx, body)
+}
+
+func (r Resources) DeleteAction(ctx context.Context, id ActionID) (err error) {
+	return r.Action.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveAction(ctx context.Context, id ActionID) (answer Action, err error) {
+	return r.Action.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateAction(ctx context.Context, id ActionID, body UpdateActionJSONRequestBody) (answer Action, err error) {
+	return r.Action.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceAction(ctx context.Context, id ActionID, body ReplaceActionJSONRequestBody) (answer Action, err error) {
+	return r.Action.Replace(ctx, id, body)
 }
 
 func (r Resources) ListAuditEntries(ctx context.Context, params ListAuditEntriesParams) (answer AuditEntryList, err error) {
@@ -9126,6 +10102,106 @@ func NewStrictHandler(ssi StrictServerInterface, respond Responder) ServerInterf
 type strictHandler struct {
 	ssi     StrictServerInterface
 	respond Responder
+}
+
+// ListActions binds the request of the operation.
+func (sh *strictHandler) ListActions(ctx echo.Context, params ListActionsParams) error {
+	answer, err := sh.ssi.ListActions(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// CreateAction binds the request of the operation.
+func (sh *strictHandler) CreateAction(ctx echo.Context) error {
+	var body CreateActionJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.CreateAction(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
+}
+
+// DeleteAction binds the request of the operation.
+func (sh *strictHandler) DeleteAction(ctx echo.Context, id ActionID) error {
+	err := sh.ssi.DeleteAction(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
+}
+
+// RetrieveAction binds the request of the operation.
+func (sh *strictHandler) RetrieveAction(ctx echo.Context, id ActionID) error {
+	answer, err := sh.ssi.RetrieveAction(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// UpdateAction binds the request of the operation.
+func (sh *strictHandler) UpdateAction(ctx echo.Context, id ActionID) error {
+	var body UpdateActionJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.UpdateAction(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ReplaceAction binds the request of the operation.
+func (sh *strictHandler) ReplaceAction(ctx echo.Context, id ActionID) error {
+	var body ReplaceActionJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.ReplaceAction(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// AddActionNote binds the request of the operation.
+func (sh *strictHandler) AddActionNote(ctx echo.Context, id ActionID) error {
+	var body AddActionNoteJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.AddActionNote(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ApproveAction binds the request of the operation.
+func (sh *strictHandler) ApproveAction(ctx echo.Context, id openapi_types.UUID) error {
+	answer, err := sh.ssi.ApproveAction(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// AssignAction binds the request of the operation.
+func (sh *strictHandler) AssignAction(ctx echo.Context, id ActionID) error {
+	var body AssignActionJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.AssignAction(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ChangeActionStatus binds the request of the operation.
+func (sh *strictHandler) ChangeActionStatus(ctx echo.Context, id ActionID) error {
+	var body ChangeActionStatusJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.ChangeActionStatus(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// EscalateAction binds the request of the operation.
+func (sh *strictHandler) EscalateAction(ctx echo.Context, id ActionID) error {
+	var body EscalateActionJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.EscalateAction(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ListActionLog binds the request of the operation.
+func (sh *strictHandler) ListActionLog(ctx echo.Context, id openapi_types.UUID, params ListActionLogParams) error {
+	answer, err := sh.ssi.ListActionLog(ctx.Request().Context(), id, params)
+	return sh.respond(ctx, 200, answer, err)
 }
 
 // ListAuditEntries binds the request of the operation.

@@ -12,6 +12,56 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ActionLogKind.
+const (
+	ActionLogKindAssigned      ActionLogKind = "assigned"
+	ActionLogKindBreached      ActionLogKind = "breached"
+	ActionLogKindCreated       ActionLogKind = "created"
+	ActionLogKindEscalated     ActionLogKind = "escalated"
+	ActionLogKindNote          ActionLogKind = "note"
+	ActionLogKindReminded      ActionLogKind = "reminded"
+	ActionLogKindStatusChanged ActionLogKind = "status_changed"
+	ActionLogKindUpdated       ActionLogKind = "updated"
+)
+
+// Defines values for ActionPriority.
+const (
+	ActionPriorityHigh   ActionPriority = "high"
+	ActionPriorityLow    ActionPriority = "low"
+	ActionPriorityMedium ActionPriority = "medium"
+	ActionPriorityUrgent ActionPriority = "urgent"
+)
+
+// Defines values for ActionSource.
+const (
+	ActionSourceCallCenter  ActionSource = "call_center"
+	ActionSourceComplaint   ActionSource = "complaint"
+	ActionSourceKpi         ActionSource = "kpi"
+	ActionSourceManual      ActionSource = "manual"
+	ActionSourceSocialMedia ActionSource = "social_media"
+	ActionSourceSurvey      ActionSource = "survey"
+)
+
+// Defines values for ActionSourceWrite.
+const (
+	ActionSourceWriteCallCenter  ActionSourceWrite = "call_center"
+	ActionSourceWriteComplaint   ActionSourceWrite = "complaint"
+	ActionSourceWriteKpi         ActionSourceWrite = "kpi"
+	ActionSourceWriteManual      ActionSourceWrite = "manual"
+	ActionSourceWriteSocialMedia ActionSourceWrite = "social_media"
+)
+
+// Defines values for ActionStatus.
+const (
+	ActionStatusApproved        ActionStatus = "approved"
+	ActionStatusCancelled       ActionStatus = "cancelled"
+	ActionStatusClosed          ActionStatus = "closed"
+	ActionStatusInProgress      ActionStatus = "in_progress"
+	ActionStatusOnHold          ActionStatus = "on_hold"
+	ActionStatusOpen            ActionStatus = "open"
+	ActionStatusPendingApproval ActionStatus = "pending_approval"
+)
+
 // Defines values for ActiveStatus.
 const (
 	ActiveStatusActive   ActiveStatus = "active"
@@ -22,6 +72,14 @@ const (
 const (
 	ChannelEmail Channel = "email"
 	ChannelSms   Channel = "sms"
+)
+
+// Defines values for EscalationParty.
+const (
+	EscalationPartyDepartmentManager EscalationParty = "department_manager"
+	EscalationPartyHospitalAdmins    EscalationParty = "hospital_admins"
+	EscalationPartyNobody            EscalationParty = ""
+	EscalationPartyPXAdmins          EscalationParty = "px_admins"
 )
 
 // Defines values for EventStatus.
@@ -92,6 +150,12 @@ const (
 	QuestionTypeYesNo          QuestionType = "yes_no"
 )
 
+// Defines values for SLAClock.
+const (
+	SLAClockBusiness SLAClock = "business"
+	SLAClockCalendar SLAClock = "calendar"
+)
+
 // Defines values for ScoreGroup.
 const (
 	ScoreGroupDay            ScoreGroup = "day"
@@ -152,6 +216,20 @@ const (
 	SurveyTypeGeneral SurveyType = "general"
 	SurveyTypeNps     SurveyType = "nps"
 	SurveyTypeStage   SurveyType = "stage"
+)
+
+// Defines values for ListActionsParamsOrdering.
+const (
+	ListActionsParamsOrderingCreatedAt           ListActionsParamsOrdering = "created_at"
+	ListActionsParamsOrderingCreatedAtDesc       ListActionsParamsOrdering = "-created_at"
+	ListActionsParamsOrderingDueAt               ListActionsParamsOrdering = "due_at"
+	ListActionsParamsOrderingDueAtDesc           ListActionsParamsOrdering = "-due_at"
+	ListActionsParamsOrderingEscalationLevel     ListActionsParamsOrdering = "escalation_level"
+	ListActionsParamsOrderingEscalationLevelDesc ListActionsParamsOrdering = "-escalation_level"
+	ListActionsParamsOrderingTitle               ListActionsParamsOrdering = "title"
+	ListActionsParamsOrderingTitleDesc           ListActionsParamsOrdering = "-title"
+	ListActionsParamsOrderingUpdatedAt           ListActionsParamsOrdering = "updated_at"
+	ListActionsParamsOrderingUpdatedAtDesc       ListActionsParamsOrdering = "-updated_at"
 )
 
 // Defines values for ListRolesParamsOrdering.
@@ -395,6 +473,429 @@ type AccessToken struct {
 	Refresh *string `json:"refresh,omitempty"`
 }
 
+// Action Actions: what somebody has to put right, by a deadline.
+type Action struct {
+	// ID Identifies the action; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000040
+	ID openapi_types.UUID `json:"id"`
+
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo *openapi_types.UUID `json:"assigned_to"`
+
+	// AssignedToName Name of the user.
+	//
+	// Example: John Doe
+	AssignedToName *string `json:"assigned_to_name"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department *openapi_types.UUID `json:"department"`
+
+	// DepartmentName Name of the department.
+	//
+	// Example: Outpatient Department
+	DepartmentName *string `json:"department_name"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description string `json:"description"`
+
+	// DueAt By when it is to be solved; null while its clock stands, unless it was overdue before. The clock runs in open and in_progress, by the calendar or by the hospital's business hours.
+	//
+	// Example: 2025-12-15T09:00:00Z
+	DueAt *time.Time `json:"due_at"`
+
+	// EscalatedTo Who was written to at that level.
+	//
+	// Example:
+	EscalatedTo EscalationParty `json:"escalated_to"`
+
+	// EscalationLevel How far it was escalated: by a breach to 1, 8 hours later to 2, 24 hours after the breach to 3.
+	//
+	// Example: 0
+	EscalationLevel int32 `json:"escalation_level"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName string `json:"hospital_name"`
+
+	// IsOverdue Whether it is past due_at and not solved.
+	//
+	// Example: false
+	IsOverdue bool `json:"is_overdue"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance *openapi_types.UUID `json:"journey_instance"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient *openapi_types.UUID `json:"patient"`
+
+	// PatientName Name of the patient.
+	//
+	// Example: Mohammed Ali
+	PatientName *string `json:"patient_name"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician *openapi_types.UUID `json:"physician"`
+
+	// PhysicianName Name of the physician.
+	//
+	// Example: Ahmed Al-Saud
+	PhysicianName *string `json:"physician_name"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority ActionPriority `json:"priority"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution string `json:"resolution"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType ActionSource `json:"source_type"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance *openapi_types.UUID `json:"stage_instance"`
+
+	// Status Where it stands.
+	//
+	// Example: open
+	Status ActionStatus `json:"status"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance *openapi_types.UUID `json:"survey_instance"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title string `json:"title"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Grows with every change.
+	//
+	// Example: 1
+	Version int32 `json:"version"`
+}
+
+// ActionAssignment Who is to work on an action.
+type ActionAssignment struct {
+	// AssignedTo A user of its hospital; null for nobody.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo *openapi_types.UUID `json:"assigned_to"`
+}
+
+// ActionCreate What is written to create an action or to replace it.
+type ActionCreate struct {
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo nullable.Nullable[openapi_types.UUID] `json:"assigned_to,omitempty"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department nullable.Nullable[openapi_types.UUID] `json:"department,omitempty"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description *string `json:"description,omitempty"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital openapi_types.UUID `json:"hospital"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance nullable.Nullable[openapi_types.UUID] `json:"journey_instance,omitempty"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient nullable.Nullable[openapi_types.UUID] `json:"patient,omitempty"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician nullable.Nullable[openapi_types.UUID] `json:"physician,omitempty"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority *ActionPriority `json:"priority,omitempty"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType *ActionSourceWrite `json:"source_type,omitempty"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance nullable.Nullable[openapi_types.UUID] `json:"stage_instance,omitempty"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance nullable.Nullable[openapi_types.UUID] `json:"survey_instance,omitempty"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title string `json:"title"`
+}
+
+// ActionList A page of the list.
+type ActionList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []Action `json:"results"`
+}
+
+// ActionLogEntry Something that happened to an action.
+type ActionLogEntry struct {
+	// ID Identifies the entry.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000043
+	ID openapi_types.UUID `json:"id"`
+
+	// Actor The user who did it; null for PX360 itself.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	Actor *openapi_types.UUID `json:"actor"`
+
+	// ActorName Their username at the time.
+	//
+	// Example: jdoe
+	ActorName string `json:"actor_name"`
+
+	// CreatedAt When.
+	//
+	// Example: 2025-12-14T10:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Kind What happened.
+	//
+	// Example: note
+	Kind ActionLogKind `json:"kind"`
+
+	// NewValue What it became.
+	//
+	// Example:
+	NewValue string `json:"new_value"`
+
+	// Note What was noted.
+	//
+	// Example: He asked to be called in the evening.
+	Note string `json:"note"`
+
+	// OldValue What it was: the status, the level, the user, or the fields that changed.
+	//
+	// Example:
+	OldValue string `json:"old_value"`
+}
+
+// ActionLogEntryList A page of the list.
+type ActionLogEntryList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []ActionLogEntry `json:"results"`
+}
+
+// ActionLogKind What happened to an action.
+type ActionLogKind string
+
+// ActionNoteCreate A note about an action.
+type ActionNoteCreate struct {
+	// Note The note.
+	//
+	// Example: He asked to be called in the evening.
+	Note string `json:"note"`
+}
+
+// ActionPriority How urgent an action is.
+type ActionPriority string
+
+// ActionSLA How long actions of each priority may take.
+type ActionSLA struct {
+	// High Of priority high.
+	//
+	// Example: {"clock":"calendar","hours":24}
+	High SLATarget `json:"high"`
+
+	// Low Of priority low.
+	//
+	// Example: {"clock":"business","hours":45}
+	Low SLATarget `json:"low"`
+
+	// Medium Of priority medium.
+	//
+	// Example: {"clock":"business","hours":27}
+	Medium SLATarget `json:"medium"`
+
+	// Urgent Of priority urgent.
+	//
+	// Example: {"clock":"calendar","hours":4}
+	Urgent SLATarget `json:"urgent"`
+}
+
+// ActionSource Where an action comes from; survey: the answers of a patient opened it.
+type ActionSource string
+
+// ActionSourceWrite Where an action comes from that a client opens.
+type ActionSourceWrite string
+
+// ActionStatus Where an action stands. From open it goes to in_progress, on_hold, pending_approval or cancelled; from in_progress to open, on_hold, pending_approval or cancelled; from on_hold, where it waits for the patient, to in_progress or cancelled; from pending_approval, for which it needs a resolution, to in_progress or approved; from approved to closed or in_progress; from closed to in_progress.
+type ActionStatus string
+
+// ActionStatusChange A step of an action.
+type ActionStatusChange struct {
+	// Note What the log is to say about it.
+	//
+	// Example: I am calling him this evening.
+	Note *string `json:"note,omitempty"`
+
+	// Resolution How it was solved; left out, it stays as it is.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// Status Where it is to stand.
+	//
+	// Example: in_progress
+	Status ActionStatus `json:"status"`
+}
+
+// ActionUpdate What of an action is to change; what is left out stays as it is.
+type ActionUpdate struct {
+	// AssignedTo Who works on it.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000003
+	AssignedTo nullable.Nullable[openapi_types.UUID] `json:"assigned_to,omitempty"`
+
+	// Department The department that is to act.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000002
+	Department nullable.Nullable[openapi_types.UUID] `json:"department,omitempty"`
+
+	// Description More about it.
+	//
+	// Example: He waited for an hour and nobody told him why.
+	Description *string `json:"description,omitempty"`
+
+	// Hospital The hospital that it belongs to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital,omitempty"`
+
+	// JourneyInstance The visit that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000009
+	JourneyInstance nullable.Nullable[openapi_types.UUID] `json:"journey_instance,omitempty"`
+
+	// Patient The patient that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000005
+	Patient nullable.Nullable[openapi_types.UUID] `json:"patient,omitempty"`
+
+	// Physician The physician that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000004
+	Physician nullable.Nullable[openapi_types.UUID] `json:"physician,omitempty"`
+
+	// Priority How urgent it is.
+	//
+	// Example: high
+	Priority *ActionPriority `json:"priority,omitempty"`
+
+	// Resolution How it was solved.
+	//
+	// Example: We called him and apologised.
+	Resolution *string `json:"resolution,omitempty"`
+
+	// SourceType Where it comes from.
+	//
+	// Example: manual
+	SourceType *ActionSourceWrite `json:"source_type,omitempty"`
+
+	// StageInstance The stage that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000010
+	StageInstance nullable.Nullable[openapi_types.UUID] `json:"stage_instance,omitempty"`
+
+	// SurveyInstance The survey that it is about.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000012
+	SurveyInstance nullable.Nullable[openapi_types.UUID] `json:"survey_instance,omitempty"`
+
+	// Title What is to be done, in a line. It quotes no answer of a patient.
+	//
+	// Example: Call Mr. Ali back
+	Title *string `json:"title,omitempty"`
+}
+
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.
 type ActiveStatus string
 
@@ -477,6 +978,49 @@ type AuditEntryList struct {
 	// Results The rows of the page.
 	Results []AuditEntry `json:"results"`
 }
+
+// BusinessHours The hours of a week, by the hospital's clock: for each day the intervals in which it works.
+type BusinessHours struct {
+	// Fri Friday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Fri []BusinessInterval `json:"fri,omitempty"`
+
+	// Mon Monday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Mon []BusinessInterval `json:"mon,omitempty"`
+
+	// Sat Saturday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Sat []BusinessInterval `json:"sat,omitempty"`
+
+	// Sun Sunday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Sun []BusinessInterval `json:"sun,omitempty"`
+
+	// Thu Thursday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Thu []BusinessInterval `json:"thu,omitempty"`
+
+	// Tue Tuesday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Tue []BusinessInterval `json:"tue,omitempty"`
+
+	// Wed Wednesday; left out, no hours.
+	//
+	// Example: [["08:00","17:00"]]
+	Wed []BusinessInterval `json:"wed,omitempty"`
+}
+
+// BusinessInterval A start and an end, as times of day; 24:00 is the end of the day.
+//
+// Example: ["08:00","17:00"]
+type BusinessInterval = []string
 
 // Channel A way to reach a patient.
 type Channel string
@@ -679,6 +1223,9 @@ type DepartmentUpdate struct {
 
 // Empty Nothing to tell.
 type Empty = map[string]interface{}
+
+// EscalationParty Who was written to at the level of an action's escalation: at 1 the department's manager, at 2 the Hospital Admins, at 3 the PX Admins; empty at 0.
+type EscalationParty string
 
 // Event An event and what became of it.
 type Event struct {
@@ -1097,8 +1644,18 @@ type HospitalList struct {
 	Results []Hospital `json:"results"`
 }
 
-// HospitalSettings What a hospital decides about the surveys that it sends.
+// HospitalSettings What a hospital decides about the surveys that it sends, and about the deadlines of actions.
 type HospitalSettings struct {
+	// ActionSLA How long actions may take. A change reaches only clocks that start later.
+	//
+	// Example: {"high":{"clock":"calendar","hours":24},"low":{"clock":"business","hours":45},"medium":{"clock":"business","hours":27},"urgent":{"clock":"calendar","hours":4}}
+	ActionSLA ActionSLA `json:"action_sla"`
+
+	// BusinessHours When the hospital works, for deadlines that are meant so.
+	//
+	// Example: {"sun":[["08:00","17:00"]]}
+	BusinessHours BusinessHours `json:"business_hours"`
+
 	// Channels How patients are reached, the first way first; none: they are not. Each once.
 	//
 	// Example: ["sms","email"]
@@ -1108,6 +1665,11 @@ type HospitalSettings struct {
 	//
 	// Example: {"days":30,"surveys":3}
 	ContactCap ContactCap `json:"contact_cap"`
+
+	// Holidays Days on which it does not work.
+	//
+	// Example: ["2026-09-23"]
+	Holidays []string `json:"holidays"`
 
 	// Language The language of those whose own is not known.
 	//
@@ -1127,6 +1689,16 @@ type HospitalSettings struct {
 
 // HospitalSettingsUpdate What of the settings is to change; what is left out stays as it is.
 type HospitalSettingsUpdate struct {
+	// ActionSLA How long actions may take. A change reaches only clocks that start later.
+	//
+	// Example: {"high":{"clock":"calendar","hours":24},"low":{"clock":"business","hours":45},"medium":{"clock":"business","hours":27},"urgent":{"clock":"calendar","hours":4}}
+	ActionSLA *ActionSLA `json:"action_sla,omitempty"`
+
+	// BusinessHours When the hospital works, for deadlines that are meant so.
+	//
+	// Example: {"sun":[["08:00","17:00"]]}
+	BusinessHours *BusinessHours `json:"business_hours,omitempty"`
+
 	// Channels How patients are reached, the first way first; none: they are not. Each once.
 	//
 	// Example: ["sms","email"]
@@ -1136,6 +1708,11 @@ type HospitalSettingsUpdate struct {
 	//
 	// Example: {"days":30,"surveys":3}
 	ContactCap *ContactCap `json:"contact_cap,omitempty"`
+
+	// Holidays Days on which it does not work.
+	//
+	// Example: ["2026-09-23"]
+	Holidays *[]string `json:"holidays,omitempty"`
 
 	// Language The language of those whose own is not known.
 	//
@@ -2882,6 +3459,22 @@ type RotatedKey struct {
 	APIKey string `json:"api_key"`
 }
 
+// SLAClock Whether hours are meant by the calendar or are business hours.
+type SLAClock string
+
+// SLATarget How long an action may take.
+type SLATarget struct {
+	// Clock By which clock.
+	//
+	// Example: calendar
+	Clock SLAClock `json:"clock"`
+
+	// Hours How many hours.
+	//
+	// Example: 24
+	Hours int32 `json:"hours"`
+}
+
 // ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.
 type ScoreGroup string
 
@@ -4554,6 +5147,9 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
+// ActionID defines model for ActionID.
+type ActionID = openapi_types.UUID
+
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
 
@@ -4607,6 +5203,57 @@ type SurveyToken = string
 
 // UserID defines model for UserID.
 type UserID = openapi_types.UUID
+
+// ListActionsParams says which rows to list, and in what order.
+type ListActionsParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Status Only actions with this status.
+	Status *ActionStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Priority Only actions with this priority.
+	Priority *ActionPriority `form:"priority,omitempty" json:"priority,omitempty"`
+
+	// AssignedTo Only actions assigned to this user; me: to the caller.
+	AssignedTo *string `form:"assigned_to,omitempty" json:"assigned_to,omitempty"`
+
+	// Department Only actions of this department.
+	Department *openapi_types.UUID `form:"department,omitempty" json:"department,omitempty"`
+
+	// IsOverdue Only actions that are overdue, or are not.
+	IsOverdue *bool `form:"is_overdue,omitempty" json:"is_overdue,omitempty"`
+
+	// SourceType Only actions that come from there.
+	SourceType *ActionSource `form:"source_type,omitempty" json:"source_type,omitempty"`
+
+	// DueBefore Only actions that are due before this time.
+	DueBefore *time.Time `form:"due_before,omitempty" json:"due_before,omitempty"`
+
+	// Search Only rows in which every term, split at white space and commas, occurs in title and description. Upper and lower case and Arabic letter forms are the same; of more than ten different terms, the first ten count.
+	Search *string `form:"search,omitempty" json:"search,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListActionsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListActionsParamsOrdering is a term to order by.
+type ListActionsParamsOrdering string
+
+// ListActionLogParams says which rows to list, and in what order.
+type ListActionLogParams struct {
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
 
 // ListAuditEntriesParams says which rows to list, and in what order.
 type ListAuditEntriesParams struct {
@@ -5066,6 +5713,106 @@ type ListSurveyTemplatesParams struct {
 
 // ListSurveyTemplatesParamsOrdering is a term to order by.
 type ListSurveyTemplatesParamsOrdering string
+
+// ListActions lists the actions that the caller may see, a page at a time, the newest first.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department.
+//
+//	GET /api/actions/
+func (c *Client) ListActions(ctx context.Context, params *ListActionsParams, options ...CallOption) (*ActionList, error) {
+	return send[ActionList](ctx, c, operation{method: "GET", path: "/api/actions/", query: params}, options)
+}
+
+// AllActions yields the rows of every page of ListActions, and ends with the first error.
+func (c *Client) AllActions(ctx context.Context, params *ListActionsParams, options ...CallOption) iter.Seq2[Action, error] {
+	return all[Action](ctx, c, operation{method: "GET", path: "/api/actions/", query: params}, options)
+}
+
+// CreateAction opens an action by hand. Its clock starts at once. Those that surveys open are made by PX360 itself.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department, physician, patient, journey_instance, stage_instance, survey_instance or assigned_to; or of what is of another hospital.
+//
+//	POST /api/actions/
+func (c *Client) CreateAction(ctx context.Context, body ActionCreate, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "POST", path: "/api/actions/", body: body}, options)
+}
+
+// DeleteAction deletes an action that was opened by hand and is still open; any other is 409, and can be cancelled.
+//
+//	DELETE /api/actions/{id}/
+func (c *Client) DeleteAction(ctx context.Context, id ActionID, options ...CallOption) error {
+	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/actions/%s/", id)}, options)
+}
+
+// RetrieveAction reads one action.
+//
+//	GET /api/actions/{id}/
+func (c *Client) RetrieveAction(ctx context.Context, id ActionID, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "GET", path: pathOf("/api/actions/%s/", id)}, options)
+}
+
+// UpdateAction changes what the body states. Another priority moves the deadline, reckoned from the start of the clock less the pauses. With 409: an action that is closed or cancelled.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department, physician, patient, journey_instance, stage_instance, survey_instance or assigned_to; or of what is of another hospital; another hospital or source_type than it has.
+//
+//	PATCH /api/actions/{id}/
+func (c *Client) UpdateAction(ctx context.Context, id ActionID, body ActionUpdate, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "PATCH", path: pathOf("/api/actions/%s/", id), body: body}, options)
+}
+
+// ReplaceAction writes what is said of an action anew. Its status changes by change_status and approve. With 409: an action that is closed or cancelled.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital, department, physician, patient, journey_instance, stage_instance, survey_instance or assigned_to; or of what is of another hospital; another hospital or source_type than it has.
+//
+//	PUT /api/actions/{id}/
+func (c *Client) ReplaceAction(ctx context.Context, id ActionID, body ActionCreate, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "PUT", path: pathOf("/api/actions/%s/", id), body: body}, options)
+}
+
+// AddActionNote writes a note into the log of an action. Those with the permission actions.write may do so with every action, others with what is assigned to them.
+//
+//	POST /api/actions/{id}/add_note/
+func (c *Client) AddActionNote(ctx context.Context, id ActionID, body ActionNoteCreate, options ...CallOption) (*ActionLogEntry, error) {
+	return send[ActionLogEntry](ctx, c, operation{method: "POST", path: pathOf("/api/actions/%s/add_note/", id), body: body}, options)
+}
+
+// ApproveAction accepts the resolution of an action that waits for approval. With 409: any other.
+//
+//	POST /api/actions/{id}/approve/
+func (c *Client) ApproveAction(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "POST", path: pathOf("/api/actions/%s/approve/", id)}, options)
+}
+
+// AssignAction makes a user the one who works on the action; null: nobody. With 409: an action that is approved, closed or cancelled.
+// Valid by schema, but refused by rule with 400: the id of a user who does not exist, the caller may not see, is inactive or is of another hospital.
+//
+//	POST /api/actions/{id}/assign/
+func (c *Client) AssignAction(ctx context.Context, id ActionID, body ActionAssignment, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "POST", path: pathOf("/api/actions/%s/assign/", id), body: body}, options)
+}
+
+// ChangeActionStatus takes an action a step on, as ActionStatus has them. Those with the permission actions.write may do so with every action, others with what is assigned to them, up to pending_approval; approving, closing and reopening need actions.approve. With 409: a step that there is not.
+// Valid by schema, but refused by rule with 400: pending_approval without a resolution.
+//
+//	POST /api/actions/{id}/change_status/
+func (c *Client) ChangeActionStatus(ctx context.Context, id ActionID, body ActionStatusChange, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "POST", path: pathOf("/api/actions/%s/change_status/", id), body: body}, options)
+}
+
+// EscalateAction takes an action to the next level at once, whose people are written to. Nobody loses the action. With 409: the third level, or an action that is approved, closed or cancelled.
+//
+//	POST /api/actions/{id}/escalate/
+func (c *Client) EscalateAction(ctx context.Context, id ActionID, body ActionNoteCreate, options ...CallOption) (*Action, error) {
+	return send[Action](ctx, c, operation{method: "POST", path: pathOf("/api/actions/%s/escalate/", id), body: body}, options)
+}
+
+// ListActionLog lists what happened to an action and what was noted, the newest first, a page at a time.
+//
+//	GET /api/actions/{id}/log/
+func (c *Client) ListActionLog(ctx context.Context, id openapi_types.UUID, params *ListActionLogParams, options ...CallOption) (*ActionLogEntryList, error) {
+	return send[ActionLogEntryList](ctx, c, operation{method: "GET", path: pathOf("/api/actions/%s/log/", id), query: params}, options)
+}
+
+// AllActionLog yields the rows of every page of ListActionLog, and ends with the first error.
+func (c *Client) AllActionLog(ctx context.Context, id openapi_types.UUID, params *ListActionLogParams, options ...CallOption) iter.Seq2[ActionLogEntry, error] {
+	return all[ActionLogEntry](ctx, c, operation{method: "GET", path: pathOf("/api/actions/%s/log/", id), query: params}, options)
+}
 
 // ListAuditEntries lists changes, newest first: all of them for PX Admins, those of the own hospital for Hospital Admins.
 //
@@ -5635,7 +6382,7 @@ func (c *Client) ReplaceHospital(ctx context.Context, id HospitalID, body Hospit
 	return send[Hospital](ctx, c, operation{method: "PUT", path: pathOf("/api/organizations/hospitals/%s/", id), body: body}, options)
 }
 
-// RetrieveHospitalSettings reads what the hospital decides about the surveys that it sends: when, how, in which language, and how often to the same patient.
+// RetrieveHospitalSettings reads what the hospital decides about the surveys that it sends: when, how, in which language, and how often to the same patient; and about the deadlines of actions.
 //
 //	GET /api/organizations/hospitals/{id}/settings/
 func (c *Client) RetrieveHospitalSettings(ctx context.Context, id HospitalID, options ...CallOption) (*HospitalSettings, error) {
@@ -5643,7 +6390,7 @@ func (c *Client) RetrieveHospitalSettings(ctx context.Context, id HospitalID, op
 }
 
 // UpdateHospitalSettings changes the settings that are sent, and no others.
-// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours.
 //
 //	PATCH /api/organizations/hospitals/{id}/settings/
 func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettingsUpdate, options ...CallOption) (*HospitalSettings, error) {
@@ -5651,7 +6398,7 @@ func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body
 }
 
 // ReplaceHospitalSettings writes all settings of a hospital anew.
-// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours.
 //
 //	PUT /api/organizations/hospitals/{id}/settings/
 func (c *Client) ReplaceHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettings, options ...CallOption) (*HospitalSettings, error) {

@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -308,7 +309,8 @@ func (q *Queries) HospitalLockOf(ctx context.Context, arg HospitalLockOfParams) 
 }
 
 const hospitalSettingsGet = `-- name: HospitalSettingsGet :one
-SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days,
+    h.business_hours, h.holidays, h.action_sla, h.id
 FROM hospitals h
 WHERE h.id = $1 AND ($2::uuid IS NULL OR h.id = $2)
 `
@@ -326,6 +328,9 @@ type HospitalSettingsGetRow struct {
 	QuietHoursEnd     string
 	ContactCapSurveys int32
 	ContactCapDays    int32
+	BusinessHours     json.RawMessage
+	Holidays          []string
+	ActionSLA         json.RawMessage
 	ID                uuid.UUID
 }
 
@@ -340,13 +345,17 @@ func (q *Queries) HospitalSettingsGet(ctx context.Context, arg HospitalSettingsG
 		&i.QuietHoursEnd,
 		&i.ContactCapSurveys,
 		&i.ContactCapDays,
+		&i.BusinessHours,
+		&i.Holidays,
+		&i.ActionSLA,
 		&i.ID,
 	)
 	return i, err
 }
 
 const hospitalSettingsLock = `-- name: HospitalSettingsLock :one
-SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days, h.id
+SELECT h.timezone, h.language, h.channels, h.quiet_hours_start, h.quiet_hours_end, h.contact_cap_surveys, h.contact_cap_days,
+    h.business_hours, h.holidays, h.action_sla, h.id
 FROM hospitals h
 WHERE h.id = $1 AND ($2::uuid IS NULL OR h.id = $2)
 FOR NO KEY UPDATE
@@ -365,6 +374,9 @@ type HospitalSettingsLockRow struct {
 	QuietHoursEnd     string
 	ContactCapSurveys int32
 	ContactCapDays    int32
+	BusinessHours     json.RawMessage
+	Holidays          []string
+	ActionSLA         json.RawMessage
 	ID                uuid.UUID
 }
 
@@ -380,6 +392,9 @@ func (q *Queries) HospitalSettingsLock(ctx context.Context, arg HospitalSettings
 		&i.QuietHoursEnd,
 		&i.ContactCapSurveys,
 		&i.ContactCapDays,
+		&i.BusinessHours,
+		&i.Holidays,
+		&i.ActionSLA,
 		&i.ID,
 	)
 	return i, err
@@ -389,8 +404,8 @@ const hospitalSettingsUpdate = `-- name: HospitalSettingsUpdate :exec
 UPDATE hospitals
 SET timezone = $1, language = $2, channels = $3, quiet_hours_start = $4,
     quiet_hours_end = $5, contact_cap_surveys = $6, contact_cap_days = $7,
-    updated_at = now()
-WHERE id = $8
+    business_hours = $8, holidays = $9, action_sla = $10, updated_at = now()
+WHERE id = $11
 `
 
 type HospitalSettingsUpdateParams struct {
@@ -401,6 +416,9 @@ type HospitalSettingsUpdateParams struct {
 	QuietHoursEnd     string
 	ContactCapSurveys int32
 	ContactCapDays    int32
+	BusinessHours     json.RawMessage
+	Holidays          []string
+	ActionSLA         json.RawMessage
 	ID                uuid.UUID
 }
 
@@ -413,6 +431,9 @@ func (q *Queries) HospitalSettingsUpdate(ctx context.Context, arg HospitalSettin
 		arg.QuietHoursEnd,
 		arg.ContactCapSurveys,
 		arg.ContactCapDays,
+		arg.BusinessHours,
+		arg.Holidays,
+		arg.ActionSLA,
 		arg.ID,
 	)
 	return err

@@ -11,6 +11,49 @@ import (
 	"github.com/google/uuid"
 )
 
+type Action struct {
+	ID              uuid.UUID
+	Hospital        uuid.UUID
+	Department      *uuid.UUID
+	AssignedTo      *uuid.UUID
+	JourneyInstance *uuid.UUID
+	StageInstance   *uuid.UUID
+	Survey          *uuid.UUID
+	Physician       *uuid.UUID
+	Patient         *uuid.UUID
+	SourceType      string
+	Title           string
+	Description     string
+	Priority        string
+	Status          string
+	Resolution      string
+	Version         int32
+	EscalationLevel int32
+	SLA             json.RawMessage
+	RunningSince    *time.Time
+	UsedCalendar    int64
+	UsedBusiness    int64
+	DueAt           *time.Time
+	RemindedAt      *time.Time
+	BreachedAt      *time.Time
+	NextAt          *time.Time
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	Search          string
+}
+
+type ActionLog struct {
+	ID        uuid.UUID
+	ActionID  uuid.UUID
+	Kind      string
+	ActorID   *uuid.UUID
+	ActorName string
+	OldValue  string
+	NewValue  string
+	Note      string
+	CreatedAt time.Time
+}
+
 type AuditLog struct {
 	ID            int64
 	At            time.Time
@@ -93,6 +136,9 @@ type Hospital struct {
 	QuietHoursEnd     string
 	ContactCapSurveys int32
 	ContactCapDays    int32
+	BusinessHours     json.RawMessage
+	Holidays          []string
+	ActionSLA         json.RawMessage
 }
 
 type IdempotencyKey struct {
@@ -302,6 +348,7 @@ type Survey struct {
 	IsNegative      *bool
 	Decisions       json.RawMessage
 	UpdatedAt       time.Time
+	Version         int32
 }
 
 type SurveyMessage struct {
@@ -431,7 +478,67 @@ type User struct {
 	Search       string
 }
 
+type UserMessage struct {
+	ID        uuid.UUID
+	Hospital  *uuid.UUID
+	UserID    uuid.UUID
+	Kind      string
+	ObjectID  uuid.UUID
+	Subject   string
+	Text      string
+	Status    string
+	Attempt   int32
+	NextAt    time.Time
+	Error     string
+	CreatedAt time.Time
+	SentAt    *time.Time
+}
+
 type UserRole struct {
 	UserID uuid.UUID
 	RoleID uuid.UUID
+}
+
+type WebhookEndpoint struct {
+	ID             uuid.UUID
+	Hospital       *uuid.UUID
+	URL            string
+	Description    string
+	Events         []string
+	Status         string
+	DisabledReason string
+	Secret         []byte
+	PreviousSecret []byte
+	PreviousUntil  *time.Time
+	FailingSince   *time.Time
+	Owner          *uuid.UUID
+	LeasedUntil    time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+type WebhookEvent struct {
+	ID        uuid.UUID
+	Seq       int64
+	Hospital  *uuid.UUID
+	Type      string
+	ObjectID  uuid.UUID
+	Version   int32
+	CreatedAt time.Time
+	FannedOut bool
+}
+
+type WebhookMessage struct {
+	ID          uuid.UUID
+	EndpointID  uuid.UUID
+	EventID     uuid.UUID
+	Seq         int64
+	ObjectID    uuid.UUID
+	Type        string
+	Status      string
+	Attempt     int32
+	Attempts    json.RawMessage
+	NextAt      *time.Time
+	DeliveredAt *time.Time
+	CreatedAt   time.Time
 }

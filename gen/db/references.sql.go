@@ -26,6 +26,8 @@ WHERE NOT CASE r.noun
     WHEN 'stage_template' THEN EXISTS (SELECT FROM stage_templates x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'journey_instance' THEN EXISTS (SELECT FROM journey_instances x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'stage_instance' THEN EXISTS (SELECT FROM stage_instances x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
+    WHEN 'survey_instance' THEN EXISTS (SELECT FROM surveys x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
+    WHEN 'action' THEN EXISTS (SELECT FROM actions x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'config' THEN EXISTS (SELECT FROM integration_configs x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     ELSE false
 END

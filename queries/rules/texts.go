@@ -2,7 +2,9 @@ package rules
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
+	"time"
 	"unicode/utf16"
 )
 
@@ -105,4 +107,43 @@ func SMSSegments(text string) int {
 		return 1
 	}
 	return (length + each - 1) / each
+}
+
+// ActionFacts are what an email about an action says.
+type ActionFacts struct {
+	Title, Hospital string
+	DueAt           time.Time
+	Zone            string // of the hospital, in which the time is written
+	URL             string
+}
+
+// ActionEmail is an email to a user about a deadline: that it comes near, or that an action was escalated to them.
+func ActionEmail(language string, level int, f ActionFacts) (subject, text string) {
+	due := f.DueAt.UTC()
+	if zone, err := time.LoadLocation(f.Zone); err == nil {
+		due = f.DueAt.In(zone)
+	}
+	when := due.Format("2006-01-02 15:04")
+	if f.DueAt.IsZero() { // its clock stands
+		when = "–"
+	}
+	switch {
+	case language == Arabic && level == 0:
+		return "تذكير: " + f.Title, fmt.Sprintf("يحين موعد هذا الإجراء في %s (%s):\n\n%s\n%s\n\n%s\n", when, f.Zone, f.Title, f.URL, f.Hospital)
+	case language == Arabic:
+		return fmt.Sprintf("تصعيد إلى المستوى %d: %s", level, f.Title),
+			fmt.Sprintf("تم تصعيد هذا الإجراء إليك. كان موعده %s (%s):\n\n%s\n%s\n\n%s\n", when, f.Zone, f.Title, f.URL, f.Hospital)
+	case level == 0:
+		return "Reminder: " + f.Title, fmt.Sprintf("This action is due on %s (%s):\n\n%s\n%s\n\n%s\n", when, f.Zone, f.Title, f.URL, f.Hospital)
+	}
+	return fmt.Sprintf("Escalated to level %d: %s", level, f.Title),
+		fmt.Sprintf("This action was escalated to you. Its deadline is %s (%s):\n\n%s\n%s\n\n%s\n", when, f.Zone, f.Title, f.URL, f.Hospital)
+}
+
+// WebhookDisabledEmail is an email to a user about an endpoint that gets no more messages.
+func WebhookDisabledEmail(language, endpoint, why string) (subject, text string) {
+	if language == Arabic {
+		return "تم إيقاف نقطة استقبال إشعارات", fmt.Sprintf("لم تعد الإشعارات تُرسل إلى:\n\n%s\n\nالسبب: %s\n", endpoint, why)
+	}
+	return "A webhook endpoint was disabled", fmt.Sprintf("No more messages are sent to\n\n%s\n\n%s\n\nOnce it works again, set its status to active, and replay what it missed.\n", endpoint, why)
 }

@@ -48,6 +48,12 @@ func (e *EventSenders) UnmarshalText(text []byte) error {
 
 const sendEvents = "events.send"
 
+// ActionsWrite and ActionsApprove are asked beside the permission of the operation: see those who work on actions.
+const (
+	ActionsWrite   = "actions.write"
+	ActionsApprove = "actions.approve"
+)
+
 // ResponsesRead is the permission to see what single patients answered. It is asked beside that of the operation.
 const ResponsesRead = "responses.read"
 
@@ -105,6 +111,11 @@ var permissions = Policy{
 	{Permission: ResponsesRead, Roles: journeyEditors, Meaning: "show what was answered in a survey, and its score"},
 	{Permission: "surveys.manage", Roles: coordinators, Meaning: "send, resend and cancel surveys"},
 	{Permission: "scores.read", Audience: Users, Meaning: "show scores, added up over surveys"},
+
+	{Permission: "actions.read", Audience: Users, Meaning: "list and show actions, and their logs"},
+	{Permission: ActionsWrite, Roles: journeyEditors, Meaning: "create, change, assign, escalate and delete actions"},
+	{Permission: "actions.work", Audience: Users, Meaning: "add notes and change the status: of any action with actions.write, else of those assigned to the user"},
+	{Permission: ActionsApprove, Roles: coordinators, Meaning: "approve, close and reopen actions"},
 
 	{Permission: sendEvents, Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
 	{Permission: "events.read", APIKeys: true, Meaning: "list and show events; an API key those that it sent"},

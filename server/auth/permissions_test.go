@@ -54,6 +54,10 @@ func TestMay(t *testing.T) {
 		"responses.read":    {"px", "admin", "coord", "manager"},
 		"surveys.manage":    {"px", "admin", "coord"},
 		"scores.read":       users,
+		"actions.read":      users,
+		"actions.write":     {"px", "admin", "coord", "manager"},
+		"actions.work":      users,
+		"actions.approve":   {"px", "admin", "coord"},
 		"events.send":       append(slices.Clone(members), "key", "keyall", "keyrole"),
 		"events.read":       {"px", "key", "keyall", "keyrole"},
 		"events.manage":     {"px"},
@@ -121,7 +125,7 @@ func TestPermissionsTable(t *testing.T) {
 			}
 		}
 	}
-	if want := 28; len(table) != want {
+	if want := 32; len(table) != want {
 		t.Errorf("%d permissions in the table, this test expects %d: count what was added", len(table), want)
 	}
 	// Each policy is a copy.

@@ -47,6 +47,7 @@ requestBody:
           whole: {allOf: [{$ref: "#/components/schemas/Whole"}, {type: object, required: [name]}]}
           list: {type: array, minItems: 1, maxItems: 3, items: {type: object, required: [n], properties: {n: {type: integer}}}}
           things: {type: array, minItems: 1, maxItems: 3, items: {type: string, format: uuid, x-px360-refers-to: thing}}
+          pairs: {type: array, maxItems: 2, items: {type: array, minItems: 2, maxItems: 2, items: {type: string, maxLength: 3}}}
           items: {type: array, maxItems: 3, x-px360-items-schema: Strict, items: {type: object, properties: {key: {nullable: true}}}}
 `
 
@@ -176,6 +177,12 @@ func TestReadBodyRefuses(t *testing.T) {
 		`{"text":"a","list":[]}`:                        one("list", "This list may not be empty."),
 		`{"text":"a","list":[1,2,3,4]}`:                 one("list", "Ensure this field has no more than 3 elements."),
 		`{"text":"a","list":[{"n":1},{},5]}`:            `{"list":[{},{"n":["This field is required."]},{"non_field_errors":["Invalid data. Expected a dictionary, but got int."]}]}`,
+		`{"text":"a","pairs":[["a"]]}`:                  one("pairs", "Ensure this field has at least 2 elements."),
+		`{"text":"a","pairs":[["a","b","c"]]}`:          one("pairs", "Ensure this field has no more than 2 elements."),
+		`{"text":"a","pairs":[["a","b"],["a",5]]}`:      one("pairs", "Not a valid string."),
+		`{"text":"a","pairs":[["a","b"],null]}`:         one("pairs", MessageNull),
+		`{"text":"a","pairs":["ab"]}`:                   one("pairs", `Expected a list of items but got type \"str\".`),
+		`{"text":"a","pairs":[[],[]]}`:                  one("pairs", "Ensure this field has at least 2 elements."),
 		`{"text":"a","things":null}`:                    one("things", MessageNull),
 		`{"text":"a","things":7}`:                       one("things", `Expected a list of items but got type \"int\".`),
 		`{"text":"a","things":[]}`:                      one("things", messageEmptyList),

@@ -288,7 +288,7 @@ func (d *decoder) begin() (messages any, err error) {
 	return nil, err
 }
 
-// plainList decodes a list without objects. It says what is wrong with the first bad item, as DRF does of a list of
+// plainList decodes a list without objects, or a list of such lists. It says what is wrong with the first bad item, as DRF does of a list of
 // references, unless the list is too long.
 func (d *decoder) plainList(field string, n *node) (any, error) {
 	if messages, err := d.begin(); messages != nil || err != nil {
@@ -303,8 +303,12 @@ func (d *decoder) plainList(field string, n *node) (any, error) {
 			return []string{messageMaxItems(n.maxItems)}, d.skipRest()
 		case wrong != nil:
 			err = d.skip()
-		default:
+		case n.items.kind != kindList:
 			wrong, err = d.plainMember(field, n.items)
+		case d.in.PeekKind() == 'n':
+			d.invalid, wrong, err = true, []string{MessageNull}, d.skip()
+		default:
+			wrong, err = d.plainList(field, n.items)
 		}
 		if err != nil {
 			return nil, err
@@ -314,7 +318,7 @@ func (d *decoder) plainList(field string, n *node) (any, error) {
 		return wrong, err
 	}
 	if length < n.minItems {
-		return d.refuse([]string{messageEmptyList})
+		return d.refuse([]string{messageMinItems(n.minItems)})
 	}
 	d.close(']')
 	return nil, nil
@@ -345,7 +349,7 @@ func (d *decoder) list(n *node) (any, error) {
 	}
 	switch {
 	case length < n.minItems:
-		return d.refuse([]string{messageEmptyList})
+		return d.refuse([]string{messageMinItems(n.minItems)})
 	case n.independent:
 		d.body.ItemErrors = errs
 	case len(errs) > 0:

@@ -26,7 +26,7 @@ import (
 
 // nouns are those of the published document.
 var nouns = []string{"hospital", "department", "user", "role", "physician", "patient", "survey_template", "journey_template",
-	"stage_template", "journey_instance", "stage_instance", "config"}
+	"stage_template", "journey_instance", "stage_instance", "survey_instance", "action", "webhook_endpoint", "webhook_message", "config"}
 
 // published are the operations of the published document, by id.
 var published = sync.OnceValue(func() map[string]*Operation {

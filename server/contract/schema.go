@@ -351,10 +351,19 @@ func (c *compiler) setMembers(n *node, s *openapi3.Schema, depth int) error {
 	return nil
 }
 
-func (c *compiler) setItems(n *node, s *openapi3.Schema, depth int) (err error) {
-	if s.MinItems > 1 {
-		return fmt.Errorf("minItems of %d is not supported", s.MinItems)
+// isPlainList tells whether a node, if it is a list, has nothing but plain values.
+func isPlainList(n *node) bool {
+	if n.kind != kindList {
+		return true
 	}
+	switch n.items.kind {
+	case kindList, kindObject, kindJSON:
+		return false
+	}
+	return !n.items.nullable && n.items.refersTo == "" && !n.independent
+}
+
+func (c *compiler) setItems(n *node, s *openapi3.Schema, depth int) (err error) {
 	n.minItems = int(s.MinItems)
 	if s.MaxItems != nil {
 		n.maxItems = int(*s.MaxItems)
@@ -444,8 +453,8 @@ func checkPlaces(n *node, depth int) error {
 			err = fmt.Errorf("x-px360-refers-to: only members of the body itself can have it, as a Reference has no path")
 		case m.independent && depth > 0:
 			err = fmt.Errorf("x-px360-items-schema: only members of the body itself can have it")
-		case m.kind == kindList && (m.items.kind == kindList || m.items.kind == kindJSON || m.items.nullable):
-			err = fmt.Errorf("a list of lists, free JSON or null is not supported")
+		case m.kind == kindList && (!isPlainList(m.items) || m.items.kind == kindJSON || m.items.nullable):
+			err = fmt.Errorf("a list of free JSON, of null, or of lists of more than plain values is not supported")
 		case m.kind == kindList && m.items.kind == kindObject:
 			err = checkPlaces(m.items, depth+1)
 		case m.kind == kindObject:

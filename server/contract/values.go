@@ -60,6 +60,14 @@ func messageMaxBytes(most int) string {
 	return fmt.Sprintf("Ensure this field has no more than %d bytes of JSON.", most)
 }
 
+// messageMinItems is what DRF says of a list that is too short.
+func messageMinItems(least int) string {
+	if least == 1 {
+		return messageEmptyList
+	}
+	return fmt.Sprintf("Ensure this field has at least %d elements.", least)
+}
+
 func messageMaxItems(most int) string {
 	return fmt.Sprintf("Ensure this field has no more than %d elements.", most)
 }

@@ -129,6 +129,27 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000033', '0193c5a0-7a00-7000-8000-0000000
         '4711', '2025-12-14T12:45:01Z', '2025-12-14T12:45:02Z')
 ON CONFLICT DO NOTHING;
 
+-- One action was opened by hand; another waits for approval. Neither is watched: next_at is null.
+INSERT INTO actions (id, hospital_id, department_id, assigned_to, journey_instance_id, physician_id, patient_id, source_type, title,
+                     description, priority, status, resolution, version, sla, running_since, due_at, created_at, updated_at)
+SELECT a.id::uuid, h.id, '0193c5a0-7a00-7000-8000-000000000002', '0193c5a0-7a00-7000-8000-000000000003',
+       '0193c5a0-7a00-7000-8000-000000000009', '0193c5a0-7a00-7000-8000-000000000004', '0193c5a0-7a00-7000-8000-000000000005',
+       'manual', a.title, a.description, 'high', a.status, a.resolution, a.version,
+       jsonb_build_object('timezone', h.timezone, 'business_hours', h.business_hours, 'holidays', h.holidays, 'action_sla', h.action_sla),
+       a.since::timestamptz, a.due::timestamptz, '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z'
+FROM hospitals h, (VALUES
+    ('0193c5a0-7a00-7000-8000-000000000040', 'Call Mr. Ali back', 'He waited for an hour and nobody told him why.', 'open', '', 1,
+     '2099-12-14T09:00:00Z', '2099-12-15T09:00:00Z'),
+    ('0193c5a0-7a00-7000-8000-000000000041', 'Explain the bill', '', 'pending_approval', 'The cashier went through it with the patient.', 3, NULL, NULL)
+) AS a (id, title, description, status, resolution, version, since, due)
+WHERE h.id = '0193c5a0-7a00-7000-8000-000000000001'
+ON CONFLICT DO NOTHING;
+
+INSERT INTO action_log (id, action_id, kind, actor_id, actor_name, note, created_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000043', '0193c5a0-7a00-7000-8000-000000000041', 'note', '0193c5a0-7a00-7000-8000-000000000003',
+        'jdoe', 'He asked to be called in the evening.', '2025-12-14T10:00:00Z')
+ON CONFLICT DO NOTHING;
+
 -- No key has this hash: rotating it makes one.
 INSERT INTO integration_configs (id, name, source_system, hospital_id, description, api_url, api_key_hash, config_json,
                                  created_at, updated_at)

@@ -30,7 +30,7 @@ type Message struct {
 	Text        string
 	Subject     string
 	Sender      string // the name that the message comes from
-	Unsubscribe string // the URL that a POST unsubscribes at (RFC 8058)
+	Unsubscribe string // the URL that a POST unsubscribes at (RFC 8058); blank for none
 	Language    string
 }
 
@@ -56,6 +56,19 @@ const timeout = 20 * time.Second
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent is a refusal that repeating the message does not mend.
+func Permanent(text string) error { return permanentError{errors.New(text)} }
+
+// Storable is a provider's text as Postgres can store it, of 500 characters at most: what is not written down is sent
+// again.
+func Storable(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+	if letters := []rune(text); len(letters) > 500 {
+		text = string(letters[:500])
+	}
+	return text
+}
 
 func permanent(format string, values ...any) error {
 	return permanentError{fmt.Errorf(format, values...)}

@@ -94,8 +94,10 @@ func (s *emailSession) Send(_ context.Context, m Message) (string, error) {
 	message.SetDate()
 	message.SetGenHeader(gomail.HeaderContentLang, m.Language)
 	message.SetGenHeader(gomail.Header("Auto-Submitted"), "auto-generated") // no vacation notes, please (RFC 3834)
-	message.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+m.Unsubscribe+">")
-	message.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	if m.Unsubscribe != "" {
+		message.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+m.Unsubscribe+">")
+		message.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	}
 	message.SetBodyString(gomail.TypeTextPlain, m.Text)
 	err := s.client.Send(message)
 	if err == nil || message.IsDelivered() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/px360/px360/gen/db"
@@ -161,7 +160,7 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 		return
 	}
 	r.providerID, err = sender.send(ctx, message)
-	if r.providerID = storable(r.providerID); err != nil {
+	if r.providerID = channels.Storable(r.providerID); err != nil {
 		r.fail(err, channels.IsPermanent(err))
 		return
 	}
@@ -170,21 +169,13 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 
 // fail notes an error, and whether the message is tried again.
 func (r *result) fail(err error, permanent bool) {
-	r.problem = storable(err.Error())
-	if letters := []rune(r.problem); len(letters) > 500 {
-		r.problem = string(letters[:500])
-	}
+	r.problem = channels.Storable(err.Error())
 	wait, again := rules.RetryAfter(int(r.message.Attempt))
 	if permanent || !again {
 		r.status = messageFailed
 		return
 	}
 	r.status, r.wait = messageQueued, wait
-}
-
-// storable is a provider's text as Postgres can store it: what is not written down is sent again.
-func storable(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
 }
 
 // compose writes a message. It fails if its link cannot be made any more, or the address is none any more.

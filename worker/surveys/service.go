@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/worker/channels"
+	"github.com/px360/px360/worker/polling"
 )
 
 // Options of a Service. Start from DefaultOptions.
@@ -77,11 +77,11 @@ func (s *Service) Run(ctx context.Context) error {
 		return nil
 	}
 	var all sync.WaitGroup
-	all.Go(func() { s.poll(ctx, "decide on surveys", s.decideBatch) })
+	all.Go(func() { polling.Run(ctx, s.Log, s.PollInterval, "decide on surveys", s.decideBatch) })
 	for _, name := range s.names {
 		for range s.Senders {
 			all.Go(func() {
-				s.poll(ctx, "send messages", func(ctx context.Context) (bool, error) { return s.sendBatch(ctx, name) })
+				polling.Run(ctx, s.Log, s.PollInterval, "send messages", func(ctx context.Context) (bool, error) { return s.sendBatch(ctx, name) })
 			})
 		}
 	}
@@ -91,46 +91,15 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Step decides on what is due, and sends what is queued, until there is no more. Run does the same all the time.
 func (s *Service) Step(ctx context.Context) error {
-	for more := true; more; {
-		var err error
-		if more, err = s.decideBatch(ctx); err != nil {
+	if err := polling.UntilDone(ctx, s.decideBatch); err != nil {
+		return err
+	}
+	for _, name := range s.names {
+		if err := polling.UntilDone(ctx, func(ctx context.Context) (bool, error) { return s.sendBatch(ctx, name) }); err != nil {
 			return err
 		}
 	}
-	for _, name := range s.names {
-		for more := true; more; {
-			var err error
-			if more, err = s.sendBatch(ctx, name); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
-}
-
-// poll does a piece of work again and again, without a pause while there is more.
-func (s *Service) poll(ctx context.Context, what string, work func(context.Context) (more bool, err error)) {
-	backoff := queries.Backoff()
-	for ctx.Err() == nil {
-		more, err := work(ctx)
-		wait := s.PollInterval/2 + rand.N(s.PollInterval)
-		switch {
-		case err == nil && more:
-			backoff.Reset()
-			continue
-		case err == nil:
-			backoff.Reset()
-		case ctx.Err() == nil:
-			wait = backoff.NextBackOff()
-			s.Log.WarnContext(ctx, "could not "+what+", trying again", "error", err, "wait", wait)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-	}
 }
 
 // errLinkKey is about a link that cannot be made again.
