@@ -29,7 +29,8 @@ func (p *program) rootCommand() *cobra.Command {
 		Use:   "px360",
 		Short: "Follow patients through their hospital journey",
 		Long: "PX360 follows patients through their hospital journey: hospital systems send events, events complete\n" +
-			"the stages of journeys, and stages send surveys.\n\n" +
+			"the stages of journeys, stages send surveys, bad answers open actions, and partners hear of it by\n" +
+			"webhooks.\n\n" +
 			"`px360 up` is all that is needed to try it. In production, run `px360 migrate` once for each release,\n" +
 			"and then any number of `px360 serve` and `px360 work` on one Postgres.",
 		Example:           "  px360 up            start everything on http://" + defaultAddr + "\n  px360 demo          play a hospital day against it",
@@ -111,8 +112,12 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	watching := p.newActions(database, baseURL(listener), sending)
+	telling, err := p.newWebhooks(ctx, database)
+	if err != nil {
+		return err
+	}
 	p.banner(cmp.Or(p.config.PublicURL, baseURL(listener)), login)
-	return runTasks(ctx, metrics, p.newWorker(database).Run, sending.Run, watching.Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
+	return runTasks(ctx, metrics, p.newWorker(database).Run, sending.Run, watching.Run, telling.Run, func(ctx context.Context) error { return api.Serve(ctx, listener) })
 }
 
 // firstAdmin makes sure that there is a PX Admin, and says how to log in. An advisory lock serializes
@@ -208,10 +213,11 @@ func (p *program) serve(ctx context.Context) error {
 func (p *program) workCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "work",
-		Short: "Work on events, and send surveys",
+		Short: "Work on events, send surveys, watch deadlines, deliver webhooks",
 		Long: "Applies the events that are waiting: completes stages and journeys, schedules surveys. Sends surveys by\n" +
 			"the channels that are configured, for which it needs PX360_SECRET_KEY and PX360_PUBLIC_URL as serve has\n" +
-			"them. It needs PX360_DATABASE_URL and a schema that `px360 migrate` has brought up to date. Any number may run on one\n" +
+			"them. Watches the deadlines of actions, and delivers webhooks, also with PX360_SECRET_KEY. It needs\n" +
+			"PX360_DATABASE_URL and a schema that `px360 migrate` has brought up to date. Any number may run on one\n" +
 			"database. It answers /healthz and /readyz on PX360_ADDR, by default " + defaultWorkAddr + ". SIGTERM lets the\n" +
 			"batch in hand finish, for at most 15 seconds.",
 		Example: "  PX360_DATABASE_URL=postgres://… PX360_WORKERS=4 px360 work",
@@ -245,8 +251,12 @@ func (p *program) work(ctx context.Context) error {
 		return err
 	}
 	watching := p.newActions(database, "", sending)
+	telling, err := p.newWebhooks(ctx, database)
+	if err != nil {
+		return err
+	}
 	p.log.Info("working", "version", version(), "config", p.config)
-	return runTasks(ctx, metrics, health, p.newWorker(database).Run, sending.Run, watching.Run)
+	return runTasks(ctx, metrics, health, p.newWorker(database).Run, sending.Run, watching.Run, telling.Run)
 }
 
 func (p *program) migrateCommand() *cobra.Command {

@@ -54,24 +54,25 @@ type Config struct {
 	LongestLoginWait time.Duration  `env:"LONGEST_LOGIN_WAIT" help:"how long a login waits at most after wrong passwords for the same name; 0, which lets anyone guess, is for tests"`
 	TrustedProxies   []netip.Prefix `env:"TRUSTED_PROXIES" unset:"none" help:"networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8,192.0.2.7"`
 
-	Workers        int                 `env:"WORKERS" help:"batches of events that a process works on at a time"`
-	MaxConnections int32               `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
-	MaxInFlight    int                 `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
-	Connections    int                 `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
-	MaxPayload     int                 `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
-	EventSenders   server.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
-	SurveyMaxAge   time.Duration       `env:"SURVEY_MAX_AGE" help:"surveys are not sent if the completion of their stage is received later than this, or if they are due longer ago"`
-	SMTPURL        secret              `env:"SMTP_URL" unset:"no email" help:"the mail server: smtp://user:password@host:587, with STARTTLS unless it ends in ?starttls=off, or smtps://"`
-	EmailFrom      string              `env:"EMAIL_FROM" help:"the address that email comes from; required with PX360_SMTP_URL"`
-	SMSURL         secret              `env:"SMS_URL" unset:"no SMS" help:"where the SMS gateway is asked; as PX360_SMS_BODY a template of Go's text/template with .To, .Text, .ID, .Sender, json and urlquery"`
-	SMSMethod      string              `env:"SMS_METHOD" help:"the HTTP method of that request"`
-	SMSHeaders     secret              `env:"SMS_HEADERS" help:"its headers, as a JSON object such as {\"Authorization\": \"Bearer …\"}"`
-	SMSBody        secret              `env:"SMS_BODY" unset:"a JSON object of to, text and id" help:"its body"`
-	SMSTo          string              `env:"SMS_TO" help:"how numbers are written: e164 (+966…), or digits for gateways that refuse the plus sign"`
-	SMSSender      string              `env:"SMS_SENDER" help:"the .Sender of the templates"`
-	SMSSuccess     string              `env:"SMS_SUCCESS" unset:"any 2xx" help:"a JSON pointer to what must be true in the answer, such as /success, or to what must be a text: /status=OK"`
-	SMSProvider    string              `env:"SMS_PROVIDER_ID" help:"a JSON pointer to what the gateway calls the message"`
-	PhoneRegion    string              `env:"PHONE_REGION" help:"the country of phone numbers without one"`
+	Workers         int                 `env:"WORKERS" help:"batches of events that a process works on at a time"`
+	MaxConnections  int32               `env:"MAX_CONNECTIONS" help:"connections to the database that a process may have"`
+	MaxInFlight     int                 `env:"MAX_IN_FLIGHT" help:"requests that a process answers at once; a quarter of them is reserved for events"`
+	Connections     int                 `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
+	MaxPayload      int                 `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
+	EventSenders    server.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
+	SurveyMaxAge    time.Duration       `env:"SURVEY_MAX_AGE" help:"surveys are not sent if the completion of their stage is received later than this, or if they are due longer ago"`
+	SMTPURL         secret              `env:"SMTP_URL" unset:"no email" help:"the mail server: smtp://user:password@host:587, with STARTTLS unless it ends in ?starttls=off, or smtps://"`
+	EmailFrom       string              `env:"EMAIL_FROM" help:"the address that email comes from; required with PX360_SMTP_URL"`
+	SMSURL          secret              `env:"SMS_URL" unset:"no SMS" help:"where the SMS gateway is asked; as PX360_SMS_BODY a template of Go's text/template with .To, .Text, .ID, .Sender, json and urlquery"`
+	SMSMethod       string              `env:"SMS_METHOD" help:"the HTTP method of that request"`
+	SMSHeaders      secret              `env:"SMS_HEADERS" help:"its headers, as a JSON object such as {\"Authorization\": \"Bearer …\"}"`
+	SMSBody         secret              `env:"SMS_BODY" unset:"a JSON object of to, text and id" help:"its body"`
+	SMSTo           string              `env:"SMS_TO" help:"how numbers are written: e164 (+966…), or digits for gateways that refuse the plus sign"`
+	SMSSender       string              `env:"SMS_SENDER" help:"the .Sender of the templates"`
+	SMSSuccess      string              `env:"SMS_SUCCESS" unset:"any 2xx" help:"a JSON pointer to what must be true in the answer, such as /success, or to what must be a text: /status=OK"`
+	SMSProvider     string              `env:"SMS_PROVIDER_ID" help:"a JSON pointer to what the gateway calls the message"`
+	WebhookNetworks []netip.Prefix      `env:"WEBHOOK_ALLOW" unset:"none" help:"inner networks, such as 10.0.0.0/8, that webhook endpoints may be in, there also without TLS"`
+	PhoneRegion     string              `env:"PHONE_REGION" help:"the country of phone numbers without one"`
 
 	MetricsAddr string     `env:"METRICS_ADDR" unset:"off" help:"where to serve Prometheus metrics and pprof; keep it private"`
 	LogLevel    slog.Level `env:"LOG_LEVEL" help:"debug, info, warn or error"`

@@ -38,6 +38,7 @@ import (
 	"github.com/px360/px360/worker/actions"
 	"github.com/px360/px360/worker/channels"
 	"github.com/px360/px360/worker/surveys"
+	"github.com/px360/px360/worker/webhooks"
 )
 
 // softMemoryLimit is from where on the garbage collector works harder, in bytes, unless GOMEMLIMIT says otherwise. A burst
@@ -200,6 +201,7 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 	o.MaxPayload = p.config.MaxPayload
 	o.EventSenders = p.config.EventSenders
 	o.TrustedProxies = p.config.TrustedProxies
+	o.WebhookNetworks = p.config.WebhookNetworks
 	o.Log, o.Registerer = p.log, p.registry
 	return server.New(database, o)
 }
@@ -245,6 +247,20 @@ func (p *program) newActions(database *queries.DB, publicURL string, sending *su
 	o.Email, o.PublicURL = sending.Channels[channels.Email], cmp.Or(p.config.PublicURL, publicURL)
 	o.Log, o.Registerer = p.log, p.registry
 	return actions.New(database, o)
+}
+
+// newWebhooks makes what delivers webhooks. It fails where there are endpoints, and no key to open their secrets with.
+func (p *program) newWebhooks(ctx context.Context, database *queries.DB) (*webhooks.Service, error) {
+	o := webhooks.DefaultOptions()
+	o.SecretKey, o.SecretKeyPrevious = string(p.config.SecretKey), string(p.config.SecretKeyPrevious)
+	o.Networks = p.config.WebhookNetworks
+	o.Log, o.Registerer = p.log, p.registry
+	s := webhooks.New(database, o)
+	err := s.CheckKey(ctx)
+	if errors.Is(err, webhooks.ErrNoKey) {
+		err = fmt.Errorf("PX360_SECRET_KEY is not set: %w; give work the same one as serve", err)
+	}
+	return s, err
 }
 
 // metrics returns a task that serves Prometheus metrics and pprof profiles. They have their own address,

@@ -89,6 +89,7 @@ var references = map[string]string{
 	"stage_instances_physician_id_fkey":                        "physician",
 	"stage_instances_department_id_fkey":                       "department",
 	"integration_configs_hospital_id_fkey":                     "hospital",
+	"webhook_endpoints_hospital_id_fkey":                       "hospital",
 	"actions_hospital_id_fkey":                                 "hospital",
 	"actions_department_id_fkey":                               "department",
 	"actions_assigned_to_fkey":                                 "assigned_to",

@@ -91,11 +91,17 @@ WHERE t.journey_template_id = @journey_template AND t.is_active
 ORDER BY t."order", t.code;
 
 -- name: JourneyComplete :exec
--- Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when.
-UPDATE journey_instances j
-SET status = 'completed', completed_at = c.completed_at, updated_at = now()
-FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@completed_at::timestamptz[]) AS completed_at) c
-WHERE j.id = c.id AND j.status = 'active';
+-- Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when. Partners
+-- hear of it, once for each journey: it stays completed.
+WITH done AS (
+    UPDATE journey_instances j
+    SET status = 'completed', completed_at = c.completed_at, updated_at = now()
+    FROM (SELECT unnest(@journeys::uuid[]) AS id, unnest(@completed_at::timestamptz[]) AS completed_at) c
+    WHERE j.id = c.id AND j.status = 'active'
+    RETURNING j.id, j.hospital_id
+)
+INSERT INTO webhook_events (hospital_id, type, object_id, version)
+SELECT done.hospital_id, 'journey.completed', done.id, 1 FROM done WHERE EXISTS (SELECT FROM webhook_endpoints);
 
 -- name: JourneyHasOutcome :one
 -- Reports whether a survey of the journey was sent, or is being sent: the journey is then part of the record and cannot

@@ -17,6 +17,8 @@ WHERE NOT CASE r.noun
     WHEN 'stage_instance' THEN EXISTS (SELECT FROM stage_instances x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'survey_instance' THEN EXISTS (SELECT FROM surveys x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'action' THEN EXISTS (SELECT FROM actions x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
+    WHEN 'webhook_endpoint' THEN EXISTS (SELECT FROM webhook_endpoints x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
+    WHEN 'webhook_message' THEN EXISTS (SELECT FROM webhook_messages m JOIN webhook_endpoints x ON x.id = m.endpoint_id WHERE m.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     WHEN 'config' THEN EXISTS (SELECT FROM integration_configs x WHERE x.id = r.id AND (sqlc.narg(scope)::uuid IS NULL OR x.hospital_id = sqlc.narg(scope)))
     ELSE false
 END;

@@ -44,10 +44,16 @@ SET status = 'in_progress', started_at = coalesce(started_at, now()), viewed_at 
 WHERE id = @id;
 
 -- name: SurveyComplete :exec
-UPDATE surveys
-SET status = 'completed', completed_at = now(), next_at = NULL, total_score = sqlc.narg(total_score),
-    is_negative = sqlc.narg(is_negative), updated_at = now()
-WHERE id = @id;
+-- Ends a survey that was answered. Partners hear of it.
+WITH done AS (
+    UPDATE surveys
+    SET status = 'completed', completed_at = now(), next_at = NULL, total_score = sqlc.narg(total_score),
+        is_negative = sqlc.narg(is_negative), updated_at = now(), version = version + 1
+    WHERE surveys.id = @id
+    RETURNING id, hospital_id, version
+)
+INSERT INTO webhook_events (hospital_id, type, object_id, version)
+SELECT done.hospital_id, 'survey.completed', done.id, done.version FROM done WHERE EXISTS (SELECT FROM webhook_endpoints);
 
 -- name: SurveyScoreSections :exec
 -- Writes what the answers of a completed survey come to, by section, given as parallel arrays.

@@ -100,7 +100,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(event_type)::text IS NULL OR m.type = sqlc.narg(event_type))
   AND (sqlc.narg(status)::text IS NULL OR m.status = sqlc.narg(status))
   AND (sqlc.narg(since)::timestamptz IS NULL OR m.created_at >= sqlc.narg(since))
-ORDER BY /* ordering */ m.id DESC
+ORDER BY /* ordering */ m.seq DESC, m.id DESC
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: WebhookMessageCount :one
@@ -170,7 +170,8 @@ RETURNING e.hospital_id, e.url, e.secret, e.failing_since, e.previous_secret, e.
     now()::timestamptz AS now;
 
 -- name: WebhookRelease :exec
-UPDATE webhook_endpoints SET leased_until = '-infinity' WHERE id = @id AND owner = cast(@owner AS uuid);
+UPDATE webhook_endpoints SET owner = NULL, leased_until = now() + cast(@rest_milliseconds AS integer) * interval '1 millisecond'
+WHERE id = @id AND owner = cast(@owner AS uuid);
 
 -- name: WebhookClaim :many
 -- Returns messages that are due: of each object the oldest alone, and none of those that are on their way.
@@ -201,6 +202,7 @@ WHERE m.id = x.id;
 UPDATE webhook_endpoints
 SET failing_since = sqlc.narg(failing_since), disabled_reason = @disabled_reason,
     status = CASE WHEN @disabled_reason = '' THEN status ELSE 'disabled' END,
+    leased_until = CASE WHEN @disabled_reason = '' THEN leased_until ELSE '-infinity' END,
     updated_at = CASE WHEN @disabled_reason = '' THEN updated_at ELSE now() END
 WHERE id = @id;
 

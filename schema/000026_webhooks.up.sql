@@ -52,4 +52,5 @@ CREATE TABLE webhook_messages (
 );
 CREATE INDEX webhook_messages_queue_idx ON webhook_messages (endpoint_id, next_at, seq) WHERE status = 'pending';
 CREATE INDEX webhook_messages_order_idx ON webhook_messages (endpoint_id, object_id, seq) WHERE status = 'pending';
-CREATE INDEX webhook_messages_endpoint_id_idx ON webhook_messages (endpoint_id, created_at, id);
+CREATE INDEX webhook_messages_endpoint_id_idx ON webhook_messages (endpoint_id, seq, id);
+CREATE INDEX webhook_messages_seq_idx ON webhook_messages (seq, id);

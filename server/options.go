@@ -44,6 +44,7 @@ type Options struct {
 	SlowestClient     Pace           // a client that sends or reads slower is cut off
 	PrincipalKept     time.Duration  // a caller whose body takes longer to come is looked up again
 	EventSenders      EventSenders   // who may send events, beside API keys
+	WebhookNetworks   []netip.Prefix // inner networks that webhook endpoints may be in, there also without TLS; none if empty
 	MaxPayload        int            // bytes of an event's payload_json, from MinMaxPayload to MaxMaxPayload
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // where metrics are registered; none if nil

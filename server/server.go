@@ -28,6 +28,8 @@ import (
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/openapi"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/rules"
+	"github.com/px360/px360/queries/rules/outbound"
 	"github.com/px360/px360/server/auth"
 	"github.com/px360/px360/server/contract"
 	"github.com/px360/px360/server/limits"
@@ -57,6 +59,7 @@ type Server struct {
 	surveyScoreOperations
 	tokenOperations
 	userOperations
+	webhookOperations
 
 	engine      *engine
 	log         *slog.Logger
@@ -138,7 +141,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 // nouns are what references in the contract may lead to: those that the query ReferenceMissing knows.
 var nouns = []string{
 	"hospital", "department", "user", "role", "physician", "patient", "survey_template", "journey_template", "stage_template",
-	"journey_instance", "stage_instance", "survey_instance", "action", "config",
+	"journey_instance", "stage_instance", "survey_instance", "action", "webhook_endpoint", "webhook_message", "config",
 }
 
 // makeOperations puts together what answers the operations of each noun.
@@ -150,7 +153,7 @@ func (s *Server) makeOperations(o Options) error {
 	e, logins, configs := s.engine, limits.NewLogins(o.LongestLoginWait, s.budgets.LoginWaits), newConfigs(s.engine)
 	s.users = newUsers(e)
 	surveys := newSurveyInstances(e, responses)
-	actions := newActionRows(e)
+	actions, endpoints, messages := newActionRows(e), newWebhookEndpoints(e, outbound.NewGuard(o.WebhookNetworks)), newWebhookMessages(e)
 	var err error
 	if s.actionOperations, err = newActionOperations(e, actions, s.policy); err != nil {
 		return err
@@ -159,6 +162,7 @@ func (s *Server) makeOperations(o Options) error {
 		Action: newActionResource(e, actions), AuditEntry: newAudit(e), Role: newRoles(e), User: newUserResource(e, s.users), Config: newConfigResource(e, configs), Event: newEvents(e),
 		Hospital: newHospitals(e), Department: newDepartments(e), Physician: newPhysicians(e), Patient: newPatients(e),
 		SurveyTemplate: newSurveyTemplates(e), JourneyTemplate: newJourneyTemplates(e), StageTemplate: newStageTemplates(e),
+		WebhookEndpoint: newWebhookEndpointResource(e, endpoints), WebhookMessage: newWebhookMessageResource(e, messages),
 		JourneyInstance: newJourneys(e, s.notifier), StageInstance: newStages(e), SurveyInstance: surveys,
 	}
 	s.accountOperations = accountOperations{e, s.users, s.passwords, logins, newMapping[db.UserInsertParams, api.ProfileUpdate](e)}
@@ -169,6 +173,11 @@ func (s *Server) makeOperations(o Options) error {
 	s.surveyOperations, s.surveyScoreOperations = surveyOperations{e, surveys.reader}, newSurveyScores(e)
 	s.publicSurveyOperations = publicSurveyOperations{patientSurveys{e, s.rates}}
 	s.tokenOperations = tokenOperations{e, s.log, s.tokens, o.RotateRefresh, s.passwords, logins}
+	sealer, err := rules.NewSealer(o.SecretKey, o.SecretKeyPrevious)
+	if err != nil {
+		return err
+	}
+	s.webhookOperations = webhookOperations{e, endpoints, messages, sealer, newMapping[api.WebhookEndpointCreated, api.WebhookEndpoint](e)}
 	s.userOperations = userOperations{e, s.users, s.passwords}
 	for field, value := range reflect.ValueOf(s.Resources).Fields() {
 		if value.IsNil() {

@@ -37,6 +37,7 @@ func TestExamples(t *testing.T) {
 	m.each(http.MethodPatch, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
 	for _, action := range []string{"retrieveMe", "assignRole", "removeRole", "rotateIntegrationConfigKey", "reprocessEvent",
 		"assignAction", "changeActionStatus", "escalateAction", "addActionNote", "approveAction",
+		"replayWebhookEvents", "redeliverWebhookMessage", "testWebhookEndpoint", "rotateWebhookSecret",
 		"sendSurveyInstance", "cancelSurveyInstance", "resendSurveyInstance", "answerPublicSurvey"} {
 		m.exampleOf(action)
 	}

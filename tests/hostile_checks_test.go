@@ -92,7 +92,6 @@ var serverChecks = map[string]string{
 	"action_log_kind_check":                   "the worker's and the server's",
 	"user_messages_kind_check":                "the worker's and the server's",
 	"user_messages_status_check":              "the worker's",
-	"webhook_endpoints_status_check":          "the server's",
 	"webhook_endpoints_disabled_reason_check": "the worker's",
 	"webhook_messages_status_check":           "the worker's",
 	"surveys_status_check":                    "the worker's and the server's",

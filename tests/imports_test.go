@@ -23,18 +23,20 @@ const module = "github.com/px360/px360"
 // allowedImports lists which areas an area may import. An area is a directory with its
 // subdirectories, except for those that are areas themselves.
 var allowedImports = map[string][]string{
-	".":              {"server", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
-	"openapi":        {},
-	"gen/api":        {},
-	"gen/client":     {},
-	"gen/db":         {},
-	"schema":         {},
-	"schema/localpg": {},
-	"queries":        {"gen/db"},
-	"queries/rules":  {},
-	"queries/sla":    {"gen/db", "queries", "queries/rules"},
+	".":                      {"server", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "worker/webhooks", "queries", "schema", "schema/localpg", "gen/client", "tests/examples", "tests/hospitalday"},
+	"openapi":                {},
+	"gen/api":                {},
+	"gen/client":             {},
+	"gen/db":                 {},
+	"schema":                 {},
+	"schema/localpg":         {},
+	"queries":                {"gen/db"},
+	"queries/rules":          {},
+	"queries/rules/outbound": {},
+	"worker/webhooks":        {"queries", "queries/rules", "queries/rules/outbound", "queries/sla", "gen/db", "worker/polling"},
+	"queries/sla":            {"gen/db", "queries", "queries/rules"},
 	"server": {
-		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "queries/sla", "server/auth", "server/contract", "server/limits", "server/problem",
+		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "queries/rules/outbound", "queries/sla", "server/auth", "server/contract", "server/limits", "server/problem",
 		"server/surveypage",
 		"schema", // readiness checks its version
 	},
@@ -53,7 +55,7 @@ var allowedImports = map[string][]string{
 	"tests/examples":    {}, // px360 demo --examples uses it
 	"tests/fixtures":    {"gen/db"},
 	"tests/hospitalday": {"gen/client"}, // px360 demo uses it
-	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "queries/rules", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
+	"tests":             {"openapi", "gen/api", "gen/client", "gen/db", "queries", "queries/rules", "schema", "schema/localpg", "server", "server/auth", "server/limits", "worker", "worker/actions", "worker/channels", "worker/surveys", "worker/webhooks", "queries/rules/outbound", "tests/dbtest", "tests/examples", "tests/fixtures", "tests/hospitalday"},
 	// Modules of their own, not checked.
 	"tests/bench":       nil,
 	"tests/partners/go": nil,

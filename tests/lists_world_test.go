@@ -36,6 +36,7 @@ func newListsWorld(t *testing.T) *listsWorld {
 	w.addJourneys()
 	w.addSurveys()
 	w.addActions()
+	w.addWebhooks()
 	w.addConfigs()
 	w.addEvents()
 	w.shuffleTimes()
@@ -261,6 +262,24 @@ func (w *listsWorld) ids(query string, arguments ...any) []uuid.UUID {
 	return ids
 }
 
+// addWebhooks makes endpoints, and messages as a worker would make them.
+func (w *listsWorld) addWebhooks() {
+	for i := range listsRows {
+		body := fields{"url": "https://" + word("partner", 1, i) + ".example/", "events": []string{"action.created"}, "status": oneOf(i*5/3, "active", "disabled")}
+		if i != 4 {
+			body["hospital"] = w.hospitalOf(i)
+		}
+		w.create(w.px.access, "/api/webhooks/endpoints/", body)
+	}
+	w.exec(`INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out)
+		SELECT hospital_id, (ARRAY['action.created', 'action.updated', 'sla.breached'])[1 + n % 3], id, n, true
+		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM actions) a`)
+	w.exec(`INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, status, created_at)
+		SELECT uuid7(), e.id, v.id, v.seq, v.object_id, v.type, (ARRAY['pending', 'delivered', 'failed'])[1 + v.seq * 2 / 3 % 3],
+			'2025-01-01T00:00:00Z'::timestamptz + v.seq * 5 % 11 * interval '1 day'
+		FROM webhook_events v JOIN LATERAL (SELECT * FROM webhook_endpoints e ORDER BY e.id OFFSET v.seq % 4 LIMIT 1) e ON true`)
+}
+
 func (w *listsWorld) addConfigs() {
 	for i := range listsRows {
 		body := fields{
@@ -290,7 +309,7 @@ func (w *listsWorld) addEvents() {
 func (w *listsWorld) shuffleTimes() {
 	tables := []string{
 		"hospitals", "departments", "users", "roles", "physicians", "patients", "survey_templates", "journey_templates", "stage_templates",
-		"journey_instances", "stage_instances", "actions", "integration_configs", "events",
+		"journey_instances", "stage_instances", "actions", "webhook_endpoints", "integration_configs", "events",
 	}
 	for _, table := range tables {
 		key, number, created := "t.id", "row_number() OVER (ORDER BY %s)", "created_at"

@@ -75,6 +75,7 @@ var matrix = collect(
 	crud("StageInstance", "StageInstances", "stage_instance", everyUser, journeyManagers, stageBody, nil),
 	crud("IntegrationConfig", "IntegrationConfigs", "config", pxAdmins, pxAdmins, configBody, nil),
 	crud("Action", "Actions", "action", everyUser, journeyManagers, actionBody, nil),
+	crud("WebhookEndpoint", "WebhookEndpoints", "webhook_endpoint", hospitalAdmins, hospitalAdmins, endpointBody, nil),
 	map[string]rule{
 		"createUser":                 {who: hospitalAdmins, noun: "user", ok: 201, body: newUserBody, mixed: all201("hospital")},
 		"createHospital":             {who: pxAdmins, noun: "hospital", ok: 201, body: hospitalBody},
@@ -106,6 +107,12 @@ var matrix = collect(
 		"escalateAction":             {who: journeyManagers, noun: "action", ok: 200, body: nameBody("note")},
 		"approveAction":              {who: coordinators, noun: "pending_action", ok: 200},
 		"listActionLog":              {who: everyUser, noun: "action", ok: 200},
+		"rotateWebhookSecret":        {who: hospitalAdmins, noun: "webhook_endpoint", ok: 200, body: rotationBody},
+		"testWebhookEndpoint":        {who: hospitalAdmins, noun: "webhook_endpoint", ok: 200},
+		"replayWebhookEvents":        {who: hospitalAdmins, noun: "webhook_endpoint", ok: 200, body: replayBody},
+		"listWebhookMessages":        {who: hospitalAdmins, noun: "webhook_message", ok: 200},
+		"retrieveWebhookMessage":     {who: hospitalAdmins, noun: "webhook_message", ok: 200},
+		"redeliverWebhookMessage":    {who: hospitalAdmins, noun: "webhook_message", ok: 200},
 		"retrieveSurveyScores":       {who: everyUser, ok: 200},
 		"createEvent":                {who: members, ok: 201, body: eventBody},
 		"bulkCreateEvents":           {who: members, ok: 201, body: bulkBody},
@@ -156,6 +163,8 @@ func patchBody(noun string) func(*matrixWorld, *side) map[string]any {
 		return nameBody("first_name")
 	case "action":
 		return nameBody("title")
+	case "webhook_endpoint":
+		return nameBody("description")
 	case "journey_instance", "stage_instance":
 		return func(w *matrixWorld, at *side) map[string]any {
 			return map[string]any{"metadata": map[string]any{"note": w.text(at)}}
@@ -224,6 +233,16 @@ func assignmentBody(_ *matrixWorld, at *side) map[string]any {
 
 func statusBody(status string) func(*matrixWorld, *side) map[string]any {
 	return func(*matrixWorld, *side) map[string]any { return map[string]any{"status": status} }
+}
+
+func endpointBody(w *matrixWorld, at *side) map[string]any {
+	return map[string]any{"url": "https://partner.example/" + w.text(at), "hospital": at.id("hospital"), "events": []string{"action.created"}}
+}
+
+func rotationBody(*matrixWorld, *side) map[string]any { return map[string]any{"overlap_hours": 0} }
+
+func replayBody(*matrixWorld, *side) map[string]any {
+	return map[string]any{"since": "2026-01-01T00:00:00Z"}
 }
 
 func surveyTemplateBody(w *matrixWorld, at *side) map[string]any {

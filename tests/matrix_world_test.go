@@ -183,7 +183,7 @@ func (w *matrixWorld) text(at *side) string {
 // nouns are sorted by their dependencies.
 var nouns = []string{
 	"hospital", "department", "user", "physician", "patient", "survey_template", "journey_template", "stage_template",
-	"journey_instance", "stage_instance", "survey_instance", "sent_survey", "action", "pending_action", "config", "event", "audit_entry",
+	"journey_instance", "stage_instance", "survey_instance", "sent_survey", "action", "pending_action", "webhook_endpoint", "webhook_message", "config", "event", "audit_entry",
 }
 
 // inserts insert a row with this id, and with the text in the columns that the API returns.
@@ -226,6 +226,14 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 	"sent_survey":     func(w *matrixWorld, at *side, id uuid.UUID, _ string) { w.survey(at, id, "sent") },
 	"action":          func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.action(at, id, text, "open") },
 	"pending_action":  func(w *matrixWorld, at *side, id uuid.UUID, text string) { w.action(at, id, text, "pending_approval") },
+	"webhook_endpoint": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
+		w.exec("INSERT INTO webhook_endpoints (id, hospital_id, url, events, secret) VALUES ($1, $2, $3, '{action.created}', '')", id, at.ID, "https://partner.example/"+text)
+	},
+	"webhook_message": func(w *matrixWorld, at *side, id uuid.UUID, _ string) {
+		w.exec(`WITH event AS (INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out) VALUES ($2, 'action.created', $3, 1, true) RETURNING *)
+			INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type) SELECT $1, $4, id, seq, object_id, type FROM event`,
+			id, at.ID, at.id("action"), at.id("webhook_endpoint"))
+	},
 	"config": func(w *matrixWorld, at *side, id uuid.UUID, text string) {
 		hash := sha256.Sum256([]byte(text))
 		w.config(at, id, text, hash[:])
@@ -280,8 +288,10 @@ var tables = map[string][2]string{
 	"physician": {"physicians", "hospital_id"}, "patient": {"patients", "primary_hospital_id"},
 	"survey_template": {"survey_templates", "hospital_id"}, "journey_template": {"journey_templates", "hospital_id"},
 	"stage_template": {"stage_templates", "hospital_id"}, "journey_instance": {"journey_instances", "hospital_id"},
-	"stage_instance": {"stage_instances", "hospital_id"}, "survey_instance": {"surveys", "hospital_id"}, "action": {"actions", "hospital_id"}, "config": {"integration_configs", "hospital_id"},
-	"event": {"events", "hospital_id"}, "audit_entry": {"audit_log", "hospital_id"},
+	"stage_instance": {"stage_instances", "hospital_id"}, "survey_instance": {"surveys", "hospital_id"}, "action": {"actions", "hospital_id"}, "webhook_endpoint": {"webhook_endpoints", "hospital_id"},
+	"webhook_message": {"webhook_messages m JOIN webhook_endpoints e ON e.id = m.endpoint_id", "e.hospital_id"},
+	"config":          {"integration_configs", "hospital_id"},
+	"event":           {"events", "hospital_id"}, "audit_entry": {"audit_log", "hospital_id"},
 }
 
 // visible is the number of rows of a noun that the principal sees.

@@ -748,6 +748,36 @@ func (e ListSurveyTemplatesParamsOrdering) Valid() bool {
 	}
 }
 
+// Defines values for ListWebhookEndpointsParamsOrdering.
+const (
+	ListWebhookEndpointsParamsOrderingCreatedAt     ListWebhookEndpointsParamsOrdering = "created_at"
+	ListWebhookEndpointsParamsOrderingCreatedAtDesc ListWebhookEndpointsParamsOrdering = "-created_at"
+	ListWebhookEndpointsParamsOrderingStatus        ListWebhookEndpointsParamsOrdering = "status"
+	ListWebhookEndpointsParamsOrderingStatusDesc    ListWebhookEndpointsParamsOrdering = "-status"
+	ListWebhookEndpointsParamsOrderingUpdatedAt     ListWebhookEndpointsParamsOrdering = "updated_at"
+	ListWebhookEndpointsParamsOrderingUpdatedAtDesc ListWebhookEndpointsParamsOrdering = "-updated_at"
+)
+
+// Valid indicates whether the value is a known member of the ListWebhookEndpointsParamsOrdering enum.
+func (e ListWebhookEndpointsParamsOrdering) Valid() bool {
+	switch e {
+	case ListWebhookEndpointsParamsOrderingCreatedAt:
+		return true
+	case ListWebhookEndpointsParamsOrderingCreatedAtDesc:
+		return true
+	case ListWebhookEndpointsParamsOrderingStatus:
+		return true
+	case ListWebhookEndpointsParamsOrderingStatusDesc:
+		return true
+	case ListWebhookEndpointsParamsOrderingUpdatedAt:
+		return true
+	case ListWebhookEndpointsParamsOrderingUpdatedAtDesc:
+		return true
+	default:
+		return false
+	}
+}
+
 // AccessToken A new access token.
 type AccessToken struct {
 	// Access Goes into Authorization: Bearer; short-lived.
@@ -973,6 +1003,24 @@ type ActionCreate struct {
 	Title string `json:"title"`
 }
 
+// ActionCreated An action was opened. Sent to webhook endpoints as action.created.
+type ActionCreated struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type action.created
+	//
+	// Example: action.created
+	Type WebhookMessageType `json:"type"`
+}
+
 // ActionList A page of the list.
 type ActionList struct {
 	// Count Number of rows in the whole list.
@@ -1160,6 +1208,24 @@ type ActionUpdate struct {
 	//
 	// Example: Call Mr. Ali back
 	Title *string `json:"title,omitempty"`
+}
+
+// ActionUpdated An action changed. Sent to webhook endpoints as action.updated.
+type ActionUpdated struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type action.updated
+	//
+	// Example: action.updated
+	Type WebhookMessageType `json:"type"`
 }
 
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.
@@ -2279,6 +2345,24 @@ type IntegrationConfigUpdate struct {
 	//
 	// Example: his
 	SourceSystem *string `json:"source_system,omitempty"`
+}
+
+// JourneyCompleted A journey was completed. Sent to webhook endpoints as journey.completed.
+type JourneyCompleted struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/journeys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type journey.completed
+	//
+	// Example: journey.completed
+	Type WebhookMessageType `json:"type"`
 }
 
 // JourneyInstance Journeys of patients: one for each encounter.
@@ -3713,6 +3797,24 @@ type RotatedKey struct {
 	APIKey string `json:"api_key"`
 }
 
+// SLABreached An action was not solved by its deadline. Sent to webhook endpoints as sla.breached.
+type SLABreached struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type sla.breached
+	//
+	// Example: sla.breached
+	Type WebhookMessageType `json:"type"`
+}
+
 // SLAClock Whether hours are meant by the calendar or are business hours.
 type SLAClock = string
 
@@ -4187,6 +4289,24 @@ type SurveyChoiceWrite struct {
 	//
 	// Example: clinic
 	Value string `json:"value"`
+}
+
+// SurveyCompleted A patient completed a survey. Sent to webhook endpoints as survey.completed.
+type SurveyCompleted struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/surveys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type survey.completed
+	//
+	// Example: survey.completed
+	Type WebhookMessageType `json:"type"`
 }
 
 // SurveyDecision What was decided on a survey that was due.
@@ -4767,6 +4887,24 @@ type SurveyScores struct {
 	//
 	// Example: 2025-12-31
 	To string `json:"to"`
+}
+
+// SurveySent The first message of a survey was sent. Sent to webhook endpoints as survey.sent.
+type SurveySent struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/surveys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type survey.sent
+	//
+	// Example: survey.sent
+	Type WebhookMessageType `json:"type"`
 }
 
 // SurveyStatus Where a survey stands. It is at an end when it is completed, expired (nothing was answered in time), abandoned (something was), cancelled, skipped or failed.
@@ -5401,6 +5539,406 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
+// WebhookAttempt An attempt to deliver a message.
+type WebhookAttempt struct {
+	// At When it began.
+	//
+	// Example: 2025-12-14T13:06:00Z
+	At time.Time `json:"at"`
+
+	// Error Why it failed; empty if it did not.
+	//
+	// Example: The answer was 500.
+	Error string `json:"error"`
+
+	// Milliseconds How long it took.
+	//
+	// Example: 84
+	Milliseconds int64 `json:"milliseconds"`
+
+	// StatusCode The status of the answer; null where there was none.
+	//
+	// Example: 500
+	StatusCode *int32 `json:"status_code"`
+}
+
+// WebhookDisabledReason Why an endpoint is disabled: a user did it; it answered 410 Gone; or nothing was delivered for five days. Empty: it is not.
+type WebhookDisabledReason = string
+
+// WebhookEndpoint Where a partner hears of what happens.
+type WebhookEndpoint struct {
+	// ID Identifies the endpoint; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description string `json:"description"`
+
+	// DisabledReason Why not.
+	//
+	// Example:
+	DisabledReason WebhookDisabledReason `json:"disabled_reason"`
+
+	// Events What it hears of.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName *string `json:"hospital_name"`
+
+	// PreviousSecretUntil Until when the secret before the present one signs too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status WebhookEndpointStatus `json:"status"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// URL Where messages are posted to.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointCreate What is written to create an endpoint or to replace it.
+type WebhookEndpointCreate struct {
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description *string `json:"description,omitempty"`
+
+	// Events What it hears of, each type once.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null, from PX Admins only: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status *WebhookEndpointStatus `json:"status,omitempty"`
+
+	// URL Where messages are posted to: https, at a public address.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointCreated defines model for WebhookEndpointCreated.
+type WebhookEndpointCreated struct {
+	// ID Identifies the endpoint; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description string `json:"description"`
+
+	// DisabledReason Why not.
+	//
+	// Example:
+	DisabledReason WebhookDisabledReason `json:"disabled_reason"`
+
+	// Events What it hears of.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName *string `json:"hospital_name"`
+
+	// PreviousSecretUntil Until when the secret before the present one signs too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until"`
+
+	// Secret The secret, shown this once.
+	//
+	// Example: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=
+	Secret string `json:"secret"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status WebhookEndpointStatus `json:"status"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// URL Where messages are posted to.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointList A page of the list.
+type WebhookEndpointList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []WebhookEndpoint `json:"results"`
+}
+
+// WebhookEndpointStatus Whether an endpoint is sent messages.
+type WebhookEndpointStatus = string
+
+// WebhookEndpointUpdate What of an endpoint is to change; what is left out stays as it is.
+type WebhookEndpointUpdate struct {
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description *string `json:"description,omitempty"`
+
+	// Events What it hears of, each type once.
+	//
+	// Example: ["survey.completed"]
+	Events *[]WebhookEventType `json:"events,omitempty"`
+
+	// Hospital The hospital whose events it hears of; null, from PX Admins only: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status *WebhookEndpointStatus `json:"status,omitempty"`
+
+	// URL Where messages are posted to: https, at a public address.
+	//
+	// Example: https://partner.example/px360
+	URL *string `json:"url,omitempty"`
+}
+
+// WebhookEventType What partners hear of.
+type WebhookEventType = string
+
+// WebhookMessage What an endpoint is sent about an event.
+type WebhookMessage struct {
+	// ID The webhook-id: it stays the same over attempts.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000051
+	ID openapi_types.UUID `json:"id"`
+
+	// Attempts What became of the last attempts, the oldest first.
+	Attempts json.RawMessage `json:"attempts"`
+
+	// CreatedAt When the message was made.
+	//
+	// Example: 2025-12-14T13:05:59Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// DeliveredAt When it was delivered last.
+	DeliveredAt *time.Time `json:"delivered_at"`
+
+	// Endpoint Where it is sent.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	Endpoint openapi_types.UUID `json:"endpoint"`
+
+	// EventType What happened.
+	//
+	// Example: survey.completed
+	EventType WebhookMessageType `json:"event_type"`
+
+	// Hospital The hospital of the endpoint.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// NextAttemptAt When it is tried next; null if it is not.
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+
+	// Object What it happened to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000032
+	Object openapi_types.UUID `json:"object"`
+
+	// Status Whether it was delivered.
+	//
+	// Example: failed
+	Status WebhookMessageStatus `json:"status"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2025-12-14T13:05:59Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Version The version of the object.
+	//
+	// Example: 2
+	Version int32 `json:"version"`
+}
+
+// WebhookMessageList A page of the list.
+type WebhookMessageList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []WebhookMessage `json:"results"`
+}
+
+// WebhookMessageStatus Whether a message was delivered; failed: it is not tried any more.
+type WebhookMessageStatus = string
+
+// WebhookMessageType What a message tells of: an event, or a test of the endpoint.
+type WebhookMessageType = string
+
+// WebhookObject What an event happened to: no more than where to look.
+type WebhookObject struct {
+	// Hospital Its hospital; null for a test of an endpoint of every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// ID The object.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000040
+	ID openapi_types.UUID `json:"id"`
+
+	// URL Where to read it, as a path.
+	//
+	// Example: /api/actions/0193c5a0-7a00-7000-8000-000000000040/
+	URL string `json:"url"`
+
+	// Version Grows with each event of the object: one that is not greater than what was seen is old.
+	//
+	// Example: 3
+	Version int32 `json:"version"`
+}
+
+// WebhookReplay Which events are sent again.
+type WebhookReplay struct {
+	// OnlyFailed Only those whose message is not tried any more.
+	//
+	// Example: true
+	OnlyFailed *bool `json:"only_failed,omitempty"`
+
+	// Since Those that happened at this time or later.
+	//
+	// Example: 2025-12-14T00:00:00Z
+	Since time.Time `json:"since"`
+
+	// Until Those that happened before this time; left out: up to now.
+	//
+	// Example: 2025-12-15T00:00:00Z
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// WebhookReplayResult What a replay came to.
+type WebhookReplayResult struct {
+	// IsComplete Whether these are all; if not, there are later events that another call queues.
+	//
+	// Example: true
+	IsComplete bool `json:"is_complete"`
+
+	// Queued How many messages were queued.
+	//
+	// Example: 1
+	Queued int64 `json:"queued"`
+}
+
+// WebhookSecret A new secret.
+type WebhookSecret struct {
+	// ID The endpoint.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// PreviousSecretUntil Until when the one before signs too.
+	//
+	// Example: 2025-12-15T09:00:00Z
+	PreviousSecretUntil time.Time `json:"previous_secret_until"`
+
+	// Secret The secret, shown this once.
+	//
+	// Example: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=
+	Secret string `json:"secret"`
+}
+
+// WebhookSecretRotation How a secret is replaced.
+type WebhookSecretRotation struct {
+	// OverlapHours For how long the one before signs too; a day is usual.
+	//
+	// Example: 24
+	OverlapHours int32 `json:"overlap_hours"`
+}
+
+// WebhookTest A test of the endpoint. Sent to webhook endpoints as webhook.test.
+type WebhookTest struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/webhooks/endpoints/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type webhook.test
+	//
+	// Example: webhook.test
+	Type WebhookMessageType `json:"type"`
+}
+
 // ActionID defines model for ActionID.
 type ActionID = openapi_types.UUID
 
@@ -5457,6 +5995,12 @@ type SurveyToken = string
 
 // UserID defines model for UserID.
 type UserID = openapi_types.UUID
+
+// WebhookEndpointID defines model for WebhookEndpointID.
+type WebhookEndpointID = openapi_types.UUID
+
+// WebhookMessageID defines model for WebhookMessageID.
+type WebhookMessageID = openapi_types.UUID
 
 // Conflict What went wrong.
 //
@@ -6025,6 +6569,48 @@ type ListSurveyTemplatesParams struct {
 // ListSurveyTemplatesParamsOrdering defines parameters for ListSurveyTemplates.
 type ListSurveyTemplatesParamsOrdering string
 
+// ListWebhookEndpointsParams defines parameters for ListWebhookEndpoints.
+type ListWebhookEndpointsParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Status Only endpoints with this status.
+	Status *WebhookEndpointStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListWebhookEndpointsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListWebhookEndpointsParamsOrdering defines parameters for ListWebhookEndpoints.
+type ListWebhookEndpointsParamsOrdering string
+
+// ListWebhookMessagesParams defines parameters for ListWebhookMessages.
+type ListWebhookMessagesParams struct {
+	// Endpoint Only messages to this endpoint.
+	Endpoint *openapi_types.UUID `form:"endpoint,omitempty" json:"endpoint,omitempty"`
+
+	// EventType Only messages of this type.
+	EventType *WebhookMessageType `form:"event_type,omitempty" json:"event_type,omitempty"`
+
+	// Status Only messages with this status.
+	Status *WebhookMessageStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Since Only messages that were made at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
 // CreateActionJSONRequestBody defines body for CreateAction for application/json ContentType.
 type CreateActionJSONRequestBody = ActionCreate
 
@@ -6186,6 +6772,21 @@ type UpdateSurveyTemplateJSONRequestBody = SurveyTemplateUpdate
 
 // ReplaceSurveyTemplateJSONRequestBody defines body for ReplaceSurveyTemplate for application/json ContentType.
 type ReplaceSurveyTemplateJSONRequestBody = SurveyTemplateCreate
+
+// CreateWebhookEndpointJSONRequestBody defines body for CreateWebhookEndpoint for application/json ContentType.
+type CreateWebhookEndpointJSONRequestBody = WebhookEndpointCreate
+
+// UpdateWebhookEndpointJSONRequestBody defines body for UpdateWebhookEndpoint for application/json ContentType.
+type UpdateWebhookEndpointJSONRequestBody = WebhookEndpointUpdate
+
+// ReplaceWebhookEndpointJSONRequestBody defines body for ReplaceWebhookEndpoint for application/json ContentType.
+type ReplaceWebhookEndpointJSONRequestBody = WebhookEndpointCreate
+
+// ReplayWebhookEventsJSONRequestBody defines body for ReplayWebhookEvents for application/json ContentType.
+type ReplayWebhookEventsJSONRequestBody = WebhookReplay
+
+// RotateWebhookSecretJSONRequestBody defines body for RotateWebhookSecret for application/json ContentType.
+type RotateWebhookSecretJSONRequestBody = WebhookSecretRotation
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -6516,6 +7117,42 @@ type ServerInterface interface {
 	// ReplaceSurveyTemplate Replace a survey template
 	// (PUT /api/surveys/templates/{id}/)
 	ReplaceSurveyTemplate(ctx echo.Context, id SurveyTemplateID) error
+	// ListWebhookEndpoints List webhook endpoints
+	// (GET /api/webhooks/endpoints/)
+	ListWebhookEndpoints(ctx echo.Context, params ListWebhookEndpointsParams) error
+	// CreateWebhookEndpoint Create a webhook endpoint
+	// (POST /api/webhooks/endpoints/)
+	CreateWebhookEndpoint(ctx echo.Context) error
+	// DeleteWebhookEndpoint Delete a webhook endpoint
+	// (DELETE /api/webhooks/endpoints/{id}/)
+	DeleteWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error
+	// RetrieveWebhookEndpoint Retrieve a webhook endpoint
+	// (GET /api/webhooks/endpoints/{id}/)
+	RetrieveWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error
+	// UpdateWebhookEndpoint Change a webhook endpoint
+	// (PATCH /api/webhooks/endpoints/{id}/)
+	UpdateWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error
+	// ReplaceWebhookEndpoint Replace a webhook endpoint
+	// (PUT /api/webhooks/endpoints/{id}/)
+	ReplaceWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error
+	// ReplayWebhookEvents Replay events to an endpoint
+	// (POST /api/webhooks/endpoints/{id}/replay/)
+	ReplayWebhookEvents(ctx echo.Context, id WebhookEndpointID) error
+	// RotateWebhookSecret Replace an endpoint's secret
+	// (POST /api/webhooks/endpoints/{id}/rotate_secret/)
+	RotateWebhookSecret(ctx echo.Context, id WebhookEndpointID) error
+	// TestWebhookEndpoint Test a webhook endpoint
+	// (POST /api/webhooks/endpoints/{id}/test/)
+	TestWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error
+	// ListWebhookMessages List webhook messages
+	// (GET /api/webhooks/messages/)
+	ListWebhookMessages(ctx echo.Context, params ListWebhookMessagesParams) error
+	// RetrieveWebhookMessage Retrieve a webhook message
+	// (GET /api/webhooks/messages/{id}/)
+	RetrieveWebhookMessage(ctx echo.Context, id WebhookMessageID) error
+	// RedeliverWebhookMessage Deliver a webhook message again
+	// (POST /api/webhooks/messages/{id}/redeliver/)
+	RedeliverWebhookMessage(ctx echo.Context, id WebhookMessageID) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -9029,6 +9666,258 @@ func (w *ServerInterfaceWrapper) ReplaceSurveyTemplate(ctx echo.Context) error {
 	return err
 }
 
+// ListWebhookEndpoints converts echo context to params.
+func (w *ServerInterfaceWrapper) ListWebhookEndpoints(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListWebhookEndpointsParams
+	// ------------- Optional query parameter "hospital" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hospital", ctx.QueryParams(), &params.Hospital, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hospital: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "ordering" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ordering", ctx.QueryParams(), &params.Ordering, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ordering: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListWebhookEndpoints(ctx, params)
+	return err
+}
+
+// CreateWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateWebhookEndpoint(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateWebhookEndpoint(ctx)
+	return err
+}
+
+// DeleteWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteWebhookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteWebhookEndpoint(ctx, id)
+	return err
+}
+
+// RetrieveWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveWebhookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveWebhookEndpoint(ctx, id)
+	return err
+}
+
+// UpdateWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateWebhookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateWebhookEndpoint(ctx, id)
+	return err
+}
+
+// ReplaceWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceWebhookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceWebhookEndpoint(ctx, id)
+	return err
+}
+
+// ReplayWebhookEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayWebhookEvents(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayWebhookEvents(ctx, id)
+	return err
+}
+
+// RotateWebhookSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateWebhookSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateWebhookSecret(ctx, id)
+	return err
+}
+
+// TestWebhookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) TestWebhookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookEndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestWebhookEndpoint(ctx, id)
+	return err
+}
+
+// ListWebhookMessages converts echo context to params.
+func (w *ServerInterfaceWrapper) ListWebhookMessages(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListWebhookMessagesParams
+	// ------------- Optional query parameter "endpoint" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "endpoint", ctx.QueryParams(), &params.Endpoint, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter endpoint: %s", err))
+	}
+
+	// ------------- Optional query parameter "event_type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event_type", ctx.QueryParams(), &params.EventType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event_type: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListWebhookMessages(ctx, params)
+	return err
+}
+
+// RetrieveWebhookMessage converts echo context to params.
+func (w *ServerInterfaceWrapper) RetrieveWebhookMessage(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookMessageID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetrieveWebhookMessage(ctx, id)
+	return err
+}
+
+// RedeliverWebhookMessage converts echo context to params.
+func (w *ServerInterfaceWrapper) RedeliverWebhookMessage(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookMessageID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RedeliverWebhookMessage(ctx, id)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -9185,6 +10074,18 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/surveys/templates/:id/", wrapper.RetrieveSurveyTemplate, options.OperationMiddlewares["retrieveSurveyTemplate"]...)
 	router.PATCH(options.BaseURL+"/api/surveys/templates/:id/", wrapper.UpdateSurveyTemplate, options.OperationMiddlewares["updateSurveyTemplate"]...)
 	router.PUT(options.BaseURL+"/api/surveys/templates/:id/", wrapper.ReplaceSurveyTemplate, options.OperationMiddlewares["replaceSurveyTemplate"]...)
+	router.GET(options.BaseURL+"/api/webhooks/endpoints/", wrapper.ListWebhookEndpoints, options.OperationMiddlewares["listWebhookEndpoints"]...)
+	router.POST(options.BaseURL+"/api/webhooks/endpoints/", wrapper.CreateWebhookEndpoint, options.OperationMiddlewares["createWebhookEndpoint"]...)
+	router.DELETE(options.BaseURL+"/api/webhooks/endpoints/:id/", wrapper.DeleteWebhookEndpoint, options.OperationMiddlewares["deleteWebhookEndpoint"]...)
+	router.GET(options.BaseURL+"/api/webhooks/endpoints/:id/", wrapper.RetrieveWebhookEndpoint, options.OperationMiddlewares["retrieveWebhookEndpoint"]...)
+	router.PATCH(options.BaseURL+"/api/webhooks/endpoints/:id/", wrapper.UpdateWebhookEndpoint, options.OperationMiddlewares["updateWebhookEndpoint"]...)
+	router.PUT(options.BaseURL+"/api/webhooks/endpoints/:id/", wrapper.ReplaceWebhookEndpoint, options.OperationMiddlewares["replaceWebhookEndpoint"]...)
+	router.POST(options.BaseURL+"/api/webhooks/endpoints/:id/replay/", wrapper.ReplayWebhookEvents, options.OperationMiddlewares["replayWebhookEvents"]...)
+	router.POST(options.BaseURL+"/api/webhooks/endpoints/:id/rotate_secret/", wrapper.RotateWebhookSecret, options.OperationMiddlewares["rotateWebhookSecret"]...)
+	router.POST(options.BaseURL+"/api/webhooks/endpoints/:id/test/", wrapper.TestWebhookEndpoint, options.OperationMiddlewares["testWebhookEndpoint"]...)
+	router.GET(options.BaseURL+"/api/webhooks/messages/", wrapper.ListWebhookMessages, options.OperationMiddlewares["listWebhookMessages"]...)
+	router.GET(options.BaseURL+"/api/webhooks/messages/:id/", wrapper.RetrieveWebhookMessage, options.OperationMiddlewares["retrieveWebhookMessage"]...)
+	router.POST(options.BaseURL+"/api/webhooks/messages/:id/redeliver/", wrapper.RedeliverWebhookMessage, options.OperationMiddlewares["redeliverWebhookMessage"]...)
 
 }
 
@@ -9628,6 +10529,42 @@ type StrictServerInterface interface {
 	// ReplaceSurveyTemplate Replace a survey template
 	// (PUT /api/surveys/templates/{id}/)
 	ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
+	// ListWebhookEndpoints List webhook endpoints
+	// (GET /api/webhooks/endpoints/)
+	ListWebhookEndpoints(ctx context.Context, params ListWebhookEndpointsParams) (answer WebhookEndpointList, err error)
+	// CreateWebhookEndpoint Create a webhook endpoint
+	// (POST /api/webhooks/endpoints/)
+	CreateWebhookEndpoint(ctx context.Context, body CreateWebhookEndpointJSONRequestBody) (answer WebhookEndpointCreated, err error)
+	// DeleteWebhookEndpoint Delete a webhook endpoint
+	// (DELETE /api/webhooks/endpoints/{id}/)
+	DeleteWebhookEndpoint(ctx context.Context, id WebhookEndpointID) (err error)
+	// RetrieveWebhookEndpoint Retrieve a webhook endpoint
+	// (GET /api/webhooks/endpoints/{id}/)
+	RetrieveWebhookEndpoint(ctx context.Context, id WebhookEndpointID) (answer WebhookEndpoint, err error)
+	// UpdateWebhookEndpoint Change a webhook endpoint
+	// (PATCH /api/webhooks/endpoints/{id}/)
+	UpdateWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body UpdateWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error)
+	// ReplaceWebhookEndpoint Replace a webhook endpoint
+	// (PUT /api/webhooks/endpoints/{id}/)
+	ReplaceWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body ReplaceWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error)
+	// ReplayWebhookEvents Replay events to an endpoint
+	// (POST /api/webhooks/endpoints/{id}/replay/)
+	ReplayWebhookEvents(ctx context.Context, id WebhookEndpointID, body ReplayWebhookEventsJSONRequestBody) (answer WebhookReplayResult, err error)
+	// RotateWebhookSecret Replace an endpoint's secret
+	// (POST /api/webhooks/endpoints/{id}/rotate_secret/)
+	RotateWebhookSecret(ctx context.Context, id WebhookEndpointID, body RotateWebhookSecretJSONRequestBody) (answer WebhookSecret, err error)
+	// TestWebhookEndpoint Test a webhook endpoint
+	// (POST /api/webhooks/endpoints/{id}/test/)
+	TestWebhookEndpoint(ctx context.Context, id WebhookEndpointID) (answer WebhookMessage, err error)
+	// ListWebhookMessages List webhook messages
+	// (GET /api/webhooks/messages/)
+	ListWebhookMessages(ctx context.Context, params ListWebhookMessagesParams) (answer WebhookMessageList, err error)
+	// RetrieveWebhookMessage Retrieve a webhook message
+	// (GET /api/webhooks/messages/{id}/)
+	RetrieveWebhookMessage(ctx context.Context, id WebhookMessageID) (answer WebhookMessage, err error)
+	// RedeliverWebhookMessage Deliver a webhook message again
+	// (POST /api/webhooks/messages/{id}/redeliver/)
+	RedeliverWebhookMessage(ctx context.Context, id WebhookMessageID) (answer WebhookMessage, err error)
 }
 
 // ActionResource answers the operations that declare x-px360-resource: action.
@@ -9769,6 +10706,21 @@ type SurveyTemplateResource interface {
 	Replace(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error)
 }
 
+// WebhookEndpointResource answers the operations that declare x-px360-resource: webhook_endpoint.
+type WebhookEndpointResource interface {
+	List(ctx context.Context, params ListWebhookEndpointsParams) (answer WebhookEndpointList, err error)
+	Delete(ctx context.Context, id WebhookEndpointID) (err error)
+	Retrieve(ctx context.Context, id WebhookEndpointID) (answer WebhookEndpoint, err error)
+	Update(ctx context.Context, id WebhookEndpointID, body UpdateWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error)
+	Replace(ctx context.Context, id WebhookEndpointID, body ReplaceWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error)
+}
+
+// WebhookMessageResource answers the operations that declare x-px360-resource: webhook_message.
+type WebhookMessageResource interface {
+	List(ctx context.Context, params ListWebhookMessagesParams) (answer WebhookMessageList, err error)
+	Retrieve(ctx context.Context, id WebhookMessageID) (answer WebhookMessage, err error)
+}
+
 // Resources has the operations that declare x-px360-resource. Embedded in a server, it provides those methods of
 // StrictServerInterface.
 type Resources struct {
@@ -9788,6 +10740,8 @@ type Resources struct {
 	Physician       PhysicianResource
 	SurveyInstance  SurveyInstanceResource
 	SurveyTemplate  SurveyTemplateResource
+	WebhookEndpoint WebhookEndpointResource
+	WebhookMessage  WebhookMessageResource
 }
 
 func (r Resources) ListActions(ctx context.Context, params ListActionsParams) (answer ActionList, err error) {
@@ -10088,6 +11042,34 @@ func (r Resources) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID
 
 func (r Resources) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body ReplaceSurveyTemplateJSONRequestBody) (answer SurveyTemplate, err error) {
 	return r.SurveyTemplate.Replace(ctx, id, body)
+}
+
+func (r Resources) ListWebhookEndpoints(ctx context.Context, params ListWebhookEndpointsParams) (answer WebhookEndpointList, err error) {
+	return r.WebhookEndpoint.List(ctx, params)
+}
+
+func (r Resources) DeleteWebhookEndpoint(ctx context.Context, id WebhookEndpointID) (err error) {
+	return r.WebhookEndpoint.Delete(ctx, id)
+}
+
+func (r Resources) RetrieveWebhookEndpoint(ctx context.Context, id WebhookEndpointID) (answer WebhookEndpoint, err error) {
+	return r.WebhookEndpoint.Retrieve(ctx, id)
+}
+
+func (r Resources) UpdateWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body UpdateWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error) {
+	return r.WebhookEndpoint.Update(ctx, id, body)
+}
+
+func (r Resources) ReplaceWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body ReplaceWebhookEndpointJSONRequestBody) (answer WebhookEndpoint, err error) {
+	return r.WebhookEndpoint.Replace(ctx, id, body)
+}
+
+func (r Resources) ListWebhookMessages(ctx context.Context, params ListWebhookMessagesParams) (answer WebhookMessageList, err error) {
+	return r.WebhookMessage.List(ctx, params)
+}
+
+func (r Resources) RetrieveWebhookMessage(ctx context.Context, id WebhookMessageID) (answer WebhookMessage, err error) {
+	return r.WebhookMessage.Retrieve(ctx, id)
 }
 
 // A Responder writes what an operation returned: the status that the contract has for it and the body, nil for none, or
@@ -10971,5 +11953,97 @@ func (sh *strictHandler) ReplaceSurveyTemplate(ctx echo.Context, id SurveyTempla
 		return fmt.Errorf("bind a body that was checked: %v", err)
 	}
 	answer, err := sh.ssi.ReplaceSurveyTemplate(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ListWebhookEndpoints binds the request of the operation.
+func (sh *strictHandler) ListWebhookEndpoints(ctx echo.Context, params ListWebhookEndpointsParams) error {
+	answer, err := sh.ssi.ListWebhookEndpoints(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// CreateWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) CreateWebhookEndpoint(ctx echo.Context) error {
+	var body CreateWebhookEndpointJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.CreateWebhookEndpoint(ctx.Request().Context(), body)
+	return sh.respond(ctx, 201, answer, err)
+}
+
+// DeleteWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) DeleteWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error {
+	err := sh.ssi.DeleteWebhookEndpoint(ctx.Request().Context(), id)
+	return sh.respond(ctx, 204, nil, err)
+}
+
+// RetrieveWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) RetrieveWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error {
+	answer, err := sh.ssi.RetrieveWebhookEndpoint(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// UpdateWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) UpdateWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error {
+	var body UpdateWebhookEndpointJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.UpdateWebhookEndpoint(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ReplaceWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) ReplaceWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error {
+	var body ReplaceWebhookEndpointJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.ReplaceWebhookEndpoint(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ReplayWebhookEvents binds the request of the operation.
+func (sh *strictHandler) ReplayWebhookEvents(ctx echo.Context, id WebhookEndpointID) error {
+	var body ReplayWebhookEventsJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.ReplayWebhookEvents(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RotateWebhookSecret binds the request of the operation.
+func (sh *strictHandler) RotateWebhookSecret(ctx echo.Context, id WebhookEndpointID) error {
+	var body RotateWebhookSecretJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.RotateWebhookSecret(ctx.Request().Context(), id, body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// TestWebhookEndpoint binds the request of the operation.
+func (sh *strictHandler) TestWebhookEndpoint(ctx echo.Context, id WebhookEndpointID) error {
+	answer, err := sh.ssi.TestWebhookEndpoint(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ListWebhookMessages binds the request of the operation.
+func (sh *strictHandler) ListWebhookMessages(ctx echo.Context, params ListWebhookMessagesParams) error {
+	answer, err := sh.ssi.ListWebhookMessages(ctx.Request().Context(), params)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RetrieveWebhookMessage binds the request of the operation.
+func (sh *strictHandler) RetrieveWebhookMessage(ctx echo.Context, id WebhookMessageID) error {
+	answer, err := sh.ssi.RetrieveWebhookMessage(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// RedeliverWebhookMessage binds the request of the operation.
+func (sh *strictHandler) RedeliverWebhookMessage(ctx echo.Context, id WebhookMessageID) error {
+	answer, err := sh.ssi.RedeliverWebhookMessage(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }

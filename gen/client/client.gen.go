@@ -218,6 +218,48 @@ const (
 	SurveyTypeStage   SurveyType = "stage"
 )
 
+// Defines values for WebhookDisabledReason.
+const (
+	WebhookDisabledReasonByUser      WebhookDisabledReason = "by_user"
+	WebhookDisabledReasonFailing     WebhookDisabledReason = "failing"
+	WebhookDisabledReasonGone        WebhookDisabledReason = "gone"
+	WebhookDisabledReasonNotDisabled WebhookDisabledReason = ""
+)
+
+// Defines values for WebhookEndpointStatus.
+const (
+	WebhookEndpointStatusActive   WebhookEndpointStatus = "active"
+	WebhookEndpointStatusDisabled WebhookEndpointStatus = "disabled"
+)
+
+// Defines values for WebhookEventType.
+const (
+	WebhookEventTypeActionCreated    WebhookEventType = "action.created"
+	WebhookEventTypeActionUpdated    WebhookEventType = "action.updated"
+	WebhookEventTypeJourneyCompleted WebhookEventType = "journey.completed"
+	WebhookEventTypeSLABreached      WebhookEventType = "sla.breached"
+	WebhookEventTypeSurveyCompleted  WebhookEventType = "survey.completed"
+	WebhookEventTypeSurveySent       WebhookEventType = "survey.sent"
+)
+
+// Defines values for WebhookMessageStatus.
+const (
+	WebhookMessageStatusDelivered WebhookMessageStatus = "delivered"
+	WebhookMessageStatusFailed    WebhookMessageStatus = "failed"
+	WebhookMessageStatusPending   WebhookMessageStatus = "pending"
+)
+
+// Defines values for WebhookMessageType.
+const (
+	WebhookMessageTypeActionCreated    WebhookMessageType = "action.created"
+	WebhookMessageTypeActionUpdated    WebhookMessageType = "action.updated"
+	WebhookMessageTypeJourneyCompleted WebhookMessageType = "journey.completed"
+	WebhookMessageTypeSLABreached      WebhookMessageType = "sla.breached"
+	WebhookMessageTypeSurveyCompleted  WebhookMessageType = "survey.completed"
+	WebhookMessageTypeSurveySent       WebhookMessageType = "survey.sent"
+	WebhookMessageTypeTest             WebhookMessageType = "webhook.test"
+)
+
 // Defines values for ListActionsParamsOrdering.
 const (
 	ListActionsParamsOrderingCreatedAt           ListActionsParamsOrdering = "created_at"
@@ -462,6 +504,16 @@ const (
 	ListSurveyTemplatesParamsOrderingUpdatedAtDesc ListSurveyTemplatesParamsOrdering = "-updated_at"
 )
 
+// Defines values for ListWebhookEndpointsParamsOrdering.
+const (
+	ListWebhookEndpointsParamsOrderingCreatedAt     ListWebhookEndpointsParamsOrdering = "created_at"
+	ListWebhookEndpointsParamsOrderingCreatedAtDesc ListWebhookEndpointsParamsOrdering = "-created_at"
+	ListWebhookEndpointsParamsOrderingStatus        ListWebhookEndpointsParamsOrdering = "status"
+	ListWebhookEndpointsParamsOrderingStatusDesc    ListWebhookEndpointsParamsOrdering = "-status"
+	ListWebhookEndpointsParamsOrderingUpdatedAt     ListWebhookEndpointsParamsOrdering = "updated_at"
+	ListWebhookEndpointsParamsOrderingUpdatedAtDesc ListWebhookEndpointsParamsOrdering = "-updated_at"
+)
+
 // AccessToken A new access token.
 type AccessToken struct {
 	// Access Goes into Authorization: Bearer; short-lived.
@@ -687,6 +739,24 @@ type ActionCreate struct {
 	Title string `json:"title"`
 }
 
+// ActionCreated An action was opened. Sent to webhook endpoints as action.created.
+type ActionCreated struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type action.created
+	//
+	// Example: action.created
+	Type WebhookMessageType `json:"type"`
+}
+
 // ActionList A page of the list.
 type ActionList struct {
 	// Count Number of rows in the whole list.
@@ -894,6 +964,24 @@ type ActionUpdate struct {
 	//
 	// Example: Call Mr. Ali back
 	Title *string `json:"title,omitempty"`
+}
+
+// ActionUpdated An action changed. Sent to webhook endpoints as action.updated.
+type ActionUpdated struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type action.updated
+	//
+	// Example: action.updated
+	Type WebhookMessageType `json:"type"`
 }
 
 // ActiveStatus active rows are offered for new work; inactive ones are kept for the record.
@@ -2025,6 +2113,24 @@ type IntegrationConfigUpdate struct {
 	//
 	// Example: his
 	SourceSystem *string `json:"source_system,omitempty"`
+}
+
+// JourneyCompleted A journey was completed. Sent to webhook endpoints as journey.completed.
+type JourneyCompleted struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/journeys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type journey.completed
+	//
+	// Example: journey.completed
+	Type WebhookMessageType `json:"type"`
 }
 
 // JourneyInstance Journeys of patients: one for each encounter.
@@ -3459,6 +3565,24 @@ type RotatedKey struct {
 	APIKey string `json:"api_key"`
 }
 
+// SLABreached An action was not solved by its deadline. Sent to webhook endpoints as sla.breached.
+type SLABreached struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/actions/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type sla.breached
+	//
+	// Example: sla.breached
+	Type WebhookMessageType `json:"type"`
+}
+
 // SLAClock Whether hours are meant by the calendar or are business hours.
 type SLAClock string
 
@@ -3933,6 +4057,24 @@ type SurveyChoiceWrite struct {
 	//
 	// Example: clinic
 	Value string `json:"value"`
+}
+
+// SurveyCompleted A patient completed a survey. Sent to webhook endpoints as survey.completed.
+type SurveyCompleted struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/surveys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type survey.completed
+	//
+	// Example: survey.completed
+	Type WebhookMessageType `json:"type"`
 }
 
 // SurveyDecision What was decided on a survey that was due.
@@ -4513,6 +4655,24 @@ type SurveyScores struct {
 	//
 	// Example: 2025-12-31
 	To string `json:"to"`
+}
+
+// SurveySent The first message of a survey was sent. Sent to webhook endpoints as survey.sent.
+type SurveySent struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/surveys/instances/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type survey.sent
+	//
+	// Example: survey.sent
+	Type WebhookMessageType `json:"type"`
 }
 
 // SurveyStatus Where a survey stands. It is at an end when it is completed, expired (nothing was answered in time), abandoned (something was), cancelled, skipped or failed.
@@ -5147,6 +5307,406 @@ type UserUpdate struct {
 	Username *string `json:"username,omitempty"`
 }
 
+// WebhookAttempt An attempt to deliver a message.
+type WebhookAttempt struct {
+	// At When it began.
+	//
+	// Example: 2025-12-14T13:06:00Z
+	At time.Time `json:"at"`
+
+	// Error Why it failed; empty if it did not.
+	//
+	// Example: The answer was 500.
+	Error string `json:"error"`
+
+	// Milliseconds How long it took.
+	//
+	// Example: 84
+	Milliseconds int64 `json:"milliseconds"`
+
+	// StatusCode The status of the answer; null where there was none.
+	//
+	// Example: 500
+	StatusCode *int32 `json:"status_code"`
+}
+
+// WebhookDisabledReason Why an endpoint is disabled: a user did it; it answered 410 Gone; or nothing was delivered for five days. Empty: it is not.
+type WebhookDisabledReason string
+
+// WebhookEndpoint Where a partner hears of what happens.
+type WebhookEndpoint struct {
+	// ID Identifies the endpoint; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description string `json:"description"`
+
+	// DisabledReason Why not.
+	//
+	// Example:
+	DisabledReason WebhookDisabledReason `json:"disabled_reason"`
+
+	// Events What it hears of.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName *string `json:"hospital_name"`
+
+	// PreviousSecretUntil Until when the secret before the present one signs too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status WebhookEndpointStatus `json:"status"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// URL Where messages are posted to.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointCreate What is written to create an endpoint or to replace it.
+type WebhookEndpointCreate struct {
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description *string `json:"description,omitempty"`
+
+	// Events What it hears of, each type once.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null, from PX Admins only: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status *WebhookEndpointStatus `json:"status,omitempty"`
+
+	// URL Where messages are posted to: https, at a public address.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointCreated defines model for WebhookEndpointCreated.
+type WebhookEndpointCreated struct {
+	// ID Identifies the endpoint; made by the server.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// CreatedAt When the row was created.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description string `json:"description"`
+
+	// DisabledReason Why not.
+	//
+	// Example:
+	DisabledReason WebhookDisabledReason `json:"disabled_reason"`
+
+	// Events What it hears of.
+	//
+	// Example: ["survey.completed"]
+	Events []WebhookEventType `json:"events"`
+
+	// Hospital The hospital whose events it hears of; null: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// HospitalName Name of the hospital.
+	//
+	// Example: AlHammadi Hospital
+	HospitalName *string `json:"hospital_name"`
+
+	// PreviousSecretUntil Until when the secret before the present one signs too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until"`
+
+	// Secret The secret, shown this once.
+	//
+	// Example: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=
+	Secret string `json:"secret"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status WebhookEndpointStatus `json:"status"`
+
+	// UpdatedAt When the row last changed.
+	//
+	// Example: 2025-12-14T09:00:00Z
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// URL Where messages are posted to.
+	//
+	// Example: https://partner.example/px360
+	URL string `json:"url"`
+}
+
+// WebhookEndpointList A page of the list.
+type WebhookEndpointList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []WebhookEndpoint `json:"results"`
+}
+
+// WebhookEndpointStatus Whether an endpoint is sent messages.
+type WebhookEndpointStatus string
+
+// WebhookEndpointUpdate What of an endpoint is to change; what is left out stays as it is.
+type WebhookEndpointUpdate struct {
+	// Description Whose it is.
+	//
+	// Example: Partner
+	Description *string `json:"description,omitempty"`
+
+	// Events What it hears of, each type once.
+	//
+	// Example: ["survey.completed"]
+	Events *[]WebhookEventType `json:"events,omitempty"`
+
+	// Hospital The hospital whose events it hears of; null, from PX Admins only: every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital nullable.Nullable[openapi_types.UUID] `json:"hospital,omitempty"`
+
+	// Status Whether it is sent messages.
+	//
+	// Example: active
+	Status *WebhookEndpointStatus `json:"status,omitempty"`
+
+	// URL Where messages are posted to: https, at a public address.
+	//
+	// Example: https://partner.example/px360
+	URL *string `json:"url,omitempty"`
+}
+
+// WebhookEventType What partners hear of.
+type WebhookEventType string
+
+// WebhookMessage What an endpoint is sent about an event.
+type WebhookMessage struct {
+	// ID The webhook-id: it stays the same over attempts.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000051
+	ID openapi_types.UUID `json:"id"`
+
+	// Attempts What became of the last attempts, the oldest first.
+	Attempts []WebhookAttempt `json:"attempts"`
+
+	// CreatedAt When the message was made.
+	//
+	// Example: 2025-12-14T13:05:59Z
+	CreatedAt time.Time `json:"created_at"`
+
+	// DeliveredAt When it was delivered last.
+	DeliveredAt *time.Time `json:"delivered_at"`
+
+	// Endpoint Where it is sent.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	Endpoint openapi_types.UUID `json:"endpoint"`
+
+	// EventType What happened.
+	//
+	// Example: survey.completed
+	EventType WebhookMessageType `json:"event_type"`
+
+	// Hospital The hospital of the endpoint.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// NextAttemptAt When it is tried next; null if it is not.
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+
+	// Object What it happened to.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000032
+	Object openapi_types.UUID `json:"object"`
+
+	// Status Whether it was delivered.
+	//
+	// Example: failed
+	Status WebhookMessageStatus `json:"status"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2025-12-14T13:05:59Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Version The version of the object.
+	//
+	// Example: 2
+	Version int32 `json:"version"`
+}
+
+// WebhookMessageList A page of the list.
+type WebhookMessageList struct {
+	// Count Number of rows in the whole list.
+	//
+	// Example: 1
+	Count int64 `json:"count"`
+
+	// Next URL of the next page; null on the last.
+	Next *string `json:"next"`
+
+	// Previous URL of the previous page; null on the first.
+	Previous *string `json:"previous"`
+
+	// Results The rows of the page.
+	Results []WebhookMessage `json:"results"`
+}
+
+// WebhookMessageStatus Whether a message was delivered; failed: it is not tried any more.
+type WebhookMessageStatus string
+
+// WebhookMessageType What a message tells of: an event, or a test of the endpoint.
+type WebhookMessageType string
+
+// WebhookObject What an event happened to: no more than where to look.
+type WebhookObject struct {
+	// Hospital Its hospital; null for a test of an endpoint of every one.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000001
+	Hospital *openapi_types.UUID `json:"hospital"`
+
+	// ID The object.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000040
+	ID openapi_types.UUID `json:"id"`
+
+	// URL Where to read it, as a path.
+	//
+	// Example: /api/actions/0193c5a0-7a00-7000-8000-000000000040/
+	URL string `json:"url"`
+
+	// Version Grows with each event of the object: one that is not greater than what was seen is old.
+	//
+	// Example: 3
+	Version int32 `json:"version"`
+}
+
+// WebhookReplay Which events are sent again.
+type WebhookReplay struct {
+	// OnlyFailed Only those whose message is not tried any more.
+	//
+	// Example: true
+	OnlyFailed *bool `json:"only_failed,omitempty"`
+
+	// Since Those that happened at this time or later.
+	//
+	// Example: 2025-12-14T00:00:00Z
+	Since time.Time `json:"since"`
+
+	// Until Those that happened before this time; left out: up to now.
+	//
+	// Example: 2025-12-15T00:00:00Z
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// WebhookReplayResult What a replay came to.
+type WebhookReplayResult struct {
+	// IsComplete Whether these are all; if not, there are later events that another call queues.
+	//
+	// Example: true
+	IsComplete bool `json:"is_complete"`
+
+	// Queued How many messages were queued.
+	//
+	// Example: 1
+	Queued int64 `json:"queued"`
+}
+
+// WebhookSecret A new secret.
+type WebhookSecret struct {
+	// ID The endpoint.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000050
+	ID openapi_types.UUID `json:"id"`
+
+	// PreviousSecretUntil Until when the one before signs too.
+	//
+	// Example: 2025-12-15T09:00:00Z
+	PreviousSecretUntil time.Time `json:"previous_secret_until"`
+
+	// Secret The secret, shown this once.
+	//
+	// Example: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=
+	Secret string `json:"secret"`
+}
+
+// WebhookSecretRotation How a secret is replaced.
+type WebhookSecretRotation struct {
+	// OverlapHours For how long the one before signs too; a day is usual.
+	//
+	// Example: 24
+	OverlapHours int32 `json:"overlap_hours"`
+}
+
+// WebhookTest A test of the endpoint. Sent to webhook endpoints as webhook.test.
+type WebhookTest struct {
+	// Data What it happened to.
+	//
+	// Example: {"hospital":"0193c5a0-7a00-7000-8000-000000000001","id":"0193c5a0-7a00-7000-8000-000000000040","url":"/api/webhooks/endpoints/0193c5a0-7a00-7000-8000-000000000040/","version":3}
+	Data WebhookObject `json:"data"`
+
+	// Timestamp When it happened.
+	//
+	// Example: 2026-01-05T06:01:02Z
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type webhook.test
+	//
+	// Example: webhook.test
+	Type WebhookMessageType `json:"type"`
+}
+
 // ActionID defines model for ActionID.
 type ActionID = openapi_types.UUID
 
@@ -5203,6 +5763,12 @@ type SurveyToken = string
 
 // UserID defines model for UserID.
 type UserID = openapi_types.UUID
+
+// WebhookEndpointID defines model for WebhookEndpointID.
+type WebhookEndpointID = openapi_types.UUID
+
+// WebhookMessageID defines model for WebhookMessageID.
+type WebhookMessageID = openapi_types.UUID
 
 // ListActionsParams says which rows to list, and in what order.
 type ListActionsParams struct {
@@ -5713,6 +6279,48 @@ type ListSurveyTemplatesParams struct {
 
 // ListSurveyTemplatesParamsOrdering is a term to order by.
 type ListSurveyTemplatesParamsOrdering string
+
+// ListWebhookEndpointsParams says which rows to list, and in what order.
+type ListWebhookEndpointsParams struct {
+	// Hospital Only rows of this hospital.
+	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// Status Only endpoints with this status.
+	Status *WebhookEndpointStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Ordering Up to three columns to order by; - descends.
+	Ordering []ListWebhookEndpointsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
+
+// ListWebhookEndpointsParamsOrdering is a term to order by.
+type ListWebhookEndpointsParamsOrdering string
+
+// ListWebhookMessagesParams says which rows to list, and in what order.
+type ListWebhookMessagesParams struct {
+	// Endpoint Only messages to this endpoint.
+	Endpoint *openapi_types.UUID `form:"endpoint,omitempty" json:"endpoint,omitempty"`
+
+	// EventType Only messages of this type.
+	EventType *WebhookMessageType `form:"event_type,omitempty" json:"event_type,omitempty"`
+
+	// Status Only messages with this status.
+	Status *WebhookMessageStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Since Only messages that were made at this time or later.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Page Number of the page, from 1.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
+	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+}
 
 // ListActions lists the actions that the caller may see, a page at a time, the newest first.
 // Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital or department.
@@ -6625,4 +7233,104 @@ func (c *Client) UpdateSurveyTemplate(ctx context.Context, id SurveyTemplateID, 
 //	PUT /api/surveys/templates/{id}/
 func (c *Client) ReplaceSurveyTemplate(ctx context.Context, id SurveyTemplateID, body SurveyTemplateCreate, options ...CallOption) (*SurveyTemplate, error) {
 	return send[SurveyTemplate](ctx, c, operation{method: "PUT", path: pathOf("/api/surveys/templates/%s/", id), body: body}, options)
+}
+
+// ListWebhookEndpoints lists the endpoints that the caller may see, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in hospital.
+//
+//	GET /api/webhooks/endpoints/
+func (c *Client) ListWebhookEndpoints(ctx context.Context, params *ListWebhookEndpointsParams, options ...CallOption) (*WebhookEndpointList, error) {
+	return send[WebhookEndpointList](ctx, c, operation{method: "GET", path: "/api/webhooks/endpoints/", query: params}, options)
+}
+
+// AllWebhookEndpoints yields the rows of every page of ListWebhookEndpoints, and ends with the first error.
+func (c *Client) AllWebhookEndpoints(ctx context.Context, params *ListWebhookEndpointsParams, options ...CallOption) iter.Seq2[WebhookEndpoint, error] {
+	return all[WebhookEndpoint](ctx, c, operation{method: "GET", path: "/api/webhooks/endpoints/", query: params}, options)
+}
+
+// CreateWebhookEndpoint makes an endpoint, which hears of what happens from now on. Its secret, with which messages are signed (Standard Webhooks 1.0), is shown in this one answer.
+// Valid by schema, but refused by rule with 400: the id of a hospital that does not exist or the caller may not see, or null, from others than PX Admins; an address that is not https, or not public; a type that is named twice.
+//
+//	POST /api/webhooks/endpoints/
+func (c *Client) CreateWebhookEndpoint(ctx context.Context, body WebhookEndpointCreate, options ...CallOption) (*WebhookEndpointCreated, error) {
+	return send[WebhookEndpointCreated](ctx, c, operation{method: "POST", path: "/api/webhooks/endpoints/", body: body}, options)
+}
+
+// DeleteWebhookEndpoint deletes an endpoint. Messages that were not delivered are never sent.
+//
+//	DELETE /api/webhooks/endpoints/{id}/
+func (c *Client) DeleteWebhookEndpoint(ctx context.Context, id WebhookEndpointID, options ...CallOption) error {
+	return sendOnly(ctx, c, operation{method: "DELETE", path: pathOf("/api/webhooks/endpoints/%s/", id)}, options)
+}
+
+// RetrieveWebhookEndpoint reads one endpoint, without its secret.
+//
+//	GET /api/webhooks/endpoints/{id}/
+func (c *Client) RetrieveWebhookEndpoint(ctx context.Context, id WebhookEndpointID, options ...CallOption) (*WebhookEndpoint, error) {
+	return send[WebhookEndpoint](ctx, c, operation{method: "GET", path: pathOf("/api/webhooks/endpoints/%s/", id)}, options)
+}
+
+// UpdateWebhookEndpoint changes what the body states. Made active again, it gets the messages that waited meanwhile.
+// Valid by schema, but refused by rule with 400: the id of a hospital that does not exist or the caller may not see, or null, from others than PX Admins; an address that is not https, or not public; a type that is named twice.
+//
+//	PATCH /api/webhooks/endpoints/{id}/
+func (c *Client) UpdateWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body WebhookEndpointUpdate, options ...CallOption) (*WebhookEndpoint, error) {
+	return send[WebhookEndpoint](ctx, c, operation{method: "PATCH", path: pathOf("/api/webhooks/endpoints/%s/", id), body: body}, options)
+}
+
+// ReplaceWebhookEndpoint writes what is said of an endpoint anew. Its secret stays.
+// Valid by schema, but refused by rule with 400: the id of a hospital that does not exist or the caller may not see, or null, from others than PX Admins; an address that is not https, or not public; a type that is named twice.
+//
+//	PUT /api/webhooks/endpoints/{id}/
+func (c *Client) ReplaceWebhookEndpoint(ctx context.Context, id WebhookEndpointID, body WebhookEndpointCreate, options ...CallOption) (*WebhookEndpoint, error) {
+	return send[WebhookEndpoint](ctx, c, operation{method: "PUT", path: pathOf("/api/webhooks/endpoints/%s/", id), body: body}, options)
+}
+
+// ReplayWebhookEvents queues again what happened within a time, of the types that the endpoint hears of: also what it was not told of, because it was disabled or not yet there. What was sent before keeps its id. At most 10,000 events a call, the oldest first.
+// Valid by schema, but refused by rule with 400: until that is not after since.
+//
+//	POST /api/webhooks/endpoints/{id}/replay/
+func (c *Client) ReplayWebhookEvents(ctx context.Context, id WebhookEndpointID, body WebhookReplay, options ...CallOption) (*WebhookReplayResult, error) {
+	return send[WebhookReplayResult](ctx, c, operation{method: "POST", path: pathOf("/api/webhooks/endpoints/%s/replay/", id), body: body}, options)
+}
+
+// RotateWebhookSecret makes another secret, shown in this one answer. For overlap_hours messages have two signatures, one by each. With 409: while that lasts.
+//
+//	POST /api/webhooks/endpoints/{id}/rotate_secret/
+func (c *Client) RotateWebhookSecret(ctx context.Context, id WebhookEndpointID, body WebhookSecretRotation, options ...CallOption) (*WebhookSecret, error) {
+	return send[WebhookSecret](ctx, c, operation{method: "POST", path: pathOf("/api/webhooks/endpoints/%s/rotate_secret/", id), body: body}, options)
+}
+
+// TestWebhookEndpoint queues a message of type webhook.test for this endpoint alone. With 409: an endpoint that is disabled.
+//
+//	POST /api/webhooks/endpoints/{id}/test/
+func (c *Client) TestWebhookEndpoint(ctx context.Context, id WebhookEndpointID, options ...CallOption) (*WebhookMessage, error) {
+	return send[WebhookMessage](ctx, c, operation{method: "POST", path: pathOf("/api/webhooks/endpoints/%s/test/", id)}, options)
+}
+
+// ListWebhookMessages lists the messages of the last 30 days that the caller may see, the newest first, a page at a time.
+// Valid by schema, but refused by rule with 400: the id of what does not exist or the caller may not see, in endpoint.
+//
+//	GET /api/webhooks/messages/
+func (c *Client) ListWebhookMessages(ctx context.Context, params *ListWebhookMessagesParams, options ...CallOption) (*WebhookMessageList, error) {
+	return send[WebhookMessageList](ctx, c, operation{method: "GET", path: "/api/webhooks/messages/", query: params}, options)
+}
+
+// AllWebhookMessages yields the rows of every page of ListWebhookMessages, and ends with the first error.
+func (c *Client) AllWebhookMessages(ctx context.Context, params *ListWebhookMessagesParams, options ...CallOption) iter.Seq2[WebhookMessage, error] {
+	return all[WebhookMessage](ctx, c, operation{method: "GET", path: "/api/webhooks/messages/", query: params}, options)
+}
+
+// RetrieveWebhookMessage reads one message, with what became of its last attempts.
+//
+//	GET /api/webhooks/messages/{id}/
+func (c *Client) RetrieveWebhookMessage(ctx context.Context, id WebhookMessageID, options ...CallOption) (*WebhookMessage, error) {
+	return send[WebhookMessage](ctx, c, operation{method: "GET", path: pathOf("/api/webhooks/messages/%s/", id)}, options)
+}
+
+// RedeliverWebhookMessage queues a message again, under its id, whatever became of it. With 409: an endpoint that is disabled.
+//
+//	POST /api/webhooks/messages/{id}/redeliver/
+func (c *Client) RedeliverWebhookMessage(ctx context.Context, id WebhookMessageID, options ...CallOption) (*WebhookMessage, error) {
+	return send[WebhookMessage](ctx, c, operation{method: "POST", path: pathOf("/api/webhooks/messages/%s/redeliver/", id)}, options)
 }

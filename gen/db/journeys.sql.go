@@ -109,10 +109,15 @@ func (q *Queries) JourneyClaim(ctx context.Context, encounters []string) ([]Jour
 }
 
 const journeyComplete = `-- name: JourneyComplete :exec
-UPDATE journey_instances j
-SET status = 'completed', completed_at = c.completed_at, updated_at = now()
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::timestamptz[]) AS completed_at) c
-WHERE j.id = c.id AND j.status = 'active'
+WITH done AS (
+    UPDATE journey_instances j
+    SET status = 'completed', completed_at = c.completed_at, updated_at = now()
+    FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::timestamptz[]) AS completed_at) c
+    WHERE j.id = c.id AND j.status = 'active'
+    RETURNING j.id, j.hospital_id
+)
+INSERT INTO webhook_events (hospital_id, type, object_id, version)
+SELECT done.hospital_id, 'journey.completed', done.id, 1 FROM done WHERE EXISTS (SELECT FROM webhook_endpoints)
 `
 
 type JourneyCompleteParams struct {
@@ -120,7 +125,8 @@ type JourneyCompleteParams struct {
 	CompletedAt []time.Time
 }
 
-// Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when.
+// Completes active journeys, given as parallel arrays. Package rules decides which are complete, and since when. Partners
+// hear of it, once for each journey: it stays completed.
 func (q *Queries) JourneyComplete(ctx context.Context, arg JourneyCompleteParams) error {
 	_, err := q.db.Exec(ctx, journeyComplete, arg.Journeys, arg.CompletedAt)
 	return err

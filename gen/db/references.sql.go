@@ -28,6 +28,8 @@ WHERE NOT CASE r.noun
     WHEN 'stage_instance' THEN EXISTS (SELECT FROM stage_instances x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'survey_instance' THEN EXISTS (SELECT FROM surveys x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'action' THEN EXISTS (SELECT FROM actions x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
+    WHEN 'webhook_endpoint' THEN EXISTS (SELECT FROM webhook_endpoints x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
+    WHEN 'webhook_message' THEN EXISTS (SELECT FROM webhook_messages m JOIN webhook_endpoints x ON x.id = m.endpoint_id WHERE m.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     WHEN 'config' THEN EXISTS (SELECT FROM integration_configs x WHERE x.id = r.id AND ($4::uuid IS NULL OR x.hospital_id = $4))
     ELSE false
 END

@@ -56,10 +56,15 @@ func (q *Queries) SurveyByToken(ctx context.Context, tokenHash []byte) (SurveyBy
 }
 
 const surveyComplete = `-- name: SurveyComplete :exec
-UPDATE surveys
-SET status = 'completed', completed_at = now(), next_at = NULL, total_score = $1,
-    is_negative = $2, updated_at = now()
-WHERE id = $3
+WITH done AS (
+    UPDATE surveys
+    SET status = 'completed', completed_at = now(), next_at = NULL, total_score = $1,
+        is_negative = $2, updated_at = now(), version = version + 1
+    WHERE surveys.id = $3
+    RETURNING id, hospital_id, version
+)
+INSERT INTO webhook_events (hospital_id, type, object_id, version)
+SELECT done.hospital_id, 'survey.completed', done.id, done.version FROM done WHERE EXISTS (SELECT FROM webhook_endpoints)
 `
 
 type SurveyCompleteParams struct {
@@ -68,6 +73,7 @@ type SurveyCompleteParams struct {
 	ID         uuid.UUID
 }
 
+// Ends a survey that was answered. Partners hear of it.
 func (q *Queries) SurveyComplete(ctx context.Context, arg SurveyCompleteParams) error {
 	_, err := q.db.Exec(ctx, surveyComplete, arg.TotalScore, arg.IsNegative, arg.ID)
 	return err

@@ -193,17 +193,20 @@ WITH sent AS (
     SET status = CASE WHEN v.status = 'pending' THEN 'sent' ELSE v.status END,
         sent_at = now(), expires_at = now() + t.expires_after_days * interval '1 day',
         next_at = now() + least(t.reminder_hours[1] * interval '1 hour', t.expires_after_days * interval '1 day'),
-        updated_at = now()
+        updated_at = now(), version = v.version + 1
     FROM survey_templates t
     WHERE v.id = $1 AND t.id = v.survey_template_id AND v.sent_at IS NULL
-    RETURNING v.id
+    RETURNING v.id, v.hospital_id, v.version
+), told AS (
+    INSERT INTO webhook_events (hospital_id, type, object_id, version)
+    SELECT sent.hospital_id, 'survey.sent', sent.id, sent.version FROM sent WHERE EXISTS (SELECT FROM webhook_endpoints)
 )
 UPDATE survey_sections c SET sent_at = now(), sent_on = (now() AT TIME ZONE h.timezone)::date
 FROM sent, hospitals h
 WHERE c.survey_id = sent.id AND h.id = c.hospital_id
 `
 
-// Notes that the first message of a survey went out: what it waits for next is a reminder or its expiry.
+// Notes that the first message of a survey went out: what it waits for next is a reminder or its expiry. Partners hear of it.
 func (q *Queries) SurveyMarkSent(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, surveyMarkSent, id)
 	return err

@@ -315,6 +315,7 @@ const webhookEndpointResult = `-- name: WebhookEndpointResult :exec
 UPDATE webhook_endpoints
 SET failing_since = $1, disabled_reason = $2,
     status = CASE WHEN $2 = '' THEN status ELSE 'disabled' END,
+    leased_until = CASE WHEN $2 = '' THEN leased_until ELSE '-infinity' END,
     updated_at = CASE WHEN $2 = '' THEN updated_at ELSE now() END
 WHERE id = $3
 `
@@ -620,7 +621,7 @@ WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
   AND ($3::text IS NULL OR m.type = $3)
   AND ($4::text IS NULL OR m.status = $4)
   AND ($5::timestamptz IS NULL OR m.created_at >= $5)
-ORDER BY /* ordering */ m.id DESC
+ORDER BY /* ordering */ m.seq DESC, m.id DESC
 LIMIT $7 OFFSET $6
 `
 
@@ -701,16 +702,18 @@ func (q *Queries) WebhookRedeliver(ctx context.Context, id uuid.UUID) error {
 }
 
 const webhookRelease = `-- name: WebhookRelease :exec
-UPDATE webhook_endpoints SET leased_until = '-infinity' WHERE id = $1 AND owner = cast($2 AS uuid)
+UPDATE webhook_endpoints SET owner = NULL, leased_until = now() + cast($1 AS integer) * interval '1 millisecond'
+WHERE id = $2 AND owner = cast($3 AS uuid)
 `
 
 type WebhookReleaseParams struct {
-	ID    uuid.UUID
-	Owner uuid.UUID
+	RestMilliseconds int32
+	ID               uuid.UUID
+	Owner            uuid.UUID
 }
 
 func (q *Queries) WebhookRelease(ctx context.Context, arg WebhookReleaseParams) error {
-	_, err := q.db.Exec(ctx, webhookRelease, arg.ID, arg.Owner)
+	_, err := q.db.Exec(ctx, webhookRelease, arg.RestMilliseconds, arg.ID, arg.Owner)
 	return err
 }
 

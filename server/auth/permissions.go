@@ -117,6 +117,8 @@ var permissions = Policy{
 	{Permission: "actions.work", Audience: Users, Meaning: "add notes and change the status: of any action with actions.write, else of those assigned to the user"},
 	{Permission: ActionsApprove, Roles: coordinators, Meaning: "approve, close and reopen actions"},
 
+	{Permission: "webhooks.manage", Roles: hospitalAdmins, Meaning: "list, show, create, change, test and delete webhook endpoints, and deliver their messages again"},
+
 	{Permission: sendEvents, Audience: Members, APIKeys: true, Meaning: "send events, one or many"},
 	{Permission: "events.read", APIKeys: true, Meaning: "list and show events; an API key those that it sent"},
 	{Permission: "events.manage", Meaning: "reprocess events"},

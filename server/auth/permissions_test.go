@@ -58,6 +58,7 @@ func TestMay(t *testing.T) {
 		"actions.write":     {"px", "admin", "coord", "manager"},
 		"actions.work":      users,
 		"actions.approve":   {"px", "admin", "coord"},
+		"webhooks.manage":   {"px", "admin"},
 		"events.send":       append(slices.Clone(members), "key", "keyall", "keyrole"),
 		"events.read":       {"px", "key", "keyall", "keyrole"},
 		"events.manage":     {"px"},
@@ -125,7 +126,7 @@ func TestPermissionsTable(t *testing.T) {
 			}
 		}
 	}
-	if want := 32; len(table) != want {
+	if want := 33; len(table) != want {
 		t.Errorf("%d permissions in the table, this test expects %d: count what was added", len(table), want)
 	}
 	// Each policy is a copy.

@@ -128,8 +128,8 @@ func TestReadBodyRefuses(t *testing.T) {
 	}
 	one := func(field, message string) string { return `{"` + field + `":["` + message + `"]}` }
 	for in, want := range map[string]string{
-		``:                                              one("text", messageRequired),
-		` `:                                             one("text", messageRequired),
+		``:                                              one("text", MessageRequired),
+		` `:                                             one("text", MessageRequired),
 		`null`:                                          one("non_field_errors", "No data provided"),
 		`[1]`:                                           one("non_field_errors", "Invalid data. Expected a dictionary, but got list."),
 		`1.5`:                                           one("non_field_errors", "Invalid data. Expected a dictionary, but got float."),

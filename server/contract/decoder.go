@@ -221,7 +221,7 @@ func (d *decoder) object(n *node) (any, error) {
 		return partial(errs), err
 	}
 	for _, field := range missing {
-		errs.Add(field, messageRequired)
+		errs.Add(field, MessageRequired)
 	}
 	if len(errs) > 0 {
 		return d.refuse(errs)

@@ -24,7 +24,7 @@ const (
 	MessageNoChoice = "Select a valid choice. That choice is not one of the available choices."
 
 	messageNoBody    = "A request body is required." // ours: DRF takes no body as an empty object
-	messageRequired  = "This field is required."
+	MessageRequired  = "This field is required."
 	messageEmptyList = "This list may not be empty."
 	messageBlank     = "This field may not be blank."
 	messageString    = "Not a valid string."

@@ -150,6 +150,23 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000043', '0193c5a0-7a00-7000-8000-0000000
         'jdoe', 'He asked to be called in the evening.', '2025-12-14T10:00:00Z')
 ON CONFLICT DO NOTHING;
 
+-- The endpoint's secret is none: rotating it makes one. One message to it was given up.
+INSERT INTO webhook_endpoints (id, hospital_id, url, description, events, secret, created_at, updated_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000050', '0193c5a0-7a00-7000-8000-000000000001', 'https://partner.example/px360', 'Partner',
+        '{survey.completed,sla.breached}', '', '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
+ON CONFLICT DO NOTHING;
+
+INSERT INTO webhook_events (id, hospital_id, type, object_id, version, fanned_out, created_at)
+VALUES ('0193c5a0-7a00-7000-8000-000000000053', '0193c5a0-7a00-7000-8000-000000000001', 'survey.completed',
+        '0193c5a0-7a00-7000-8000-000000000032', 2, true, '2099-12-14T13:05:59Z')
+ON CONFLICT DO NOTHING;
+
+INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, status, attempt, attempts, created_at)
+SELECT '0193c5a0-7a00-7000-8000-000000000051', '0193c5a0-7a00-7000-8000-000000000050', v.id, v.seq, v.object_id, v.type, 'failed', 10,
+       '[{"at": "2099-12-14T13:06:00Z", "status_code": 500, "milliseconds": 84, "error": "The answer was 500."}]', '2099-12-14T13:05:59Z'
+FROM webhook_events v WHERE v.id = '0193c5a0-7a00-7000-8000-000000000053'
+ON CONFLICT DO NOTHING;
+
 -- No key has this hash: rotating it makes one.
 INSERT INTO integration_configs (id, name, source_system, hospital_id, description, api_url, api_key_hash, config_json,
                                  created_at, updated_at)
