@@ -86,6 +86,9 @@ func checkDeadlines(w *write[db.HospitalSettingsUpdateParams], fields problem.Fi
 	} else if err != nil {
 		return err
 	}
+	if !targets.Some() {
+		fields.Add("action_sla", "A target needs some time.")
+	}
 	if hours.Empty() && targets.UsesBusinessHours() {
 		fields.Add("action_sla", "A business clock needs business hours.")
 	}

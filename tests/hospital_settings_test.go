@@ -48,10 +48,13 @@ func TestHospitalSettings(t *testing.T) {
 	want("PUT", token, fields{"language": "en"}, http.StatusBadRequest, `{"action_sla":["This field is required."],"business_hours":["This field is required."],"channels":["This field is required."],
 		"contact_cap":["This field is required."],"holidays":["This field is required."],"quiet_hours":["This field is required."],"timezone":["This field is required."]}`)
 	for answer, change := range map[string]fields{
-		`{"business_hours":["Intervals must end after they begin and not overlap."]}`:   {"business_hours": fields{"mon": []any{[]string{"08:00", "12:00"}, []string{"11:00", "13:00"}}}},
-		`{"business_hours": ["Intervals must end after they begin and not overlap."]}`:  {"business_hours": fields{"mon": []any{[]string{"22:00", "06:00"}}}},
-		`{"business_hours":{"mon":["Enter a time of day from 00:00 to 24:00."]}}`:       {"business_hours": fields{"mon": []any{[]string{"08:00", "24:01"}}}},
-		`{"business_hours":{"mon":["Ensure this field has at least 2 elements."]}}`:     {"business_hours": fields{"mon": []any{[]string{"08:00"}}}},
+		`{"business_hours":["Intervals must end after they begin and not overlap."]}`:  {"business_hours": fields{"mon": []any{[]string{"08:00", "12:00"}, []string{"11:00", "13:00"}}}},
+		`{"business_hours": ["Intervals must end after they begin and not overlap."]}`: {"business_hours": fields{"mon": []any{[]string{"22:00", "06:00"}}}},
+		`{"business_hours":{"mon":["Enter a time of day from 00:00 to 24:00."]}}`:      {"business_hours": fields{"mon": []any{[]string{"08:00", "24:01"}}}},
+		`{"business_hours":{"mon":["Ensure this field has at least 2 elements."]}}`:    {"business_hours": fields{"mon": []any{[]string{"08:00"}}}},
+		`{"action_sla":["A target needs some time."]}`: {"action_sla": fields{
+			"low": fields{"hours": 0, "clock": "calendar"}, "medium": fields{"hours": 1, "clock": "calendar"}, "high": fields{"hours": 1, "clock": "calendar"}, "urgent": fields{"hours": 0, "seconds": 0, "clock": "calendar"},
+		}},
 		`{"action_sla":["A business clock needs business hours."]}`:                     {"business_hours": fields{}},
 		`{"timezone":["Unknown time zone."]}`:                                           {"timezone": "Asia/Nowhere"},
 		`{"timezone": ["Unknown time zone."] }`:                                         {"timezone": "Local"},

@@ -98,27 +98,30 @@ type deployment struct {
 	*system
 	program     string
 	environment []string
+	address     string // of serve
 	mu          sync.Mutex
+	server      *exec.Cmd
 	worker      *exec.Cmd
 }
 
-func deploy(t *testing.T, mailServer string) *deployment {
+func deploy(t *testing.T, mailServer string, environment ...string) *deployment {
 	t.Helper()
 	d := &deployment{system: &system{t: t, dbURL: dbtest.New(t), log: &logBuffer{}}, program: builtProgram(t)}
 	pool, err := pgxpool.New(t.Context(), d.dbURL)
 	must(t, err)
 	t.Cleanup(pool.Close)
-	address := freeAddress(t)
-	d.db, d.url = pool, "http://"+address
+	d.address = freeAddress(t)
+	d.db, d.url = pool, "http://"+d.address
 	d.environment = append(os.Environ(), "PX360_DATABASE_URL="+d.dbURL, "PX360_SECRET_KEY="+signingKey, "PX360_PUBLIC_URL="+d.url, "PX360_RATE_LIMITS=off",
 		"PX360_SMTP_URL=smtp://"+mailServer+"?starttls=off", "PX360_EMAIL_FROM=px@hospital.example")
+	d.environment = append(d.environment, environment...)
 	create := exec.CommandContext(t.Context(), d.program, "user", "create-admin", adminName)
 	create.Env, create.Stdin = d.environment, strings.NewReader(adminPassword+"\n")
 	if out, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	serve := d.start("serve", address)
-	t.Cleanup(func() { _ = serve.Process.Signal(os.Interrupt); _ = serve.Wait() })
+	d.server = d.start("serve", d.address)
+	t.Cleanup(func() { _ = d.server.Process.Signal(os.Interrupt); _ = d.server.Wait() })
 	d.awaitReady(d.url)
 	d.admin = d.login(adminName, adminPassword)
 	d.worker = d.start("work", freeAddress(t))
@@ -153,6 +156,16 @@ func (d *deployment) killWorker() {
 	_ = d.worker.Process.Kill()
 	_ = d.worker.Wait()
 	d.worker = d.start("work", freeAddress(d.t))
+}
+
+// killServer ends the server as kill -9 does, and starts another.
+func (d *deployment) killServer() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.server.Process.Kill()
+	_ = d.server.Wait()
+	d.server = d.start("serve", d.address)
+	d.awaitReady(d.url)
 }
 
 // asks makes a hospital whose discharge sends a survey at once, at any time of day. It returns its journey template.

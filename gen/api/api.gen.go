@@ -3829,6 +3829,11 @@ type SLATarget struct {
 	//
 	// Example: 24
 	Hours int32 `json:"hours"`
+
+	// Seconds How many seconds more, for those who try it out; left out: none.
+	//
+	// Example: 0
+	Seconds *int32 `json:"seconds,omitempty"`
 }
 
 // ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.

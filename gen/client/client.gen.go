@@ -3597,6 +3597,11 @@ type SLATarget struct {
 	//
 	// Example: 24
 	Hours int32 `json:"hours"`
+
+	// Seconds How many seconds more, for those who try it out; left out: none.
+	//
+	// Example: 0
+	Seconds *int32 `json:"seconds,omitempty"`
 }
 
 // ScoreGroup What scores are grouped by. Days and months are those of the hospital's clock.
@@ -6998,7 +7003,7 @@ func (c *Client) RetrieveHospitalSettings(ctx context.Context, id HospitalID, op
 }
 
 // UpdateHospitalSettings changes the settings that are sent, and no others.
-// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours; a target of no time.
 //
 //	PATCH /api/organizations/hospitals/{id}/settings/
 func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettingsUpdate, options ...CallOption) (*HospitalSettings, error) {
@@ -7006,7 +7011,7 @@ func (c *Client) UpdateHospitalSettings(ctx context.Context, id HospitalID, body
 }
 
 // ReplaceHospitalSettings writes all settings of a hospital anew.
-// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours.
+// Valid by schema, but refused by rule with 400: a time zone that is not known; a channel that is named twice; intervals that do not end after they begin, or overlap; a business clock without any business hours; a target of no time.
 //
 //	PUT /api/organizations/hospitals/{id}/settings/
 func (c *Client) ReplaceHospitalSettings(ctx context.Context, id HospitalID, body HospitalSettings, options ...CallOption) (*HospitalSettings, error) {

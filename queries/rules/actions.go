@@ -83,8 +83,13 @@ const (
 
 // A Target is how long an action of a priority may take: SLATarget of the contract.
 type Target struct {
-	Hours int32  `json:"hours"`
-	Clock string `json:"clock"`
+	Hours   int32  `json:"hours"`
+	Seconds int32  `json:"seconds,omitempty"` // more
+	Clock   string `json:"clock"`
+}
+
+func (t Target) duration() time.Duration {
+	return time.Duration(t.Hours)*time.Hour + time.Duration(t.Seconds)*time.Second
 }
 
 // Targets are those of each priority: ActionSLA of the contract.
@@ -98,6 +103,11 @@ type Targets struct {
 // Of is the target of a priority.
 func (t Targets) Of(priority string) Target {
 	return map[string]Target{PriorityLow: t.Low, PriorityMedium: t.Medium, PriorityHigh: t.High, PriorityUrgent: t.Urgent}[priority]
+}
+
+// Some tells whether each target has some time.
+func (t Targets) Some() bool {
+	return !slices.ContainsFunc([]Target{t.Low, t.Medium, t.High, t.Urgent}, func(one Target) bool { return one.duration() <= 0 })
 }
 
 // UsesBusinessHours tells whether a target is meant by the business clock.
@@ -202,7 +212,7 @@ func (c *ActionClock) Passed(priority string, deadline Deadline, now time.Time) 
 // left is what was left to a deadline when the clock began to run, or else is left to it.
 func (c *ActionClock) left(priority string, deadline Deadline) (left time.Duration, business bool) {
 	target := c.sla.Targets.Of(priority)
-	total := time.Duration(target.Hours) * time.Hour
+	total := target.duration()
 	switch deadline {
 	case DeadlineReminder:
 		total = total * 3 / 4
