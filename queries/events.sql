@@ -94,6 +94,51 @@ FROM events e
 WHERE e.id = @id
   AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key));
 
+-- name: EventFacts :one
+-- Returns what the rules ask for of one event, in whatever state: the columns of EventClaim.
+SELECT
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.among_hospital_ids, e.tries,
+    e.received_at,
+    (CASE jsonb_typeof(e.payload_json -> 'physician_license')
+        WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
+    (CASE jsonb_typeof(e.payload_json -> 'department_code')
+        WHEN 'string' THEN left(e.payload_json ->> 'department_code', 101) ELSE '' END)::text AS department_code,
+    coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
+    (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
+        THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    false AS is_suspect,
+    (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
+FROM events e
+WHERE e.id = @id;
+
+-- name: EventBulkMatched :one
+-- Counts the events that a bulk would make pending again.
+SELECT count(*)
+FROM events e
+WHERE e.status = @status AND e.status IN ('failed', 'ignored') AND e.received_at >= @received_after
+  AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
+  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
+  AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
+  AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code));
+
+-- name: EventBulkReprocess :execrows
+-- Makes the oldest of these pending again, but for those that somebody else is changing.
+UPDATE events
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
+    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL, warnings = '{}'
+WHERE seq IN (
+    SELECT e.seq
+    FROM events e
+    WHERE e.status = @status AND e.status IN ('failed', 'ignored') AND e.received_at >= @received_after
+      AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
+      AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
+      AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
+      AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
+    ORDER BY e.received_at, e.seq
+    LIMIT @most
+    FOR NO KEY UPDATE SKIP LOCKED
+);
+
 -- name: EventReprocess :execrows
 -- Makes a failed or ignored event pending again. It keeps its seq, and so its position in the
 -- queue.

@@ -146,6 +146,25 @@ LEFT JOIN owned ON owned.id = j.id
 WHERE j.encounter_id = ANY (@encounters::text[])
 ORDER BY j.id;
 
+-- name: JourneyOfEncounter :many
+-- Returns the journeys of an encounter as JourneyClaim does, without a lock.
+SELECT
+    j.id, j.hospital_id, j.encounter_id, j.status, p.mrn, p.national_id, h.name AS hospital_name, true AS is_owned,
+    (j.post_discharge_survey_template_id IS NOT NULL)::boolean AS has_visit_survey, j.started_at, j.started_at_stated
+FROM journey_instances j
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+WHERE j.encounter_id = @encounter_id
+ORDER BY j.id;
+
+-- name: CreatedAt :one
+-- Returns since when a journey, a physician and a department are there, given by their ids.
+SELECT j.created_at AS journey, f.created_at AS physician, d.created_at AS department
+FROM (SELECT 1) one
+LEFT JOIN journey_instances j ON j.id = sqlc.narg(journey)::uuid
+LEFT JOIN physicians f ON f.id = sqlc.narg(physician)::uuid
+LEFT JOIN departments d ON d.id = sqlc.narg(department)::uuid;
+
 -- name: JourneyLockOf :one
 -- Locks the journey of a stage.
 SELECT j.id

@@ -37,7 +37,7 @@ func TestExamples(t *testing.T) {
 	m.each(http.MethodPatch, func(o exampleOperation) { m.call(o, "", m.body(o), http.StatusOK) })
 	for _, action := range []string{"retrieveMe", "assignRole", "removeRole", "rotateIntegrationConfigKey", "reprocessEvent",
 		"assignAction", "changeActionStatus", "escalateAction", "addActionNote", "approveAction",
-		"replayWebhookEvents", "redeliverWebhookMessage", "testWebhookEndpoint", "rotateWebhookSecret",
+		"replayWebhookEvents", "redeliverWebhookMessage", "testWebhookEndpoint", "rotateWebhookSecret", "bulkReprocessEvents",
 		"sendSurveyInstance", "cancelSurveyInstance", "resendSurveyInstance", "answerPublicSurvey"} {
 		m.exampleOf(action)
 	}

@@ -34,9 +34,10 @@ var allowedImports = map[string][]string{
 	"queries/rules":          {},
 	"queries/rules/outbound": {},
 	"worker/webhooks":        {"queries", "queries/rules", "queries/rules/outbound", "queries/sla", "gen/db", "worker/polling"},
+	"queries/facts":          {"gen/db", "queries/rules"},
 	"queries/sla":            {"gen/db", "queries", "queries/rules"},
 	"server": {
-		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "queries/rules/outbound", "queries/sla", "server/auth", "server/contract", "server/limits", "server/problem",
+		"openapi", "gen/api", "gen/db", "queries", "queries/rules", "queries/rules/outbound", "queries/facts", "queries/sla", "server/auth", "server/contract", "server/limits", "server/problem",
 		"server/surveypage",
 		"schema", // readiness checks its version
 	},
@@ -45,7 +46,7 @@ var allowedImports = map[string][]string{
 	"server/limits":     {"gen/db", "queries", "server/problem"},
 	"server/problem":    {"queries"},
 	"server/surveypage": {"queries/rules"},
-	"worker":            {"queries", "queries/rules", "gen/db"},
+	"worker":            {"queries", "queries/facts", "queries/rules", "gen/db"},
 	"worker/channels":   {},
 	"worker/polling":    {"queries"},
 	"worker/actions":    {"queries", "queries/rules", "queries/sla", "gen/db", "worker/channels", "worker/polling"},

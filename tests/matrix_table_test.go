@@ -118,6 +118,8 @@ var matrix = collect(
 		"bulkCreateEvents":           {who: members, ok: 201, body: bulkBody},
 		"listEvents":                 {who: eventReaders, noun: "event", ok: 200},
 		"retrieveEvent":              {who: eventReaders, noun: "event", ok: 200},
+		"explainEvent":               {who: pxAdmins, noun: "event", ok: 200},
+		"bulkReprocessEvents":        {who: pxAdmins, ok: 200, body: reprocessBody},
 		"reprocessEvent":             {who: pxAdmins, noun: "event", ok: 200},
 		"listAuditEntries":           {who: hospitalAdmins, noun: "audit_entry", ok: 200},
 	},
@@ -243,6 +245,10 @@ func rotationBody(*matrixWorld, *side) map[string]any { return map[string]any{"o
 
 func replayBody(*matrixWorld, *side) map[string]any {
 	return map[string]any{"since": "2026-01-01T00:00:00Z"}
+}
+
+func reprocessBody(*matrixWorld, *side) map[string]any {
+	return map[string]any{"filter": map[string]any{"status": "failed", "reason": "no_such_reason", "received_after": "2026-01-01T00:00:00Z"}}
 }
 
 func surveyTemplateBody(w *matrixWorld, at *side) map[string]any {

@@ -156,11 +156,11 @@ func (w *Worker) decideAll(ctx context.Context, q *db.Queries, b *batch) error {
 	if len(b.events) == 0 {
 		return nil
 	}
-	facts, err := b.loadFacts(ctx, q)
+	known, err := b.loadFacts(ctx, q)
 	if err != nil {
 		return err
 	}
-	b.outcomes, err = w.decideEach(facts, b.events)
+	b.outcomes, err = w.decideEach(known, b.events)
 	return err
 }
 

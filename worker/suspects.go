@@ -9,6 +9,7 @@ import (
 
 	"github.com/px360/px360/gen/db"
 	"github.com/px360/px360/queries"
+	"github.com/px360/px360/queries/facts"
 	"github.com/px360/px360/queries/rules"
 )
 
@@ -61,7 +62,7 @@ func (w *Worker) mark(ctx context.Context, b *batch) error {
 	id := uuid.New()
 	err := w.database.Read(ctx, func(q *db.Queries) error {
 		return q.SuspectBatchInsert(ctx, db.SuspectBatchInsertParams{
-			ID: id, Encounters: distinct(b.events, func(e *event) string { return e.EncounterID }), LastSeq: b.events[len(b.events)-1].Seq,
+			ID: id, Encounters: facts.Distinct(b.events, func(e *event) string { return e.EncounterID }), LastSeq: b.events[len(b.events)-1].Seq,
 		})
 	})
 	if err == nil {

@@ -1674,6 +1674,35 @@ type EventBulkError struct {
 // EventBulkItem An event of a bulk: what EventCreate says. Its rules are not repeated here, as an item that breaks them is reported by its index and does not refuse the others; only a gateway that validates whole requests would refuse them all.
 type EventBulkItem = EventCreate
 
+// EventBulkReprocess Which events are queued again.
+type EventBulkReprocess struct {
+	// DryRun Whether they are only counted.
+	//
+	// Example: true
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Filter Which.
+	Filter EventReprocessFilter `json:"filter"`
+}
+
+// EventBulkReprocessResult What a bulk came to.
+type EventBulkReprocessResult struct {
+	// Matched How many events matched.
+	//
+	// Example: 344
+	Matched int64 `json:"matched"`
+
+	// Remaining How many are left for another call; 0 for a dry run.
+	//
+	// Example: 0
+	Remaining int64 `json:"remaining"`
+
+	// Reprocessed How many of them were queued.
+	//
+	// Example: 0
+	Reprocessed int64 `json:"reprocessed"`
+}
+
 // EventBulkResult What became of a bulk: created + failed + duplicates is the number of events sent.
 type EventBulkResult struct {
 	// Created How many were stored.
@@ -1714,6 +1743,27 @@ type EventBulkWarning struct {
 	// Example: ["payload_json.timestamp has no time zone; the time of receipt is used."]
 	Warnings []string `json:"warnings"`
 }
+
+// EventCheck What a check found.
+type EventCheck struct {
+	// Check What is checked.
+	//
+	// Example: journey
+	Check EventCheckName `json:"check"`
+
+	// Found What it found; empty where it was not asked.
+	//
+	// Example: No journey found for encounter ENC20251213001.
+	Found string `json:"found"`
+
+	// Passed Whether it holds; null where an earlier one does not.
+	//
+	// Example: false
+	Passed *bool `json:"passed"`
+}
+
+// EventCheckName What is checked of an event, in this order; the first check that fails is the reason.
+type EventCheckName = string
 
 // EventCreate An event as a hospital system sends it.
 type EventCreate struct {
@@ -1758,6 +1808,28 @@ type EventCreate struct {
 	//
 	// Example: his
 	SourceSystem string `json:"source_system"`
+}
+
+// EventExplanation An event, explained.
+type EventExplanation struct {
+	// ID The event.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000017
+	ID openapi_types.UUID `json:"id"`
+
+	// Advice What can be done, in a sentence.
+	//
+	// Example: Create a journey for the encounter ENC20251213001: the event is then processed by itself.
+	Advice string `json:"advice"`
+
+	// Checks What each check finds now, in their order.
+	Checks []EventCheck `json:"checks"`
+
+	// Now What would become of it as things are now; of one that was processed, if it came again.
+	Now EventVerdict `json:"now"`
+
+	// Recorded What was recorded when it was tried last.
+	Recorded EventVerdict `json:"recorded"`
 }
 
 // EventList A page of the list.
@@ -1815,8 +1887,62 @@ type EventReceipt struct {
 	Warnings []string `json:"warnings"`
 }
 
+// EventReprocessFilter Which events are queued again.
+type EventReprocessFilter struct {
+	// EventCode Those with this code.
+	//
+	// Example: OPD_VISIT_COMPLETED
+	EventCode *string `json:"event_code,omitempty"`
+
+	// Reason Those for this reason.
+	//
+	// Example: physician_missing
+	Reason *string `json:"reason,omitempty"`
+
+	// ReceivedAfter Those received at this time or later.
+	//
+	// Example: 2025-12-14T00:00:00Z
+	ReceivedAfter time.Time `json:"received_after"`
+
+	// ReceivedBefore Those received before this time.
+	//
+	// Example: 2025-12-15T00:00:00Z
+	ReceivedBefore *time.Time `json:"received_before,omitempty"`
+
+	// SourceSystem Those from this system.
+	//
+	// Example: his
+	SourceSystem *string `json:"source_system,omitempty"`
+
+	// Status Those of which that became.
+	//
+	// Example: failed
+	Status EventUnappliedStatus `json:"status"`
+}
+
 // EventStatus What became of an event. processing exists for filters alone: claim, effects and outcome are one transaction, so no event is ever seen in it.
 type EventStatus = string
+
+// EventUnappliedStatus What became of an event that was not applied.
+type EventUnappliedStatus = string
+
+// EventVerdict What becomes of an event.
+type EventVerdict struct {
+	// Message The same as a sentence.
+	//
+	// Example: No journey found for encounter ENC20251213001.
+	Message string `json:"message"`
+
+	// Reason Why not.
+	//
+	// Example: no_journey
+	Reason string `json:"reason"`
+
+	// Status What becomes of it.
+	//
+	// Example: ignored
+	Status EventStatus `json:"status"`
+}
 
 // FieldErrors Messages by field, all failing fields at once; non_field_errors has those about the whole. Nested objects nest.
 //
@@ -6688,6 +6814,9 @@ type CreateEventJSONRequestBody = EventCreate
 // BulkCreateEventsJSONRequestBody defines body for BulkCreateEvents for application/json ContentType.
 type BulkCreateEventsJSONRequestBody = EventBulkCreate
 
+// BulkReprocessEventsJSONRequestBody defines body for BulkReprocessEvents for application/json ContentType.
+type BulkReprocessEventsJSONRequestBody = EventBulkReprocess
+
 // CreateJourneyInstanceJSONRequestBody defines body for CreateJourneyInstance for application/json ContentType.
 type CreateJourneyInstanceJSONRequestBody = JourneyInstanceCreate
 
@@ -6918,9 +7047,15 @@ type ServerInterface interface {
 	// BulkCreateEvents Send many events
 	// (POST /api/integrations/events/bulk_create/)
 	BulkCreateEvents(ctx echo.Context, params BulkCreateEventsParams) error
+	// BulkReprocessEvents Reprocess many events
+	// (POST /api/integrations/events/bulk_reprocess/)
+	BulkReprocessEvents(ctx echo.Context) error
 	// RetrieveEvent Retrieve an event
 	// (GET /api/integrations/events/{id}/)
 	RetrieveEvent(ctx echo.Context, id EventID) error
+	// ExplainEvent Explain an event
+	// (GET /api/integrations/events/{id}/explain/)
+	ExplainEvent(ctx echo.Context, id openapi_types.UUID) error
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
 	ReprocessEvent(ctx echo.Context, id openapi_types.UUID) error
@@ -8078,6 +8213,15 @@ func (w *ServerInterfaceWrapper) BulkCreateEvents(ctx echo.Context) error {
 	return err
 }
 
+// BulkReprocessEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) BulkReprocessEvents(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.BulkReprocessEvents(ctx)
+	return err
+}
+
 // RetrieveEvent converts echo context to params.
 func (w *ServerInterfaceWrapper) RetrieveEvent(ctx echo.Context) error {
 	var err error
@@ -8091,6 +8235,22 @@ func (w *ServerInterfaceWrapper) RetrieveEvent(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RetrieveEvent(ctx, id)
+	return err
+}
+
+// ExplainEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainEvent(ctx, id)
 	return err
 }
 
@@ -10011,8 +10171,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/integrations/events/", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
 	router.POST(options.BaseURL+"/api/integrations/events/", wrapper.CreateEvent, options.OperationMiddlewares["createEvent"]...)
 	router.GET(options.BaseURL+"/api/integrations/events/:id/", wrapper.RetrieveEvent, options.OperationMiddlewares["retrieveEvent"]...)
+	router.GET(options.BaseURL+"/api/integrations/events/:id/explain/", wrapper.ExplainEvent, options.OperationMiddlewares["explainEvent"]...)
 	router.POST(options.BaseURL+"/api/integrations/events/:id/reprocess/", wrapper.ReprocessEvent, options.OperationMiddlewares["reprocessEvent"]...)
 	router.POST(options.BaseURL+"/api/integrations/events/bulk_create/", wrapper.BulkCreateEvents, options.OperationMiddlewares["bulkCreateEvents"]...)
+	router.POST(options.BaseURL+"/api/integrations/events/bulk_reprocess/", wrapper.BulkReprocessEvents, options.OperationMiddlewares["bulkReprocessEvents"]...)
 	router.GET(options.BaseURL+"/api/journeys/instances/", wrapper.ListJourneyInstances, options.OperationMiddlewares["listJourneyInstances"]...)
 	router.POST(options.BaseURL+"/api/journeys/instances/", wrapper.CreateJourneyInstance, options.OperationMiddlewares["createJourneyInstance"]...)
 	router.DELETE(options.BaseURL+"/api/journeys/instances/:id/", wrapper.DeleteJourneyInstance, options.OperationMiddlewares["deleteJourneyInstance"]...)
@@ -10330,9 +10492,15 @@ type StrictServerInterface interface {
 	// BulkCreateEvents Send many events
 	// (POST /api/integrations/events/bulk_create/)
 	BulkCreateEvents(ctx context.Context, params BulkCreateEventsParams, body BulkCreateEventsJSONRequestBody) (status int, answer EventBulkResult, err error)
+	// BulkReprocessEvents Reprocess many events
+	// (POST /api/integrations/events/bulk_reprocess/)
+	BulkReprocessEvents(ctx context.Context, body BulkReprocessEventsJSONRequestBody) (answer EventBulkReprocessResult, err error)
 	// RetrieveEvent Retrieve an event
 	// (GET /api/integrations/events/{id}/)
 	RetrieveEvent(ctx context.Context, id EventID) (answer Event, err error)
+	// ExplainEvent Explain an event
+	// (GET /api/integrations/events/{id}/explain/)
+	ExplainEvent(ctx context.Context, id openapi_types.UUID) (answer EventExplanation, err error)
 	// ReprocessEvent Reprocess an event
 	// (POST /api/integrations/events/{id}/reprocess/)
 	ReprocessEvent(ctx context.Context, id openapi_types.UUID) (answer Event, err error)
@@ -11433,9 +11601,25 @@ func (sh *strictHandler) BulkCreateEvents(ctx echo.Context, params BulkCreateEve
 	return sh.respond(ctx, status, answer, err)
 }
 
+// BulkReprocessEvents binds the request of the operation.
+func (sh *strictHandler) BulkReprocessEvents(ctx echo.Context) error {
+	var body BulkReprocessEventsJSONRequestBody
+	if err := json.NewDecoder(ctx.Request().Body).Decode(&body); err != nil {
+		return fmt.Errorf("bind a body that was checked: %v", err)
+	}
+	answer, err := sh.ssi.BulkReprocessEvents(ctx.Request().Context(), body)
+	return sh.respond(ctx, 200, answer, err)
+}
+
 // RetrieveEvent binds the request of the operation.
 func (sh *strictHandler) RetrieveEvent(ctx echo.Context, id EventID) error {
 	answer, err := sh.ssi.RetrieveEvent(ctx.Request().Context(), id)
+	return sh.respond(ctx, 200, answer, err)
+}
+
+// ExplainEvent binds the request of the operation.
+func (sh *strictHandler) ExplainEvent(ctx echo.Context, id openapi_types.UUID) error {
+	answer, err := sh.ssi.ExplainEvent(ctx.Request().Context(), id)
 	return sh.respond(ctx, 200, answer, err)
 }
 

@@ -82,6 +82,16 @@ const (
 	EscalationPartyPXAdmins          EscalationParty = "px_admins"
 )
 
+// Defines values for EventCheckName.
+const (
+	EventCheckNameDepartment    EventCheckName = "department"
+	EventCheckNameJourney       EventCheckName = "journey"
+	EventCheckNameJourneyStatus EventCheckName = "journey_status"
+	EventCheckNamePatient       EventCheckName = "patient"
+	EventCheckNamePhysician     EventCheckName = "physician"
+	EventCheckNameStage         EventCheckName = "stage"
+)
+
 // Defines values for EventStatus.
 const (
 	EventStatusFailed     EventStatus = "failed"
@@ -89,6 +99,12 @@ const (
 	EventStatusPending    EventStatus = "pending"
 	EventStatusProcessed  EventStatus = "processed"
 	EventStatusProcessing EventStatus = "processing"
+)
+
+// Defines values for EventUnappliedStatus.
+const (
+	EventUnappliedStatusFailed  EventUnappliedStatus = "failed"
+	EventUnappliedStatusIgnored EventUnappliedStatus = "ignored"
 )
 
 // Defines values for Gender.
@@ -1442,6 +1458,35 @@ type EventBulkError struct {
 // EventBulkItem An event of a bulk: what EventCreate says. Its rules are not repeated here, as an item that breaks them is reported by its index and does not refuse the others; only a gateway that validates whole requests would refuse them all.
 type EventBulkItem = EventCreate
 
+// EventBulkReprocess Which events are queued again.
+type EventBulkReprocess struct {
+	// DryRun Whether they are only counted.
+	//
+	// Example: true
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Filter Which.
+	Filter EventReprocessFilter `json:"filter"`
+}
+
+// EventBulkReprocessResult What a bulk came to.
+type EventBulkReprocessResult struct {
+	// Matched How many events matched.
+	//
+	// Example: 344
+	Matched int64 `json:"matched"`
+
+	// Remaining How many are left for another call; 0 for a dry run.
+	//
+	// Example: 0
+	Remaining int64 `json:"remaining"`
+
+	// Reprocessed How many of them were queued.
+	//
+	// Example: 0
+	Reprocessed int64 `json:"reprocessed"`
+}
+
 // EventBulkResult What became of a bulk: created + failed + duplicates is the number of events sent.
 type EventBulkResult struct {
 	// Created How many were stored.
@@ -1482,6 +1527,27 @@ type EventBulkWarning struct {
 	// Example: ["payload_json.timestamp has no time zone; the time of receipt is used."]
 	Warnings []string `json:"warnings"`
 }
+
+// EventCheck What a check found.
+type EventCheck struct {
+	// Check What is checked.
+	//
+	// Example: journey
+	Check EventCheckName `json:"check"`
+
+	// Found What it found; empty where it was not asked.
+	//
+	// Example: No journey found for encounter ENC20251213001.
+	Found string `json:"found"`
+
+	// Passed Whether it holds; null where an earlier one does not.
+	//
+	// Example: false
+	Passed *bool `json:"passed"`
+}
+
+// EventCheckName What is checked of an event, in this order; the first check that fails is the reason.
+type EventCheckName string
 
 // EventCreate An event as a hospital system sends it.
 type EventCreate struct {
@@ -1526,6 +1592,28 @@ type EventCreate struct {
 	//
 	// Example: his
 	SourceSystem string `json:"source_system"`
+}
+
+// EventExplanation An event, explained.
+type EventExplanation struct {
+	// ID The event.
+	//
+	// Example: 0193c5a0-7a00-7000-8000-000000000017
+	ID openapi_types.UUID `json:"id"`
+
+	// Advice What can be done, in a sentence.
+	//
+	// Example: Create a journey for the encounter ENC20251213001: the event is then processed by itself.
+	Advice string `json:"advice"`
+
+	// Checks What each check finds now, in their order.
+	Checks []EventCheck `json:"checks"`
+
+	// Now What would become of it as things are now; of one that was processed, if it came again.
+	Now EventVerdict `json:"now"`
+
+	// Recorded What was recorded when it was tried last.
+	Recorded EventVerdict `json:"recorded"`
 }
 
 // EventList A page of the list.
@@ -1583,8 +1671,62 @@ type EventReceipt struct {
 	Warnings []string `json:"warnings"`
 }
 
+// EventReprocessFilter Which events are queued again.
+type EventReprocessFilter struct {
+	// EventCode Those with this code.
+	//
+	// Example: OPD_VISIT_COMPLETED
+	EventCode *string `json:"event_code,omitempty"`
+
+	// Reason Those for this reason.
+	//
+	// Example: physician_missing
+	Reason *string `json:"reason,omitempty"`
+
+	// ReceivedAfter Those received at this time or later.
+	//
+	// Example: 2025-12-14T00:00:00Z
+	ReceivedAfter time.Time `json:"received_after"`
+
+	// ReceivedBefore Those received before this time.
+	//
+	// Example: 2025-12-15T00:00:00Z
+	ReceivedBefore *time.Time `json:"received_before,omitempty"`
+
+	// SourceSystem Those from this system.
+	//
+	// Example: his
+	SourceSystem *string `json:"source_system,omitempty"`
+
+	// Status Those of which that became.
+	//
+	// Example: failed
+	Status EventUnappliedStatus `json:"status"`
+}
+
 // EventStatus What became of an event. processing exists for filters alone: claim, effects and outcome are one transaction, so no event is ever seen in it.
 type EventStatus string
+
+// EventUnappliedStatus What became of an event that was not applied.
+type EventUnappliedStatus string
+
+// EventVerdict What becomes of an event.
+type EventVerdict struct {
+	// Message The same as a sentence.
+	//
+	// Example: No journey found for encounter ENC20251213001.
+	Message string `json:"message"`
+
+	// Reason Why not.
+	//
+	// Example: no_journey
+	Reason string `json:"reason"`
+
+	// Status What becomes of it.
+	//
+	// Example: ignored
+	Status EventStatus `json:"status"`
+}
 
 // FieldErrors Messages by field, all failing fields at once; non_field_errors has those about the whole. Nested objects nest.
 //
@@ -6669,11 +6811,25 @@ func bulkCreateEvents(body any) operation {
 	return operation{method: "POST", path: "/api/integrations/events/bulk_create/", body: body, keyed: true}
 }
 
+// BulkReprocessEvents queues events again that failed or were ignored within a time, the oldest first, at most 10,000 a call: what remains is for another one. With dry_run they are only counted.
+//
+//	POST /api/integrations/events/bulk_reprocess/
+func (c *Client) BulkReprocessEvents(ctx context.Context, body EventBulkReprocess, options ...CallOption) (*EventBulkReprocessResult, error) {
+	return send[EventBulkReprocessResult](ctx, c, operation{method: "POST", path: "/api/integrations/events/bulk_reprocess/", body: body}, options)
+}
+
 // RetrieveEvent reads an event and what became of it. For an API key there are only the events that its own config sent: any other is 404.
 //
 //	GET /api/integrations/events/{id}/
 func (c *Client) RetrieveEvent(ctx context.Context, id EventID, options ...CallOption) (*Event, error) {
 	return send[Event](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/events/%s/", id)}, options)
+}
+
+// ExplainEvent tells what was recorded of an event, what the same rules say of it as things are now, what each check found, and what can be done. Nothing is changed.
+//
+//	GET /api/integrations/events/{id}/explain/
+func (c *Client) ExplainEvent(ctx context.Context, id openapi_types.UUID, options ...CallOption) (*EventExplanation, error) {
+	return send[EventExplanation](ctx, c, operation{method: "GET", path: pathOf("/api/integrations/events/%s/explain/", id)}, options)
 }
 
 // ReprocessEvent queues a failed or ignored event again, for instance after its journey or physician was put in order.

@@ -56,6 +56,85 @@ func (q *Queries) EventApplyAsync(ctx context.Context) error {
 	return err
 }
 
+const eventBulkMatched = `-- name: EventBulkMatched :one
+SELECT count(*)
+FROM events e
+WHERE e.status = $1 AND e.status IN ('failed', 'ignored') AND e.received_at >= $2
+  AND ($3::timestamptz IS NULL OR e.received_at < $3)
+  AND ($4::text IS NULL OR e.reason = $4)
+  AND ($5::text IS NULL OR e.source_system = $5)
+  AND ($6::text IS NULL OR e.event_code = $6)
+`
+
+type EventBulkMatchedParams struct {
+	Status         string
+	ReceivedAfter  time.Time
+	ReceivedBefore *time.Time
+	Reason         *string
+	SourceSystem   *string
+	EventCode      *string
+}
+
+// Counts the events that a bulk would make pending again.
+func (q *Queries) EventBulkMatched(ctx context.Context, arg EventBulkMatchedParams) (int64, error) {
+	row := q.db.QueryRow(ctx, eventBulkMatched,
+		arg.Status,
+		arg.ReceivedAfter,
+		arg.ReceivedBefore,
+		arg.Reason,
+		arg.SourceSystem,
+		arg.EventCode,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const eventBulkReprocess = `-- name: EventBulkReprocess :execrows
+UPDATE events
+SET status = 'pending', reason = '', error_message = '', processed_at = NULL, updated_at = now(),
+    journey_instance_id = NULL, stage_instance_id = NULL, survey_id = NULL, warnings = '{}'
+WHERE seq IN (
+    SELECT e.seq
+    FROM events e
+    WHERE e.status = $1 AND e.status IN ('failed', 'ignored') AND e.received_at >= $2
+      AND ($3::timestamptz IS NULL OR e.received_at < $3)
+      AND ($4::text IS NULL OR e.reason = $4)
+      AND ($5::text IS NULL OR e.source_system = $5)
+      AND ($6::text IS NULL OR e.event_code = $6)
+    ORDER BY e.received_at, e.seq
+    LIMIT $7
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+`
+
+type EventBulkReprocessParams struct {
+	Status         string
+	ReceivedAfter  time.Time
+	ReceivedBefore *time.Time
+	Reason         *string
+	SourceSystem   *string
+	EventCode      *string
+	Most           int32
+}
+
+// Makes the oldest of these pending again, but for those that somebody else is changing.
+func (q *Queries) EventBulkReprocess(ctx context.Context, arg EventBulkReprocessParams) (int64, error) {
+	result, err := q.db.Exec(ctx, eventBulkReprocess,
+		arg.Status,
+		arg.ReceivedAfter,
+		arg.ReceivedBefore,
+		arg.Reason,
+		arg.SourceSystem,
+		arg.EventCode,
+		arg.Most,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const eventClaim = `-- name: EventClaim :many
 SELECT
     e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.among_hospital_ids, e.tries,
@@ -240,6 +319,65 @@ func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, 
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const eventFacts = `-- name: EventFacts :one
+SELECT
+    e.seq, e.id, e.event_code, e.encounter_id, e.patient_identifier, e.hospital_id, e.among_hospital_ids, e.tries,
+    e.received_at,
+    (CASE jsonb_typeof(e.payload_json -> 'physician_license')
+        WHEN 'string' THEN left(e.payload_json ->> 'physician_license', 101) ELSE '' END)::text AS physician_license,
+    (CASE jsonb_typeof(e.payload_json -> 'department_code')
+        WHEN 'string' THEN left(e.payload_json ->> 'department_code', 101) ELSE '' END)::text AS department_code,
+    coalesce(nullif(jsonb_typeof(e.payload_json -> 'timestamp'), 'null'), '')::text AS timestamp_type,
+    (CASE WHEN jsonb_typeof(e.payload_json -> 'timestamp') IN ('string', 'number')
+        THEN left(e.payload_json ->> 'timestamp', 101) ELSE '' END)::text AS timestamp,
+    false AS is_suspect,
+    (CASE e.sender_kind WHEN 'key' THEN e.source_system ELSE 'user' END)::text AS named_source
+FROM events e
+WHERE e.id = $1
+`
+
+type EventFactsRow struct {
+	Seq               int64
+	ID                uuid.UUID
+	EventCode         string
+	EncounterID       string
+	PatientIdentifier string
+	Hospital          *uuid.UUID
+	AmongHospitals    []uuid.UUID
+	Tries             int32
+	ReceivedAt        time.Time
+	PhysicianLicense  string
+	DepartmentCode    string
+	TimestampType     string
+	Timestamp         string
+	IsSuspect         bool
+	NamedSource       string
+}
+
+// Returns what the rules ask for of one event, in whatever state: the columns of EventClaim.
+func (q *Queries) EventFacts(ctx context.Context, id uuid.UUID) (EventFactsRow, error) {
+	row := q.db.QueryRow(ctx, eventFacts, id)
+	var i EventFactsRow
+	err := row.Scan(
+		&i.Seq,
+		&i.ID,
+		&i.EventCode,
+		&i.EncounterID,
+		&i.PatientIdentifier,
+		&i.Hospital,
+		&i.AmongHospitals,
+		&i.Tries,
+		&i.ReceivedAt,
+		&i.PhysicianLicense,
+		&i.DepartmentCode,
+		&i.TimestampType,
+		&i.Timestamp,
+		&i.IsSuspect,
+		&i.NamedSource,
+	)
+	return i, err
 }
 
 const eventFinish = `-- name: EventFinish :execrows

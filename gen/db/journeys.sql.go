@@ -13,6 +13,34 @@ import (
 	"github.com/google/uuid"
 )
 
+const createdAt = `-- name: CreatedAt :one
+SELECT j.created_at AS journey, f.created_at AS physician, d.created_at AS department
+FROM (SELECT 1) one
+LEFT JOIN journey_instances j ON j.id = $1::uuid
+LEFT JOIN physicians f ON f.id = $2::uuid
+LEFT JOIN departments d ON d.id = $3::uuid
+`
+
+type CreatedAtParams struct {
+	Journey    *uuid.UUID
+	Physician  *uuid.UUID
+	Department *uuid.UUID
+}
+
+type CreatedAtRow struct {
+	Journey    *time.Time
+	Physician  *time.Time
+	Department *time.Time
+}
+
+// Returns since when a journey, a physician and a department are there, given by their ids.
+func (q *Queries) CreatedAt(ctx context.Context, arg CreatedAtParams) (CreatedAtRow, error) {
+	row := q.db.QueryRow(ctx, createdAt, arg.Journey, arg.Physician, arg.Department)
+	var i CreatedAtRow
+	err := row.Scan(&i.Journey, &i.Physician, &i.Department)
+	return i, err
+}
+
 const journeyAddStages = `-- name: JourneyAddStages :exec
 INSERT INTO stage_instances (
     id, hospital_id, journey_instance_id, stage_template_id, name, name_ar, code, "order", trigger_event_code,
@@ -469,6 +497,64 @@ func (q *Queries) JourneyLockOf(ctx context.Context, arg JourneyLockOfParams) (u
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
+}
+
+const journeyOfEncounter = `-- name: JourneyOfEncounter :many
+SELECT
+    j.id, j.hospital_id, j.encounter_id, j.status, p.mrn, p.national_id, h.name AS hospital_name, true AS is_owned,
+    (j.post_discharge_survey_template_id IS NOT NULL)::boolean AS has_visit_survey, j.started_at, j.started_at_stated
+FROM journey_instances j
+JOIN patients p ON p.id = j.patient_id
+JOIN hospitals h ON h.id = j.hospital_id
+WHERE j.encounter_id = $1
+ORDER BY j.id
+`
+
+type JourneyOfEncounterRow struct {
+	ID              uuid.UUID
+	Hospital        uuid.UUID
+	EncounterID     string
+	Status          string
+	Mrn             string
+	NationalID      string
+	HospitalName    string
+	IsOwned         bool
+	HasVisitSurvey  bool
+	StartedAt       time.Time
+	StartedAtStated bool
+}
+
+// Returns the journeys of an encounter as JourneyClaim does, without a lock.
+func (q *Queries) JourneyOfEncounter(ctx context.Context, encounterID string) ([]JourneyOfEncounterRow, error) {
+	rows, err := q.db.Query(ctx, journeyOfEncounter, encounterID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []JourneyOfEncounterRow{}
+	for rows.Next() {
+		var i JourneyOfEncounterRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Hospital,
+			&i.EncounterID,
+			&i.Status,
+			&i.Mrn,
+			&i.NationalID,
+			&i.HospitalName,
+			&i.IsOwned,
+			&i.HasVisitSurvey,
+			&i.StartedAt,
+			&i.StartedAtStated,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const journeyProgress = `-- name: JourneyProgress :many
