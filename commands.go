@@ -60,7 +60,8 @@ func (p *program) upCommand() *cobra.Command {
 		Long: "Migrates, serves the API, works on events and sends surveys, in one process. Without PX360_DATABASE_URL it runs a\n" +
 			"private Postgres, whose data stays in PX360_DATA_DIR. The secret key and the password of the first\n" +
 			"PX Admin are made once and kept there, readable for you only, unless they are given. Requests over\n" +
-			"their limit are reported in the log and answered all the same, unless PX360_RATE_LIMITS says otherwise.",
+			"their limit are reported in the log and answered all the same, unless PX360_RATE_LIMITS says otherwise.\n" +
+			"Where it listens on a loopback address, webhook endpoints may be on this machine too.",
 		Example: "  px360 up\n  PX360_ADDR=127.0.0.1:9000 PX360_DATA_DIR=/tmp/px360 px360 up",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return p.up(c.Context()) },
@@ -95,6 +96,9 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	defer p.close(database)
+	if len(p.config.WebhookNetworks) == 0 && listensOnLoopback(listener) {
+		p.config.WebhookNetworks = loopback
+	}
 	api, err := p.newServer(database, baseURL(listener), limits.ModeReport)
 	if err != nil {
 		return err

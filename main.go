@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -321,6 +322,14 @@ func baseURL(listener net.Listener) string {
 func localURL(listener net.Listener) string {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	return "http://localhost:" + port
+}
+
+// loopback are the networks that up delivers webhooks to, where nobody else can ask it to.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+func listensOnLoopback(listener net.Listener) bool {
+	at, ok := listener.Addr().(*net.TCPAddr)
+	return ok && at.IP.IsLoopback()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -122,7 +122,7 @@ func TestBulkReprocess(t *testing.T) {
 		t.Errorf("%d audit entries", n)
 	}
 	for body, want := range map[string]string{
-		`{"filter":{"status":"failed"}}`: `{"filter":{"received_after":["This field is required."]}}`,
+		`{"filter":{"status":"failed"}}`:                                            `{"filter":{"received_after":["This field is required."]}}`,
 		`{"filter":{"status":"processed","received_after":"2026-01-01T00:00:00Z"}}`: `{"filter":{"status":["\"processed\" is not a valid choice."]}}`,
 		`{}`: `{"filter":["This field is required."]}`,
 	} {

@@ -16,8 +16,10 @@ import (
 	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/tests/dbtest"
 	"github.com/px360/px360/tests/fixtures"
+	"github.com/px360/px360/worker/actions"
 	"github.com/px360/px360/worker/channels"
 	"github.com/px360/px360/worker/surveys"
+	"github.com/px360/px360/worker/webhooks"
 )
 
 // A writing operation on the rows of a lockWorld.
@@ -38,6 +40,7 @@ type lockWorld struct {
 	journey, next              uuid.UUID
 	stage, config, role, admin uuid.UUID
 	asked                      uuid.UUID // a survey of the next journey
+	action, endpoint           uuid.UUID
 	token, question            string    // of its link, and what it asks
 	name                       string    // that tells this world's unique values from another's
 }
@@ -88,6 +91,17 @@ func newLockWorld(t *testing.T, conn *pgx.Conn, name string) *lockWorld {
 		must(t, err)
 	}
 	must(t, conn.QueryRow(context.Background(), "SELECT questions->0->>'id' FROM survey_versions WHERE survey_template_id = $1", w.survey).Scan(&w.question))
+	w.action, w.endpoint = uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	for insert, arguments := range map[string][]any{
+		`INSERT INTO actions (id, hospital_id, department_id, assigned_to, journey_instance_id, physician_id, patient_id, source_type, title, priority, sla, running_since, next_at)
+			SELECT $1, h.id, $3, $4, $5, $6, $7, 'manual', 'A', 'urgent',
+				jsonb_build_object('timezone', h.timezone, 'business_hours', h.business_hours, 'holidays', h.holidays, 'action_sla', h.action_sla), now() - interval '4 hours', now()
+			FROM hospitals h WHERE h.id = $2`: {w.action, w.here.ID, w.parent, w.manager, w.journey, w.surgeon, w.ahmad},
+		"INSERT INTO webhook_endpoints (id, hospital_id, url, events, secret) VALUES ($1, $2, 'https://partner.example/', '{action.updated,survey.completed}', '')": {w.endpoint, w.here.ID},
+	} {
+		_, err := conn.Exec(context.Background(), insert, arguments...)
+		must(t, err)
+	}
 	w.config = uuid.Must(uuid.NewV7())
 	must(t, db.New(conn).ConfigInsert(context.Background(), db.ConfigInsertParams{
 		ID: w.config, Name: "HIS", SourceSystem: "his", Hospital: &w.here.ID, APIKeyHash: []byte(w.config.String()), IsActive: true, ConfigJSON: []byte("{}"),
@@ -102,7 +116,7 @@ func (w *lockWorld) writings() []writing {
 		departments, users, physicians, patients = "/api/organizations/departments/", "/api/auth/users/", "/api/organizations/physicians/", "/api/organizations/patients/"
 		hospitals, surveyTemplates, templates    = "/api/organizations/hospitals/", "/api/surveys/templates/", "/api/journeys/templates/"
 		stageTemplates, journeys, stages         = "/api/journeys/stage-templates/", "/api/journeys/instances/", "/api/journeys/stages/"
-		configs                                  = "/api/integrations/configs/"
+		configs, actions, endpoints              = "/api/integrations/configs/", "/api/actions/", "/api/webhooks/endpoints/"
 	)
 	at := func(path string, id uuid.UUID) string { return path + id.String() + "/" }
 	event := func(id string) fields {
@@ -146,8 +160,16 @@ func (w *lockWorld) writings() []writing {
 		{"new stage", "POST", stages, fields{"journey_instance": w.journey, "stage_template": w.first}},
 		{"survey is sent again", "POST", at("/api/surveys/instances/", w.asked) + "resend/", nil},
 		{"survey is cancelled", "POST", at("/api/surveys/instances/", w.asked) + "cancel/", nil},
-		{"survey is answered", "POST", "/api/surveys/public/" + w.token + "/", fields{"complete": true, "answers": []fields{{"section": 1, "question": w.question, "answer": []string{"5"}}}}},
+		{"survey is answered", "POST", "/api/surveys/public/" + w.token + "/", fields{"complete": true, "answers": []fields{{"section": 1, "question": w.question, "answer": []string{"1"}}}}},
 		{"patient opts out", "POST", "/api/surveys/public/" + w.token + "/", fields{"opt_out": true, "answers": []fields{}}},
+		{"new action", "POST", actions, fields{"hospital": w.here.ID, "title": "B", "department": w.parent, "assigned_to": w.manager, "patient": w.ahmad, "survey_instance": w.asked}},
+		{"action changes", "PATCH", at(actions, w.action), fields{"priority": "low", "department": w.child, "physician": w.nurse, "patient": w.sara}},
+		{"action is assigned", "POST", at(actions, w.action) + "assign/", fields{"assigned_to": w.other}},
+		{"action is escalated", "POST", at(actions, w.action) + "escalate/", fields{"note": "x"}},
+		{"action is worked on", "POST", at(actions, w.action) + "change_status/", fields{"status": "in_progress"}},
+		{"endpoint changes", "PATCH", at(endpoints, w.endpoint), fields{"url": "https://other.example/", "hospital": w.there.ID}},
+		{"endpoint is tested", "POST", at(endpoints, w.endpoint) + "test/", nil},
+		{"events are replayed", "POST", at(endpoints, w.endpoint) + "replay/", fields{"since": "2026-01-01T00:00:00Z"}},
 		{"patient changes", "PATCH", at(patients, w.sara), fields{"phone": "0501234567"}},
 		{"template sends one survey a visit", "PATCH", at(templates, w.template), fields{"send_post_discharge_survey": true, "post_discharge_survey_template": w.survey}},
 		{"config is renamed", "PATCH", at(configs, w.config), fields{"name": "LAB", "hospital": w.there.ID}},
@@ -161,6 +183,7 @@ func (w *lockWorld) writings() []writing {
 	for path, ids := range map[string][]uuid.UUID{
 		departments: {w.parent, w.child}, users: {w.manager}, physicians: {w.surgeon}, patients: {w.ahmad}, templates: {w.template, w.second},
 		stageTemplates: {w.first}, surveyTemplates: {w.survey}, journeys: {w.journey}, stages: {w.stage}, configs: {w.config}, hospitals: {w.here.ID},
+		actions: {w.action}, endpoints: {w.endpoint},
 	} {
 		for _, id := range ids {
 			list = append(list, writing{"delete of " + path, "DELETE", at(path, id), nil})
@@ -209,7 +232,7 @@ func TestNoDeadlocks(t *testing.T) {
 	}
 }
 
-// sendSurveys has surveys sent, as they are due, until the end of the test.
+// sendSurveys has surveys sent, as they are due, deadlines watched and webhooks delivered until the end of the test.
 func (s *system) sendSurveys(t *testing.T) {
 	t.Helper()
 	o := surveys.DefaultOptions()
@@ -219,8 +242,20 @@ func (s *system) sendSurveys(t *testing.T) {
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- surveys.New(database, o).Run(ctx) }()
-	t.Cleanup(func() { stop(); must(t, <-done); database.Close() })
+	watch, tell := actions.DefaultOptions(), webhooks.DefaultOptions()
+	watch.Email, watch.PollInterval = newMailbox(channels.Email), o.PollInterval
+	tell.SecretKey, tell.PollInterval = signingKey, o.PollInterval
+	services := []func(context.Context) error{surveys.New(database, o).Run, actions.New(database, watch).Run, webhooks.New(database, tell).Run}
+	for _, run := range services {
+		go func() { done <- run(ctx) }()
+	}
+	t.Cleanup(func() {
+		stop()
+		for range services {
+			must(t, <-done)
+		}
+		database.Close()
+	})
 }
 
 // race sends both requests twice, all at the same time.

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"time"
 
 	"github.com/px360/px360/gen/client"
@@ -165,3 +167,26 @@ var demoServer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
 	w.WriteHeader(answer.status)
 	fmt.Fprint(w, answer.body)
 }))
+
+// A partner's server hears of what happens.
+func ExampleParseWebhook() {
+	secret := os.Getenv("PX360_WEBHOOK_SECRET") // as the endpoint's creation showed it
+	http.HandleFunc("POST /px360", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
+		if err != nil {
+			return
+		}
+		webhook, err := client.ParseWebhook(body, r.Header, secret)
+		if err != nil {
+			http.Error(w, "not from PX360", http.StatusBadRequest)
+			return
+		}
+		switch event := webhook.(type) {
+		case *client.SLABreached:
+			fmt.Println("too late:", event.Data.URL, "version", event.Data.Version)
+		case *client.SurveyCompleted:
+			fmt.Println("answered:", event.Data.URL)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}

@@ -91,7 +91,7 @@ func run(ctx context.Context, o options) error {
 		_ = pg.Stop()
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
-	b := &bench{options: o, ctx: ctx, pg: pg, surveys: surveyFigures()}
+	b := &bench{options: o, ctx: ctx, pg: pg, surveys: append(surveyFigures(), actionFigures()...)}
 	mail, err := startMailSink()
 	if err != nil {
 		return err

@@ -66,12 +66,21 @@ func (b *bench) printSurveys(out io.Writer) {
 	fmt.Fprintf(out, "\nscores over %d surveys\n", b.scored)
 }
 
-// drainWithSurveys applies the same events with a survey for each journey and with none, in turns, as one drain is short.
+// drainWithSurveys applies the same events with a survey for each journey and with none.
 func drainWithSurveys(b *bench) (float64, error) {
+	return b.drainInTurns(func(bool) error { return nil })
+}
+
+// drainInTurns applies the same events with a survey for each journey, and what else is prepared, and without, in turns, as
+// one drain is short. It returns the rate with, of that without.
+func (b *bench) drainInTurns(prepare func(with bool) error) (float64, error) {
 	rates := map[bool][]float64{}
 	for turn := range 6 {
 		sends := turn%2 == 1
 		if _, err := b.product.Exec(b.ctx, "UPDATE stage_instances SET auto_send_survey = $1 WHERE survey_template_id IS NOT NULL AND code = $2", sends, codes[0]); err != nil {
+			return 0, err
+		}
+		if err := prepare(sends); err != nil {
 			return 0, err
 		}
 		rate, err := drain(b)

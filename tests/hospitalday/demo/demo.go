@@ -25,7 +25,8 @@ type Options struct {
 	Progress    io.Writer
 	Interactive bool
 	// Outbox is a file with the messages of a px360 without a channel. If there is one, the day's surveys are sent at
-	// once, whatever their delay, and simulated patients answer most of them.
+	// once, whatever their delay, and simulated patients answer most of them; low scores open actions, some of which are
+	// worked on; and a partner on this machine hears of all of it by webhooks.
 	Outbox string
 
 	doer client.Doer // for tests
@@ -54,6 +55,7 @@ type player struct {
 	plan     hospitalday.Plan
 	progress *progress
 	summary  *Summary
+	partner  *partner // nil: nobody listens
 
 	hospital client.ID
 	journeys *collection[hospitalday.Encounter, client.JourneyInstance]
@@ -100,7 +102,8 @@ func newPlayer(o Options, day *hospitalday.Day) (*player, error) {
 
 func (p *player) play(ctx context.Context) error {
 	defer p.progress.close()
-	for _, step := range []func(context.Context) error{p.fillCatalogue, p.send, p.awaitOutcomes, p.countOutcomes, p.survey} {
+	defer p.stopListening(ctx)
+	for _, step := range []func(context.Context) error{p.fillCatalogue, p.listen, p.send, p.awaitOutcomes, p.countOutcomes, p.survey, p.act, p.hear} {
 		if err := step(ctx); err != nil {
 			return err
 		}

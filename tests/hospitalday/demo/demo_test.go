@@ -150,7 +150,9 @@ func TestSummary(t *testing.T) {
 			{"processed", ""}: 2298, {"ignored", "no_stage"}: 653, {"ignored", "stage_done"}: 2395, {"failed", "department_missing"}: 10,
 		},
 		Journeys: map[string]int{"active": 537, "completed": 477},
-		Surveys:  574, CatalogueTime: 9 * time.Second, SendTime: 2 * time.Second, ApplyTime: 4 * time.Second,
+		Surveys:  574,
+		Actions:  map[string]int{"open": 121, "closed": 1}, Breached: 1, Webhooks: map[string]int{"survey.sent": 542, "sla.breached": 1}, WrongWebhooks: 2,
+		CatalogueTime: 9 * time.Second, SendTime: 2 * time.Second, ApplyTime: 4 * time.Second,
 	}
 	var out strings.Builder
 	if err := summary.Write(&out); err != nil {
@@ -177,6 +179,15 @@ journeys           1014
   active           537
   completed        477
 surveys scheduled  574
+
+actions             122
+  open              121
+  closed            1
+  of them breached  1
+webhooks verified   543
+  survey.sent       542
+  sla.breached      1
+webhooks refused    2
 
 setting up             9.0 s
 sending                2.0 s  2691 events accepted per second

@@ -32,6 +32,11 @@ type Summary struct {
 	Scores         *client.SurveyScore
 	SurveyToOpen   string // the path of one that is not answered
 
+	Actions       map[string]int // of the hospital, by status, if there are any
+	Breached      int            // of them
+	Webhooks      map[string]int // that were verified, by type
+	WrongWebhooks int            // that could not be
+
 	CatalogueTime time.Duration
 	SendTime      time.Duration // with the creation of late journeys
 	ApplyTime     time.Duration // from the first event sent until none was pending
@@ -74,6 +79,7 @@ func (s *Summary) Write(w io.Writer) error {
 	}
 	fmt.Fprintf(table, "surveys scheduled\t%d\n", s.Surveys)
 	s.writeSurveys(table)
+	s.writeActions(table)
 	fmt.Fprintf(table, "\nsetting up\t%s\n", seconds(s.CatalogueTime))
 	fmt.Fprintf(table, "sending\t%s\t%s\n", seconds(s.SendTime), perSecond("accepted", s.Accepted, s.SendTime))
 	fmt.Fprintf(table, "until all was applied\t%s\t%s\n", seconds(s.ApplyTime), perSecond("applied", s.Accepted, s.ApplyTime))
@@ -97,6 +103,25 @@ func (s *Summary) writeSurveys(table io.Writer) {
 	}
 	if s.SurveyToOpen != "" {
 		fmt.Fprintf(table, "to answer one yourself\t%s%s\n", strings.TrimSuffix(s.URL, "/"), s.SurveyToOpen)
+	}
+}
+
+func (s *Summary) writeActions(table io.Writer) {
+	if len(s.Actions) > 0 {
+		fmt.Fprintf(table, "\nactions\t%d\n", total(s.Actions))
+		for _, status := range byCount(s.Actions) {
+			fmt.Fprintf(table, "  %s\t%d\n", status, s.Actions[status])
+		}
+		fmt.Fprintf(table, "  of them breached\t%d\n", s.Breached)
+	}
+	if len(s.Webhooks) > 0 {
+		fmt.Fprintf(table, "webhooks verified\t%d\n", total(s.Webhooks))
+		for _, kind := range byCount(s.Webhooks) {
+			fmt.Fprintf(table, "  %s\t%d\n", kind, s.Webhooks[kind])
+		}
+	}
+	if s.WrongWebhooks > 0 {
+		fmt.Fprintf(table, "webhooks refused\t%d\n", s.WrongWebhooks)
 	}
 }
 
