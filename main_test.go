@@ -253,7 +253,8 @@ func TestUpAndDemo(t *testing.T) {
 	for _, want := range []string{ // as in the day's README
 		`accepted +5382\n`, `duplicate +10 `, `refused +981 `, `processed +2298 `, `ignored +2395 +stage_done`, `ignored +653 +no_stage`,
 		`ignored +26 +journey_not_active`, `failed +10 +department_missing`, `active +537\n`, `completed +477\n`, `surveys scheduled +574\n`,
-		`completed +\d{3} +\n`, `sent +\d{3} +\n`, `skipped +31 +no_contact\n`, `skipped +1 +contact_cap\n`, `NPS +-?\d`, `to answer one yourself +` + url + "/s/",
+		`completed +\d{3} +\n`, `sent +\d{3} +\n`, `skipped +31 +no_contact\n`, `skipped +1 +contact_cap\n`, `NPS +-?\d`, `closed +1 *\n`, `pending_approval +1 *\n`, `of them breached +1 *\n`,
+		`webhooks verified +\d{4} *\n`, `journey\.completed +477 *\n`, `sla\.breached +1 *\n`, `to answer one yourself +` + url + "/s/",
 	} {
 		if !regexp.MustCompile(want).MatchString(first) {
 			t.Errorf("no %s in:\n%s", want, first)
@@ -486,6 +487,13 @@ func TestServeAndWork(t *testing.T) {
 		}
 		return event.Status == client.EventStatusIgnored && event.Reason == "no_journey"
 	})
+	if _, err := api.CreateWebhookEndpoint(t.Context(), client.WebhookEndpointCreate{
+		URL: "https://partner.example/", Events: []client.WebhookEventType{client.WebhookEventTypeSLABreached},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	keyless := slices.DeleteFunc(slices.Clone(environ), func(variable string) bool { return strings.HasPrefix(variable, "PX360_SECRET_KEY=") })
+	wantText(t, run(t, 1, keyless, "", "work").stderr.String(), "PX360_SECRET_KEY is not set: there are webhook endpoints")
 	for _, r := range []*process{serve, work} {
 		if code := r.stopAndWait(); code != 0 {
 			t.Errorf("exited with code %d:\n%s", code, r.stderr)

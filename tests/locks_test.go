@@ -41,8 +41,8 @@ type lockWorld struct {
 	stage, config, role, admin uuid.UUID
 	asked                      uuid.UUID // a survey of the next journey
 	action, endpoint           uuid.UUID
-	token, question            string    // of its link, and what it asks
-	name                       string    // that tells this world's unique values from another's
+	token, question            string // of its link, and what it asks
+	name                       string // that tells this world's unique values from another's
 }
 
 func newLockWorld(t *testing.T, conn *pgx.Conn, name string) *lockWorld {
