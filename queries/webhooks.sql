@@ -100,7 +100,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(event_type)::text IS NULL OR m.type = sqlc.narg(event_type))
   AND (sqlc.narg(status)::text IS NULL OR m.status = sqlc.narg(status))
   AND (sqlc.narg(since)::timestamptz IS NULL OR m.created_at >= sqlc.narg(since))
-ORDER BY /* ordering */ m.seq DESC, m.id DESC
+ORDER BY /* ordering */ m.id DESC
 LIMIT @page_size OFFSET @page_offset;
 
 -- name: WebhookMessageCount :one

@@ -31,7 +31,6 @@ CREATE TABLE webhook_events (
     fanned_out  boolean     NOT NULL DEFAULT false
 );
 CREATE INDEX webhook_events_queue_idx ON webhook_events (seq) WHERE NOT fanned_out;
-CREATE INDEX webhook_events_hospital_id_created_at_idx ON webhook_events (hospital_id, created_at);
 CREATE INDEX webhook_events_created_at_idx ON webhook_events (created_at);
 
 -- What an endpoint is sent: an event once. The endpoint of a message may be deleted.
@@ -52,5 +51,4 @@ CREATE TABLE webhook_messages (
 );
 CREATE INDEX webhook_messages_queue_idx ON webhook_messages (endpoint_id, next_at, seq) WHERE status = 'pending';
 CREATE INDEX webhook_messages_order_idx ON webhook_messages (endpoint_id, object_id, seq) WHERE status = 'pending';
-CREATE INDEX webhook_messages_endpoint_id_idx ON webhook_messages (endpoint_id, seq, id);
-CREATE INDEX webhook_messages_seq_idx ON webhook_messages (seq, id);
+CREATE INDEX webhook_messages_endpoint_id_idx ON webhook_messages (endpoint_id, id);

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -157,13 +158,14 @@ func (w *webhookWorld) action(t *testing.T, changes int) string {
 	return id
 }
 
-// messages are what became of the messages, the oldest first.
+// messages are what became of the messages, by their version.
 func (w *webhookWorld) messages(t *testing.T) (all []map[string]any) {
 	t.Helper()
 	for _, m := range w.expect(t, http.StatusOK, "GET", webhookMessagesPath+"?page_size=100", w.admin.access, nil).json()["results"].([]any) {
 		all = append(all, m.(map[string]any))
 	}
-	slices.Reverse(all)
+	// Those that were made in the same millisecond come in any order.
+	slices.SortStableFunc(all, func(a, b map[string]any) int { return cmp.Compare(a["version"].(float64), b["version"].(float64)) })
 	return all
 }
 

@@ -621,7 +621,7 @@ WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
   AND ($3::text IS NULL OR m.type = $3)
   AND ($4::text IS NULL OR m.status = $4)
   AND ($5::timestamptz IS NULL OR m.created_at >= $5)
-ORDER BY /* ordering */ m.seq DESC, m.id DESC
+ORDER BY /* ordering */ m.id DESC
 LIMIT $7 OFFSET $6
 `
 

@@ -25,16 +25,12 @@ import (
 const maxAnswer = 16 << 10
 
 // A message that this process delivers.
-type message struct {
-	db.WebhookClaimRow
-	url     string
-	secrets [][]byte
-}
+type message db.WebhookClaimRow
 
 // A result is what became of an attempt.
 type result struct {
 	message    message
-	made       bool // else it was cancelled, and is made again by the next owner
+	made       bool // else it was not begun, or cancelled, and is made by the next owner
 	began      time.Time
 	took       time.Duration
 	status     int // of the answer; 0 for none
@@ -55,6 +51,10 @@ func (one result) gone() bool { return one.status == http.StatusGone }
 // attempt posts a message.
 func (r *runner) attempt(ctx context.Context, m message) result {
 	one := result{message: m, made: true, began: time.Now()}
+	if r.stopped.Load() || r.lost.Load() {
+		one.made = false
+		return one
+	}
 	one.status, one.retryAfter, one.problem = r.post(ctx, m, one.began)
 	one.took = time.Since(one.began)
 	if ctx.Err() != nil && one.status == 0 {
@@ -73,18 +73,19 @@ func (r *runner) attempt(ctx context.Context, m message) result {
 func (r *runner) post(ctx context.Context, m message, now time.Time) (status int, retryAfter time.Duration, problem string) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	if len(m.secrets) == 0 {
+	to := r.target.Load()
+	if len(to.secrets) == 0 {
 		return 0, 0, "The secret was sealed under another secret key: rotate it."
 	}
 	body, err := rules.WebhookBody(m.Type, m.Timestamp, m.EventObject, m.Hospital, m.Version)
 	if err != nil {
 		return 0, 0, err.Error()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url, bytes.NewReader(body))
 	if err != nil {
 		return 0, 0, "The address cannot be read."
 	}
-	signatures, err := sign(m, now, body)
+	signatures, err := sign(m, to.secrets, now, body)
 	if err != nil {
 		return 0, 0, err.Error()
 	}
@@ -106,9 +107,9 @@ func (r *runner) post(ctx context.Context, m message, now time.Time) (status int
 }
 
 // sign signs a message with each of its endpoint's secrets.
-func sign(m message, now time.Time, body []byte) (string, error) {
+func sign(m message, secrets [][]byte, now time.Time, body []byte) (string, error) {
 	var signatures []string
-	for _, secret := range m.secrets {
+	for _, secret := range secrets {
 		key, err := standardwebhooks.NewWebhookRaw(secret)
 		if err != nil {
 			return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,75 +20,123 @@ const (
 	idleTime = time.Second
 	// restTime is how long an endpoint is then nobody's: its messages wait for others of their objects, or there are none.
 	restTime = 500 * time.Millisecond
+	// claimedAhead is how many messages are claimed for each that can be under way.
+	claimedAhead = 10
+	// resultTime is how long results wait for others to be written with. Those of a process that is killed meanwhile are
+	// delivered again.
+	resultTime = 50 * time.Millisecond
 	// graceTime is how long attempts may still take when the service is told to stop.
 	graceTime = 8 * time.Second
 )
 
-// A runner delivers the messages of an endpoint that this process owns.
+// A runner delivers the messages of an endpoint that this process owns. It claims more than are under way at a time, so
+// that these need not wait for the database.
 type runner struct {
 	*Service
 	endpoint uuid.UUID
+	queue    chan message       // claimed, and not yet under way
 	done     chan result        // of attempts
-	inFlight map[uuid.UUID]bool // messages that are on their way
+	claimed  map[uuid.UUID]bool // messages that are in queue, under way or in done
 	results  []result           // that are still to be written
-	lost     bool               // the endpoint is another's, disabled or gone
+	written  time.Time          // the last exchange
+	lost     atomic.Bool        // the endpoint is another's, disabled or gone
+	stopped  atomic.Bool        // nothing more is begun
+	target   atomic.Pointer[target]
+}
+
+// A target is how messages are delivered at the moment.
+type target struct {
+	url     string
+	secrets [][]byte
 }
 
 func newRunner(s *Service, endpoint uuid.UUID) *runner {
-	return &runner{Service: s, endpoint: endpoint, done: make(chan result, s.InFlight), inFlight: map[uuid.UUID]bool{}}
+	most := s.InFlight * claimedAhead
+	return &runner{Service: s, endpoint: endpoint, queue: make(chan message, most), done: make(chan result, most), claimed: map[uuid.UUID]bool{}}
 }
 
 // run delivers until there is nothing to do for a while or, with once, at all.
 func (r *runner) run(ctx context.Context, once bool) {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(graceTime, cancel) })
+	stop := context.AfterFunc(ctx, func() {
+		r.stopped.Store(true)
+		time.AfterFunc(graceTime, cancel)
+	})
 	defer stop()
+	defer close(r.queue)
+	for range r.InFlight {
+		go func() {
+			for m := range r.queue {
+				r.done <- r.attempt(attempts, m)
+			}
+		}()
+	}
 	backoff := queries.Backoff()
 	busy := time.Now()
 	for {
 		wait := r.PollInterval
-		claimed, err := r.exchange(ctx)
-		switch {
-		case err != nil:
-			wait = backoff.NextBackOff()
-			r.Log.WarnContext(ctx, "could not exchange webhook messages, trying again", "endpoint", r.endpoint, "error", err, "wait", wait)
-		default:
-			backoff.Reset()
+		if r.isDue(ctx) {
+			messages, err := r.exchange(ctx)
+			if err == nil {
+				backoff.Reset()
+			} else {
+				wait = backoff.NextBackOff()
+				r.Log.WarnContext(ctx, "could not exchange webhook messages, trying again", "endpoint", r.endpoint, "error", err, "wait", wait)
+			}
+			for _, m := range messages {
+				r.claimed[m.ID] = true
+				r.queue <- m // which has room for all that are claimed
+			}
 		}
-		for _, m := range claimed {
-			r.inFlight[m.ID] = true
-			go func() { r.done <- r.attempt(attempts, m) }()
-		}
-		if len(r.inFlight) > 0 || len(r.results) > 0 {
+		if len(r.claimed) > 0 || len(r.results) > 0 {
 			busy = time.Now()
 		}
-		over := once || r.lost || ctx.Err() != nil || time.Since(busy) > idleTime
-		if over && len(r.inFlight) == 0 && (len(r.results) == 0 || r.lost || attempts.Err() != nil) {
+		over := once || r.lost.Load() || ctx.Err() != nil || time.Since(busy) > idleTime
+		if over && len(r.claimed) == 0 && (len(r.results) == 0 || r.lost.Load() || attempts.Err() != nil) {
 			break
 		}
 		r.await(ctx, wait)
 	}
-	if !r.lost {
+	if !r.lost.Load() {
 		r.release()
 	}
 }
 
+// isDue tells whether it is time for an exchange: there is room for more messages, there are many results, or some that
+// waited, or the lease is to be renewed.
+func (r *runner) isDue(ctx context.Context) bool {
+	if r.lost.Load() {
+		return false
+	}
+	since := time.Since(r.written)
+	switch {
+	case len(r.results) >= r.InFlight*claimedAhead/2, len(r.results) > 0 && (since > resultTime || len(r.claimed) == 0):
+		return true
+	case ctx.Err() != nil:
+		return false
+	case len(r.claimed) < r.InFlight: // those under way will not be enough
+		return len(r.results) > 0 || since >= r.PollInterval || len(r.claimed) == 0
+	}
+	return since > r.Lease/4
+}
+
 // await waits for an attempt to end, and takes the others that have ended with it.
 func (r *runner) await(ctx context.Context, wait time.Duration) {
-	if len(r.results) == 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		done := ctx.Done()
-		if ctx.Err() != nil { // stopping: what is under way ends, or is cancelled
-			done = nil
-		}
-		select {
-		case one := <-r.done:
-			r.take(one)
-		case <-timer.C:
-		case <-done:
-		}
+	if len(r.results) > 0 {
+		wait = min(wait, resultTime)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	done := ctx.Done()
+	if ctx.Err() != nil { // stopping: what is under way ends, or is cancelled
+		done = nil
+	}
+	select {
+	case one := <-r.done:
+		r.take(one)
+	case <-timer.C:
+	case <-done:
 	}
 	for {
 		select {
@@ -100,7 +149,7 @@ func (r *runner) await(ctx context.Context, wait time.Duration) {
 }
 
 func (r *runner) take(one result) {
-	delete(r.inFlight, one.message.ID)
+	delete(r.claimed, one.message.ID)
 	if one.made {
 		r.results = append(r.results, one)
 	}
@@ -112,12 +161,9 @@ func (r *runner) take(one result) {
 func (r *runner) exchange(ctx context.Context) (claimed []message, err error) {
 	tx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
-	most := r.Service.InFlight - len(r.inFlight)
+	most := cap(r.queue) - len(r.claimed)
 	if ctx.Err() != nil {
 		most = 0
-	}
-	if r.lost || most == 0 && len(r.results) == 0 && ctx.Err() != nil {
-		return nil, nil
 	}
 	r.exchanges <- struct{}{}
 	defer func() { <-r.exchanges }()
@@ -133,44 +179,51 @@ func (r *runner) exchange(ctx context.Context) (claimed []message, err error) {
 			return err
 		}
 		disabled, err := r.write(tx, q, row)
-		if err != nil || disabled || most == 0 {
+		if err != nil || disabled {
 			lost = disabled
 			return err
 		}
-		claimed, err = r.claim(tx, q, row, int32(most))
+		r.target.Store(r.open(row))
+		if most == 0 {
+			return nil
+		}
+		claimed, err = r.claim(tx, q, int32(most))
 		return err
 	})
 	if err == nil {
-		r.results, r.lost = nil, lost
+		r.results, r.written = nil, time.Now()
+		r.lost.Store(lost)
 	}
 	return claimed, err
 }
 
-// claim reads messages that are due, and how they are signed.
-func (r *runner) claim(ctx context.Context, q *db.Queries, endpoint db.WebhookRenewRow, most int32) ([]message, error) {
-	onTheirWay := make([]uuid.UUID, 0, len(r.inFlight))
-	for id := range r.inFlight {
-		onTheirWay = append(onTheirWay, id)
-	}
-	rows, err := q.WebhookClaim(ctx, db.WebhookClaimParams{Endpoint: r.endpoint, OnTheirWay: onTheirWay, Most: most})
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
+// open is how messages are delivered to an endpoint as it is now.
+func (r *runner) open(endpoint db.WebhookRenewRow) *target {
 	sealed := [][]byte{endpoint.Secret}
 	if endpoint.PreviousUntil != nil && endpoint.Now.Before(*endpoint.PreviousUntil) {
 		sealed = append(sealed, endpoint.PreviousSecret)
 	}
-	var secrets [][]byte
+	to := &target{url: endpoint.URL}
 	for _, one := range sealed {
 		if secret, err := r.sealer.Open(one, r.endpoint[:]); err == nil {
-			secrets = append(secrets, secret)
+			to.secrets = append(to.secrets, secret)
 		}
 	}
-	claimed := make([]message, len(rows))
-	for i, row := range rows {
-		claimed[i] = message{row, endpoint.URL, secrets}
+	return to
+}
+
+// claim reads messages that are due, as they are to be delivered.
+func (r *runner) claim(ctx context.Context, q *db.Queries, most int32) ([]message, error) {
+	onTheirWay := make([]uuid.UUID, 0, len(r.claimed))
+	for id := range r.claimed {
+		onTheirWay = append(onTheirWay, id)
 	}
-	return claimed, nil
+	rows, err := q.WebhookClaim(ctx, db.WebhookClaimParams{Endpoint: r.endpoint, OnTheirWay: onTheirWay, Most: most})
+	messages := make([]message, len(rows))
+	for i, row := range rows {
+		messages[i] = message(row)
+	}
+	return messages, err
 }
 
 // An attemptEntry is WebhookAttempt of the contract.
