@@ -64,26 +64,26 @@ DELETE FROM webhook_endpoints WHERE id = @id;
 WITH event AS (
     INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out)
     SELECT e.hospital_id, 'webhook.test', e.id, 1, true FROM webhook_endpoints e WHERE e.id = @endpoint
-    RETURNING id, seq, object_id, type
+    RETURNING seq, object_id, type
 )
-INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, next_at)
-SELECT cast(@id AS uuid), cast(@endpoint AS uuid), event.id, event.seq, cast(@id AS uuid), event.type, now() FROM event;
+INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type, next_at)
+SELECT cast(@id AS uuid), cast(@endpoint AS uuid), event.seq, cast(@id AS uuid), event.type, now() FROM event;
 
 -- name: WebhookReplay :one
 -- Queues the events of a time again for an endpoint, or for it first, each under the id of its message if it has one.
 WITH event AS (
-    SELECT v.id, v.seq, v.object_id, v.type
+    SELECT v.seq, v.object_id, v.type
     FROM webhook_events v
     WHERE v.fanned_out AND v.created_at >= cast(@since AS timestamptz) AND v.created_at < cast(@until AS timestamptz)
       AND v.type = ANY (@events::text[]) AND (sqlc.narg(hospital)::uuid IS NULL OR v.hospital_id = sqlc.narg(hospital))
       AND (NOT cast(@only_failed AS boolean) OR EXISTS (
-          SELECT FROM webhook_messages m WHERE m.event_id = v.id AND m.endpoint_id = @endpoint AND m.status = 'failed'))
+          SELECT FROM webhook_messages m WHERE m.seq = v.seq AND m.endpoint_id = @endpoint AND m.status = 'failed'))
     ORDER BY v.seq
     LIMIT @most
 ), queued AS (
-    INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, next_at)
-    SELECT uuid7(), cast(@endpoint AS uuid), event.id, event.seq, event.object_id, event.type, now() FROM event ORDER BY event.seq
-    ON CONFLICT (event_id, endpoint_id) DO UPDATE SET status = 'pending', attempt = 0, next_at = now()
+    INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type, next_at)
+    SELECT uuid7(), cast(@endpoint AS uuid), event.seq, event.object_id, event.type, now() FROM event ORDER BY event.seq
+    ON CONFLICT (seq, endpoint_id) DO UPDATE SET status = 'pending', attempt = 0, next_at = now()
     RETURNING id
 )
 SELECT count(*) FROM queued;
@@ -94,7 +94,7 @@ SELECT
     m.next_at AS next_attempt_at, v.object_id AS object, m.status, v.created_at AS timestamp, v.version
 FROM webhook_messages m
 JOIN webhook_endpoints e ON e.id = m.endpoint_id
-JOIN webhook_events v ON v.id = m.event_id
+JOIN webhook_events v ON v.seq = m.seq
 WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(endpoint)::uuid IS NULL OR m.endpoint_id = sqlc.narg(endpoint))
   AND (sqlc.narg(event_type)::text IS NULL OR m.type = sqlc.narg(event_type))
@@ -119,7 +119,7 @@ SELECT
     m.next_at AS next_attempt_at, v.object_id AS object, m.status, v.created_at AS timestamp, v.version
 FROM webhook_messages m
 JOIN webhook_endpoints e ON e.id = m.endpoint_id
-JOIN webhook_events v ON v.id = m.event_id
+JOIN webhook_events v ON v.seq = m.seq
 WHERE m.id = @id AND (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope));
 
 -- name: WebhookRedeliver :exec
@@ -133,15 +133,15 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('px360 webhook fan-out', 0)) A
 -- name: WebhookFanOut :one
 -- Gives each endpoint its message about the oldest events that none was told of, and returns how many events there were.
 WITH event AS (
-    SELECT v.id, v.seq, v.object_id, v.type, v.hospital_id FROM webhook_events v WHERE NOT v.fanned_out ORDER BY v.seq LIMIT @most
+    SELECT v.seq, v.object_id, v.type, v.hospital_id FROM webhook_events v WHERE NOT v.fanned_out ORDER BY v.seq LIMIT @most
 ), told AS (
-    INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, next_at)
-    SELECT uuid7(), e.id, event.id, event.seq, event.object_id, event.type, now()
+    INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type, next_at)
+    SELECT uuid7(), e.id, event.seq, event.object_id, event.type, now()
     FROM event JOIN webhook_endpoints e ON e.status = 'active' AND event.type = ANY (e.events)
       AND (e.hospital_id IS NULL OR e.hospital_id = event.hospital_id)
     ORDER BY event.seq
 ), done AS (
-    UPDATE webhook_events v SET fanned_out = true FROM event WHERE v.id = event.id
+    UPDATE webhook_events v SET fanned_out = true FROM event WHERE v.seq = event.seq
 )
 SELECT count(*) FROM event;
 
@@ -167,7 +167,9 @@ UPDATE webhook_endpoints e
 SET leased_until = now() + cast(@lease_seconds AS integer) * interval '1 second'
 WHERE e.id = @id AND e.owner = cast(@owner AS uuid) AND e.status = 'active'
 RETURNING e.hospital_id, e.url, e.secret, e.failing_since, e.previous_secret, e.previous_until,
-    now()::timestamptz AS now;
+    now()::timestamptz AS now,
+    -- For WebhookClaim: its plan must not depend on whether the queue was empty when it was last analyzed.
+    set_config('enable_seqscan', 'off', true) AS seqscan, set_config('enable_bitmapscan', 'off', true) AS bitmapscan;
 
 -- name: WebhookRelease :exec
 UPDATE webhook_endpoints SET owner = NULL, leased_until = now() + cast(@rest_milliseconds AS integer) * interval '1 millisecond'
@@ -177,11 +179,11 @@ WHERE id = @id AND owner = cast(@owner AS uuid);
 -- Returns messages that are due: of each object the oldest alone, and none of those that are on their way.
 SELECT m.id, m.attempt, m.object_id, m.type, v.created_at AS timestamp, v.hospital_id, v.object_id AS event_object, v.version
 FROM webhook_messages m
-JOIN webhook_events v ON v.id = m.event_id
+JOIN webhook_events v ON v.seq = m.seq
 WHERE m.endpoint_id = @endpoint AND m.status = 'pending' AND m.next_at <= now() AND m.id <> ALL (@on_their_way::uuid[])
-  AND NOT EXISTS (
-      SELECT FROM webhook_messages b
-      WHERE b.endpoint_id = @endpoint AND b.object_id = m.object_id AND b.status = 'pending' AND b.seq < m.seq)
+  AND (SELECT b.seq FROM webhook_messages b
+       WHERE b.endpoint_id = @endpoint AND b.object_id = m.object_id AND b.status = 'pending' AND b.seq < m.seq
+       LIMIT 1) IS NULL
 ORDER BY m.next_at, m.seq
 LIMIT @most;
 
@@ -209,7 +211,7 @@ WHERE id = @id;
 -- name: WebhookExpire :execrows
 -- Deletes old events, and their messages with them.
 DELETE FROM webhook_events
-WHERE id IN (SELECT v.id FROM webhook_events v WHERE v.created_at < now() - interval '30 days' LIMIT @most);
+WHERE seq IN (SELECT v.seq FROM webhook_events v WHERE v.created_at < now() - interval '30 days' LIMIT @most);
 
 -- name: WebhookEndpointsExist :one
 SELECT EXISTS (SELECT FROM webhook_endpoints);

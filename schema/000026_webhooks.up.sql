@@ -21,9 +21,8 @@ CREATE INDEX webhook_endpoints_hospital_id_idx ON webhook_endpoints (hospital_id
 -- What there is to hear of: the transactional outbox. A row commits with the change that it tells of, under the lock of its
 -- object, so that the rows of an object are in order by seq.
 CREATE TABLE webhook_events (
-    id          uuid        PRIMARY KEY DEFAULT uuid7(),
-    seq         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    hospital_id uuid        CONSTRAINT webhook_events_hospital_id_fkey REFERENCES hospitals ON DELETE CASCADE,
+    seq         bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    hospital_id uuid, -- no foreign key: it would be checked for each row, and one of a hospital that is gone is nobody's
     type        text        NOT NULL,
     object_id   uuid        NOT NULL,
     version     integer     NOT NULL,
@@ -37,8 +36,7 @@ CREATE INDEX webhook_events_created_at_idx ON webhook_events (created_at);
 CREATE TABLE webhook_messages (
     id           uuid        PRIMARY KEY,
     endpoint_id  uuid        NOT NULL,
-    event_id     uuid        NOT NULL CONSTRAINT webhook_messages_event_id_fkey REFERENCES webhook_events ON DELETE CASCADE,
-    seq          bigint      NOT NULL, -- the event's
+    seq          bigint      NOT NULL CONSTRAINT webhook_messages_seq_fkey REFERENCES webhook_events ON DELETE CASCADE,
     object_id    uuid        NOT NULL, -- the event's
     type         text        NOT NULL, -- the event's
     status       text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
@@ -47,7 +45,7 @@ CREATE TABLE webhook_messages (
     next_at      timestamptz,
     delivered_at timestamptz,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT webhook_messages_event_id_endpoint_id_key UNIQUE (event_id, endpoint_id)
+    CONSTRAINT webhook_messages_seq_endpoint_id_key UNIQUE (seq, endpoint_id)
 );
 CREATE INDEX webhook_messages_queue_idx ON webhook_messages (endpoint_id, next_at, seq) WHERE status = 'pending';
 CREATE INDEX webhook_messages_order_idx ON webhook_messages (endpoint_id, object_id, seq) WHERE status = 'pending';

@@ -202,8 +202,8 @@ func TestStepDownAndUp(t *testing.T) {
 		INSERT INTO user_messages (id, user_id, kind, object_id, subject, text) SELECT uuid7(), id, 'reminder', id, 'A', 'B' FROM users;
 		INSERT INTO webhook_endpoints (id, url, events, secret) VALUES (uuid7(), 'https://example.org/', '{}', '');
 		INSERT INTO webhook_events (type, object_id, version) SELECT 'action.created', id, 1 FROM actions;
-		INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type)
-			SELECT uuid7(), p.id, e.id, e.seq, e.object_id, e.type FROM webhook_endpoints p, webhook_events e`); err != nil {
+		INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type)
+			SELECT uuid7(), p.id, e.seq, e.object_id, e.type FROM webhook_endpoints p, webhook_events e`); err != nil {
 		t.Fatal(err)
 	}
 	catalog := lines(t, conn, catalogQuery)

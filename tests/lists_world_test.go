@@ -274,8 +274,8 @@ func (w *listsWorld) addWebhooks() {
 	w.exec(`INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out)
 		SELECT hospital_id, (ARRAY['action.created', 'action.updated', 'sla.breached'])[1 + n % 3], id, n, true
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM actions) a`)
-	w.exec(`INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, status, created_at)
-		SELECT uuid7(), e.id, v.id, v.seq, v.object_id, v.type, (ARRAY['pending', 'delivered', 'failed'])[1 + v.seq * 2 / 3 % 3],
+	w.exec(`INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type, status, created_at)
+		SELECT uuid7(), e.id, v.seq, v.object_id, v.type, (ARRAY['pending', 'delivered', 'failed'])[1 + v.seq * 2 / 3 % 3],
 			'2025-01-01T00:00:00Z'::timestamptz + v.seq * 5 % 11 * interval '1 day'
 		FROM webhook_events v JOIN LATERAL (SELECT * FROM webhook_endpoints e ORDER BY e.id OFFSET v.seq % 4 LIMIT 1) e ON true`)
 }

@@ -231,7 +231,7 @@ var inserts = map[string]func(w *matrixWorld, at *side, id uuid.UUID, text strin
 	},
 	"webhook_message": func(w *matrixWorld, at *side, id uuid.UUID, _ string) {
 		w.exec(`WITH event AS (INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out) VALUES ($2, 'action.created', $3, 1, true) RETURNING *)
-			INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type) SELECT $1, $4, id, seq, object_id, type FROM event`,
+			INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type) SELECT $1, $4, seq, object_id, type FROM event`,
 			id, at.ID, at.id("action"), at.id("webhook_endpoint"))
 	},
 	"config": func(w *matrixWorld, at *side, id uuid.UUID, text string) {

@@ -518,7 +518,6 @@ type WebhookEndpoint struct {
 }
 
 type WebhookEvent struct {
-	ID        uuid.UUID
 	Seq       int64
 	Hospital  *uuid.UUID
 	Type      string
@@ -531,7 +530,6 @@ type WebhookEvent struct {
 type WebhookMessage struct {
 	ID          uuid.UUID
 	EndpointID  uuid.UUID
-	EventID     uuid.UUID
 	Seq         int64
 	ObjectID    uuid.UUID
 	Type        string

@@ -156,15 +156,15 @@ VALUES ('0193c5a0-7a00-7000-8000-000000000050', '0193c5a0-7a00-7000-8000-0000000
         '{survey.completed,sla.breached}', '', '2025-12-14T09:00:00Z', '2025-12-14T09:00:00Z')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO webhook_events (id, hospital_id, type, object_id, version, fanned_out, created_at)
-VALUES ('0193c5a0-7a00-7000-8000-000000000053', '0193c5a0-7a00-7000-8000-000000000001', 'survey.completed',
+INSERT INTO webhook_events (seq, hospital_id, type, object_id, version, fanned_out, created_at) OVERRIDING SYSTEM VALUE
+VALUES (-1, '0193c5a0-7a00-7000-8000-000000000001', 'survey.completed',
         '0193c5a0-7a00-7000-8000-000000000032', 2, true, '2099-12-14T13:05:59Z')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO webhook_messages (id, endpoint_id, event_id, seq, object_id, type, status, attempt, attempts, created_at)
-SELECT '0193c5a0-7a00-7000-8000-000000000051', '0193c5a0-7a00-7000-8000-000000000050', v.id, v.seq, v.object_id, v.type, 'failed', 10,
+INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type, status, attempt, attempts, created_at)
+SELECT '0193c5a0-7a00-7000-8000-000000000051', '0193c5a0-7a00-7000-8000-000000000050', v.seq, v.object_id, v.type, 'failed', 10,
        '[{"at": "2099-12-14T13:06:00Z", "status_code": 500, "milliseconds": 84, "error": "The answer was 500."}]', '2099-12-14T13:05:59Z'
-FROM webhook_events v WHERE v.id = '0193c5a0-7a00-7000-8000-000000000053'
+FROM webhook_events v WHERE v.seq = -1
 ON CONFLICT DO NOTHING;
 
 -- No key has this hash: rotating it makes one.
