@@ -176,3 +176,7 @@ FOR NO KEY UPDATE SKIP LOCKED;
 -- name: ActionManager :one
 -- Returns who answers for a department; nobody, where it has no active manager.
 SELECT u.id FROM departments d JOIN users u ON u.id = d.manager_id AND u.is_active WHERE d.id = @department;
+
+-- name: ActionPostpone :exec
+-- Puts off an action whose clock cannot be read, so that it holds up no other.
+UPDATE actions SET next_at = now() + interval '1 hour' WHERE id = @id;

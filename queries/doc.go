@@ -48,7 +48,14 @@
 //	   actions                       ActionInsert                   answering, the last thing
 //	                                 ActionLock                     changing an action: as 5
 //	                                 ActionClaimDue, SKIP LOCKED    the watch of deadlines
-//	   emails to users               UserMessageInsert              as actions
+//	   webhook endpoint              WebhookEndpointLock            changing, testing, replaying, delivering again: as 5
+//	                                 WebhookLease, SKIP LOCKED      deliveries, and nothing else in its transaction
+//	                                 WebhookRenew                   deliveries
+//	   its messages                  WebhookFinish, …Replay,        as their endpoint
+//	                                 …Redeliver
+//	   webhook fan-out, advisory     WebhookFanOutAlone,            the fan-out
+//	                                 pg_try_advisory_xact_lock
+//	   emails to users               UserMessageInsert              as actions, and as endpoints
 //	                                 UserMessageClaim, SKIP LOCKED  sending them, and nothing else in its transaction
 //	7  events                        EventFinish                    W
 //	                                 EventRequeue                   creating a journey, changing an encounter id

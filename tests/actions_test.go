@@ -284,6 +284,19 @@ func TestActionBreachIsNoticedOnce(t *testing.T) {
 	}
 }
 
+// An action whose clock cannot be read holds up no other.
+func TestActionWithoutClock(t *testing.T) {
+	t.Parallel()
+	w := newActionWorld(t)
+	broken, sound := w.open(t, "urgent"), w.open(t, "urgent")
+	w.exec("UPDATE actions SET running_since = now() - interval '5 hours', next_at = now() - interval '1 hour' WHERE id = $1", sound)
+	w.exec(`UPDATE actions SET sla = jsonb_set(sla, '{timezone}', '"Mars/Olympus"'), next_at = now() - interval '2 hours' WHERE id = $1`, broken)
+	must(t, w.service.Step(t.Context()))
+	if a, b := w.get(t, sound), w.get(t, broken); jsonText(a["escalation_level"]) != "1" || jsonText(b["escalation_level"]) != "0" {
+		t.Errorf("the sound one: %v, the other: %v", a, b)
+	}
+}
+
 // Filters of a user's own.
 func TestActionsOfMe(t *testing.T) {
 	t.Parallel()

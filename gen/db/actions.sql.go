@@ -819,6 +819,16 @@ func (q *Queries) ActionOfSurvey(ctx context.Context, survey uuid.UUID) (ActionO
 	return i, err
 }
 
+const actionPostpone = `-- name: ActionPostpone :exec
+UPDATE actions SET next_at = now() + interval '1 hour' WHERE id = $1
+`
+
+// Puts off an action whose clock cannot be read, so that it holds up no other.
+func (q *Queries) ActionPostpone(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, actionPostpone, id)
+	return err
+}
+
 const actionSLA = `-- name: ActionSLA :one
 SELECT h.name, h.timezone, h.language, h.business_hours, h.holidays, h.action_sla FROM hospitals h WHERE h.id = $1
 `

@@ -132,7 +132,8 @@ func (s *Service) attend(ctx context.Context, q *db.Queries, a *sla.Action, now 
 	before := a.EscalationLevel
 	var notices []rules.Notice
 	if err := sla.Change(a, func(t *rules.ActionTiming) { notices = t.Advance(now) }); err != nil {
-		return err
+		s.Log.ErrorContext(ctx, "the clock of an action cannot be read", "action", a.ID, "error", err)
+		return q.ActionPostpone(ctx, a.ID)
 	}
 	var events []string
 	var entries []sla.Log

@@ -11,8 +11,9 @@
 // # Delivery
 //
 // An endpoint is leased to one process, which is its owner until the lease ends. So that it has ten requests under way at
-// most, and of each object one, needs no lock: the owner keeps account in memory. What it claims stays pending; if it dies,
-// the next owner delivers it again, under the same id. An owner that stopped for longer than its lease cannot write what
+// most, and of each object one, needs no lock: the owner keeps account in memory. It claims more than is under way, so that no
+// attempt waits for the database, and writes results together. What it claims stays pending; if it dies, the next owner
+// delivers it again, under the same id. An owner that stopped for longer than its lease cannot write what
 // came of its attempts any more.
 //
 // A message that fails holds back the later ones of its own object, until it is delivered or given up.
