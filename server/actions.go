@@ -143,8 +143,8 @@ func updateAction(ctx context.Context, q *db.Queries, w *write[sla.Action]) erro
 
 // keepAction refuses to delete what is part of the record.
 func keepAction(_ context.Context, _ *db.Queries, _ auth.Principal, old sla.Action) error {
-	if old.SourceType == rules.SourceSurvey || old.Status != rules.ActionOpen {
-		return problem.Conflict("Only actions that were opened by hand and are still open can be deleted.")
+	if old.SourceType != rules.SourceManual || old.Status != rules.ActionOpen {
+		return problem.Conflict("Only manual actions that are still open can be deleted.")
 	}
 	return nil
 }

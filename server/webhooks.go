@@ -130,6 +130,9 @@ func (o webhookOperations) CreateWebhookEndpoint(ctx context.Context, body api.W
 	return answer, err
 }
 
+// defaultOverlap is for how many hours a secret signs beside the next one.
+const defaultOverlap = 24
+
 // RotateWebhookSecret makes another secret. For a while the one before signs too.
 func (o webhookOperations) RotateWebhookSecret(ctx context.Context, id uuid.UUID, body api.WebhookSecretRotation) (api.WebhookSecret, error) {
 	secret, text := rules.NewWebhookSecret()
@@ -142,7 +145,11 @@ func (o webhookOperations) RotateWebhookSecret(ctx context.Context, id uuid.UUID
 		if w.row.PreviousUntil != nil && now.Before(*w.row.PreviousUntil) {
 			return problem.Conflict("The secret before signs until " + w.row.PreviousUntil.Format(time.RFC3339) + ".")
 		}
-		until := now.Add(time.Duration(body.OverlapHours) * time.Hour)
+		overlap := int32(defaultOverlap)
+		if body.OverlapHours != nil {
+			overlap = *body.OverlapHours
+		}
+		until := now.Add(time.Duration(overlap) * time.Hour)
 		w.row.PreviousSecret, w.row.PreviousUntil, w.row.Secret = w.row.Secret, &until, o.sealer.Seal(secret, w.id[:])
 		w.changed = append(w.changed, "secret")
 		answer.PreviousSecretUntil = until

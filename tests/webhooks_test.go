@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -283,6 +284,39 @@ func TestWebhookReceivers(t *testing.T) {
 	if len(inner.all()) > 0 {
 		t.Error("a redirect was followed")
 	}
+
+	// One that answers a byte at a time, and never comes to an end.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				ticks := time.NewTicker(20 * time.Millisecond)
+				defer ticks.Stop()
+				for _, char := range []byte("HTTP/1.1 200 OK\r\nX-Slow: " + strings.Repeat("x", 1000)) {
+					if _, err := conn.Write([]byte{char}); err != nil {
+						return
+					}
+					<-ticks.C
+				}
+			}()
+		}
+	}()
+	slow := newReceiver(t)
+	endpoint := w.endpoint(t, slow)
+	w.exec("UPDATE webhook_endpoints SET url = $2 WHERE id = $1", endpoint, "http://"+listener.Addr().String())
+	w.expect(t, http.StatusOK, "POST", endpointsPath+endpoint+"/test/", w.admin.access, nil)
+	must(t, w.with(func(o *webhooks.Options) { o.Timeout = 300 * time.Millisecond }).Step(t.Context()))
+	list := w.expect(t, http.StatusOK, "GET", webhookMessagesPath+"?endpoint="+endpoint, w.admin.access, nil).json()["results"].([]any)
+	if attempt := lastAttempt(list[0].(map[string]any)); attempt["error"] != "There was no answer within 300ms." {
+		t.Errorf("byte by byte: %v", attempt)
+	}
 }
 
 func TestWebhookRetries(t *testing.T) {
@@ -359,7 +393,7 @@ func TestWebhookSecretRotation(t *testing.T) {
 	id := w.endpoint(t, r)
 	old := r.secrets[0]
 	rotate := func(status int) map[string]any {
-		return w.expect(t, status, "POST", endpointsPath+id+"/rotate_secret/", w.admin.access, fields{"overlap_hours": 24}).json()
+		return w.expect(t, status, "POST", endpointsPath+id+"/rotate_secret/", w.admin.access, nil).json()
 	}
 	fresh := rotate(http.StatusOK)["secret"].(string)
 	rotate(http.StatusConflict)

@@ -6046,10 +6046,10 @@ type WebhookSecret struct {
 
 // WebhookSecretRotation How a secret is replaced.
 type WebhookSecretRotation struct {
-	// OverlapHours For how long the one before signs too; a day is usual.
+	// OverlapHours For how long the one before signs too; left out: 24.
 	//
 	// Example: 24
-	OverlapHours int32 `json:"overlap_hours"`
+	OverlapHours *int32 `json:"overlap_hours,omitempty"`
 }
 
 // WebhookTest A test of the endpoint. Sent to webhook endpoints as webhook.test.

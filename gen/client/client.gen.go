@@ -5830,10 +5830,10 @@ type WebhookSecret struct {
 
 // WebhookSecretRotation How a secret is replaced.
 type WebhookSecretRotation struct {
-	// OverlapHours For how long the one before signs too; a day is usual.
+	// OverlapHours For how long the one before signs too; left out: 24.
 	//
 	// Example: 24
-	OverlapHours int32 `json:"overlap_hours"`
+	OverlapHours *int32 `json:"overlap_hours,omitempty"`
 }
 
 // WebhookTest A test of the endpoint. Sent to webhook endpoints as webhook.test.
@@ -6490,7 +6490,7 @@ func (c *Client) CreateAction(ctx context.Context, body ActionCreate, options ..
 	return send[Action](ctx, c, operation{method: "POST", path: "/api/actions/", body: body}, options)
 }
 
-// DeleteAction deletes an action that was opened by hand and is still open; any other is 409, and can be cancelled.
+// DeleteAction deletes an action of source_type manual that is still open; any other is 409, and can be cancelled.
 //
 //	DELETE /api/actions/{id}/
 func (c *Client) DeleteAction(ctx context.Context, id ActionID, options ...CallOption) error {

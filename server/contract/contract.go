@@ -157,8 +157,8 @@ func (c *compiler) operation(op *openapi3.Operation) (*Operation, error) {
 	if o.body, err = c.body(media.Schema); err != nil {
 		return nil, fmt.Errorf("request body: %w", err)
 	}
-	if !op.RequestBody.Value.Required {
-		return nil, fmt.Errorf("request body: must be required")
+	if !op.RequestBody.Value.Required && len(o.body.required) > 0 {
+		return nil, fmt.Errorf("request body: must be required, as some of its members are")
 	}
 	return o, nil
 }
