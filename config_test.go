@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/px360/px360/server/limits"
 	"github.com/px360/px360/tests/dbtest"
@@ -254,4 +255,21 @@ func TestChannelConfiguration(t *testing.T) {
 	}
 	work := start(t, database, "", "work")
 	work.waitFor(work.stderr, `(no channel is configured: surveys wait)`)
+}
+
+func TestLogHasNoControlCharacters(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	path := "/a\x00\x1b[31m\x7f\u0085\u009b2Jن…/"
+	newJSONLog(&out, &slog.HandlerOptions{}).Info("request", "path", path)
+	line := out.Bytes()
+	for _, char := range string(line[:len(line)-1]) {
+		if unicode.IsControl(char) {
+			t.Errorf("%U is in %q", char, line)
+		}
+	}
+	var logged struct{ Path string }
+	if err := json.Unmarshal(line, &logged); err != nil || logged.Path != path {
+		t.Errorf("%q is logged as %s (%v)", path, line, err)
+	}
 }

@@ -70,6 +70,9 @@ WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
+  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
+  AND (sqlc.narg(received_after)::timestamptz IS NULL OR e.received_at >= sqlc.narg(received_after))
+  AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
   AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key))
 ORDER BY /* ordering */ e.seq DESC
 LIMIT @page_size OFFSET @page_offset;
@@ -81,6 +84,9 @@ WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
+  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
+  AND (sqlc.narg(received_after)::timestamptz IS NULL OR e.received_at >= sqlc.narg(received_after))
+  AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
   AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key));
 
 -- name: EventGet :one

@@ -14,6 +14,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
   AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
   AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(encounter_id)::text IS NULL OR j.encounter_id = sqlc.narg(encounter_id))
   AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)))
 ORDER BY /* ordering */ j.id DESC
@@ -29,6 +30,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
   AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
   AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
+  AND (sqlc.narg(encounter_id)::text IS NULL OR j.encounter_id = sqlc.narg(encounter_id))
   AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)));
 

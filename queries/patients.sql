@@ -9,6 +9,9 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope
   AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
   AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
   AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
+  AND (sqlc.narg(mrn)::text IS NULL OR p.mrn = sqlc.narg(mrn))
+  AND (sqlc.narg(national_id)::text IS NULL OR p.national_id = sqlc.narg(national_id))
+  AND (sqlc.narg(phone)::text IS NULL OR p.phone = sqlc.narg(phone))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
@@ -21,6 +24,9 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope
   AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
   AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
   AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
+  AND (sqlc.narg(mrn)::text IS NULL OR p.mrn = sqlc.narg(mrn))
+  AND (sqlc.narg(national_id)::text IS NULL OR p.national_id = sqlc.narg(national_id))
+  AND (sqlc.narg(phone)::text IS NULL OR p.phone = sqlc.narg(phone))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)));
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -344,6 +345,9 @@ func (a *admission) readInput() error {
 		return a.hideUnknown(refused)
 	}
 	a.keep(func(r *request) { r.page, r.body = a.input.page, a.input.body })
+	if ignored := a.input.page.Ignored; len(ignored) > 0 { // else a mistyped filter would look like one that matches all
+		a.c.Response().Header().Set("X-Ignored-Parameters", strings.Join(ignored, ", "))
+	}
 	a.input.bind(a.c)
 	return nil
 }

@@ -34,7 +34,9 @@ func (d *deployment) acts(t *testing.T, seconds int32, partner *receiver) (hospi
 	d.exec("UPDATE users SET email = 'manager@staff.example' WHERE id = $1", manager.id)
 	department = try(d.admin.CreateDepartment(ctx, client.DepartmentCreate{Hospital: hospital, Name: "Wards", Code: "W", Manager: client.Value(manager.id)})).ok(t).ID
 	made := try(d.admin.CreateWebhookEndpoint(ctx, client.WebhookEndpointCreate{Hospital: client.Value(hospital), URL: partner.URL, Events: everyEvent})).ok(t)
+	partner.mu.Lock()
 	partner.secrets = []string{made.Secret}
+	partner.mu.Unlock()
 	return hospital, template, department
 }
 
@@ -118,7 +120,23 @@ func TestActionThroughProcesses(t *testing.T) {
 func TestActionsSurviveKills(t *testing.T) {
 	t.Parallel()
 	office, partner := &postOffice{}, newReceiver(t)
-	d := deploy(t, office.open(t), "PX360_WEBHOOK_ALLOW=127.0.0.0/8")
+	// The worker is killed in the middle of a delivery of each kind, and of an email, once every survey is sent.
+	var d *deployment
+	var mu sync.Mutex
+	armed, kills := false, map[string]int{}
+	kill := func(step string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !armed {
+			return
+		}
+		if kills[step]++; kills[step] == 1 {
+			d.killWorker()
+		}
+	}
+	office.stage = kill
+	partner.answer = func(_ http.ResponseWriter, _ *http.Request, w client.Webhook) { kill(fmt.Sprintf("%T", w)) }
+	d = deploy(t, office.open(t), "PX360_WEBHOOK_ALLOW=127.0.0.0/8")
 	hospital, template, department := d.acts(t, 3, partner)
 	const patients = 6
 	for i := range patients {
@@ -127,18 +145,9 @@ func TestActionsSurviveKills(t *testing.T) {
 	d.exec("UPDATE journey_instances SET department_id = $1", department)
 	dbtest.Eventually(t, "every survey is sent", func() bool { return len(office.linksTo()) == patients })
 
-	// The worker is killed in the middle of a delivery of each kind, and of an email.
-	var mu sync.Mutex
-	kills := map[string]int{}
-	kill := func(step string) {
-		mu.Lock()
-		defer mu.Unlock()
-		if kills[step]++; kills[step] == 1 {
-			d.killWorker()
-		}
-	}
-	partner.answers(func(_ http.ResponseWriter, _ *http.Request, w client.Webhook) { kill(fmt.Sprintf("%T", w)) })
-	office.stage = func(stage string) { kill(stage) }
+	mu.Lock()
+	armed = true
+	mu.Unlock()
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)
@@ -177,6 +186,8 @@ func TestActionsSurviveKills(t *testing.T) {
 	if want := value[int](d.system, "SELECT count(*) FROM webhook_events"); len(bodies) != want || want < 5*patients {
 		t.Errorf("%d of %d events were delivered, of %d patients", len(bodies), want, patients)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if len(kills) < 6 {
 		t.Errorf("killed at %v only", kills)
 	}

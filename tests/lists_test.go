@@ -132,7 +132,8 @@ func (l *list) rowsWhere(matches func(fields) bool) []fields {
 }
 
 // filteredFields maps filters to fields of another name.
-var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at", "sent_after": "sent_at", "sent_before": "sent_at", "due_before": "due_at"}
+var filteredFields = map[string]string{"journey_template__journey_type": "journey_type", "since": "at", "until": "at", "sent_after": "sent_at", "sent_before": "sent_at", "due_before": "due_at",
+	"received_after": "received_at", "received_before": "received_at"}
 
 // filterMatches are the filters that do not test for equality.
 var filterMatches = map[string]func(field any, asked string) bool{
@@ -140,7 +141,9 @@ var filterMatches = map[string]func(field any, asked string) bool{
 	"since":  func(field any, asked string) bool { return !instant(field).Before(instant(asked)) },
 	"until":  func(field any, asked string) bool { return instant(field).Before(instant(asked)) },
 
-	"due_before": func(field any, asked string) bool { return field != nil && instant(field).Before(instant(asked)) },
+	"received_after":  func(field any, asked string) bool { return !instant(field).Before(instant(asked)) },
+	"received_before": func(field any, asked string) bool { return instant(field).Before(instant(asked)) },
+	"due_before":      func(field any, asked string) bool { return field != nil && instant(field).Before(instant(asked)) },
 
 	"sent_after":  func(field any, asked string) bool { return field != nil && !instant(field).Before(instant(asked)) },
 	"sent_before": func(field any, asked string) bool { return field != nil && instant(field).Before(instant(asked)) },
@@ -251,6 +254,28 @@ func (l *list) tryPages(t *testing.T) {
 		query := url.Values{"ordering": {ordering}}
 		if got, want := l.pages(t, query, 2), l.get(t, query); fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
 			t.Errorf("pages of two rows ordered by %s have\n%v, want\n%v", ordering, ids(got), ids(want))
+		}
+	}
+}
+
+// A mistyped filter is ignored, as Django REST Framework does, and named.
+func TestIgnoredParametersAreNamed(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	many := strings.Repeat("&z=1", 3)
+	for i := range 20 {
+		many += fmt.Sprintf("&a%02d=1", i)
+	}
+	for query, want := range map[string]string{
+		"":                                "",
+		"?status=active&page=1":           "",
+		"?stauts=active&serach=x&city=":   "serach, stauts",
+		"?a%0d%0ab=1&c=1&%22=2&d%C3%A9=3": "c",
+		"?" + many[1:]:                    "a00, a01, a02, a03, a04, a05, a06, a07, a08, a09",
+	} {
+		a := c.expect(t, 200, "GET", "/api/organizations/patients/"+query, c.admin.access, nil)
+		if got := a.header.Get("X-Ignored-Parameters"); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
 		}
 	}
 }

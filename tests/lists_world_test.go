@@ -300,7 +300,7 @@ func (w *listsWorld) addEvents() {
 			SourceSystem: oneOf(i, "his", "lab", "ehr"), EventCode: oneOf(i*i/2, "checkedin", "discharge", "triagedup"), EncounterID: word("ENC", 3, i/2),
 		})).ok(w.t).ID
 		if status := oneOf(i*5/3, "pending", "processed", "failed", "ignored"); status != "pending" {
-			w.exec("UPDATE events SET status = $2, processed_at = $3 WHERE id = $1", id, status, monthsLater(i*5%listsRows))
+			w.exec("UPDATE events SET status = $2, processed_at = $3, reason = $4 WHERE id = $1", id, status, monthsLater(i*5%listsRows), oneOf(i*i/3, "", "no_stage", "no_journey"))
 		}
 	}
 }

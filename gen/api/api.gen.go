@@ -6345,6 +6345,15 @@ type ListEventsParams struct {
 	// EncounterID Only events of this encounter.
 	EncounterID *string `form:"encounter_id,omitempty" json:"encounter_id,omitempty"`
 
+	// Reason Only events that were ignored, or failed, for this reason.
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// ReceivedAfter Only events that were received at this time or later.
+	ReceivedAfter *time.Time `form:"received_after,omitempty" json:"received_after,omitempty"`
+
+	// ReceivedBefore Only events that were received before this time.
+	ReceivedBefore *time.Time `form:"received_before,omitempty" json:"received_before,omitempty"`
+
 	// Ordering Up to three columns to order by; - descends.
 	Ordering []ListEventsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
 
@@ -6383,6 +6392,9 @@ type ListJourneyInstancesParams struct {
 
 	// Hospital Only rows of this hospital.
 	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// EncounterID Only the journeys of this encounter.
+	EncounterID *string `form:"encounter_id,omitempty" json:"encounter_id,omitempty"`
 
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -6548,6 +6560,15 @@ type ListPatientsParams struct {
 
 	// City Only patients from this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
+
+	// Mrn Only patients with this MRN, as it is written.
+	Mrn *string `form:"mrn,omitempty" json:"mrn,omitempty"`
+
+	// NationalID Only patients with this national id, as it is written.
+	NationalID *string `form:"national_id,omitempty" json:"national_id,omitempty"`
+
+	// Phone Only patients with this phone number, as it is written.
+	Phone *string `form:"phone,omitempty" json:"phone,omitempty"`
 
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -8129,6 +8150,27 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter encounter_id: %s", err))
 	}
 
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", ctx.QueryParams(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter reason: %s", err))
+	}
+
+	// ------------- Optional query parameter "received_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "received_after", ctx.QueryParams(), &params.ReceivedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter received_after: %s", err))
+	}
+
+	// ------------- Optional query parameter "received_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "received_before", ctx.QueryParams(), &params.ReceivedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter received_before: %s", err))
+	}
+
 	// ------------- Optional query parameter "ordering" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", false, false, "ordering", ctx.QueryParams(), &params.Ordering, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
@@ -8302,6 +8344,13 @@ func (w *ServerInterfaceWrapper) ListJourneyInstances(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "hospital", ctx.QueryParams(), &params.Hospital, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hospital: %s", err))
+	}
+
+	// ------------- Optional query parameter "encounter_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "encounter_id", ctx.QueryParams(), &params.EncounterID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter encounter_id: %s", err))
 	}
 
 	// ------------- Optional query parameter "status" -------------
@@ -9171,6 +9220,27 @@ func (w *ServerInterfaceWrapper) ListPatients(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "city", ctx.QueryParams(), &params.City, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter city: %s", err))
+	}
+
+	// ------------- Optional query parameter "mrn" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "mrn", ctx.QueryParams(), &params.Mrn, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mrn: %s", err))
+	}
+
+	// ------------- Optional query parameter "national_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "national_id", ctx.QueryParams(), &params.NationalID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter national_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "phone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "phone", ctx.QueryParams(), &params.Phone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter phone: %s", err))
 	}
 
 	// ------------- Optional query parameter "status" -------------

@@ -6084,6 +6084,15 @@ type ListEventsParams struct {
 	// EncounterID Only events of this encounter.
 	EncounterID *string `form:"encounter_id,omitempty" json:"encounter_id,omitempty"`
 
+	// Reason Only events that were ignored, or failed, for this reason.
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// ReceivedAfter Only events that were received at this time or later.
+	ReceivedAfter *time.Time `form:"received_after,omitempty" json:"received_after,omitempty"`
+
+	// ReceivedBefore Only events that were received before this time.
+	ReceivedBefore *time.Time `form:"received_before,omitempty" json:"received_before,omitempty"`
+
 	// Ordering Up to three columns to order by; - descends.
 	Ordering []ListEventsParamsOrdering `form:"ordering,omitempty" json:"ordering,omitempty"`
 
@@ -6110,6 +6119,9 @@ type ListJourneyInstancesParams struct {
 
 	// Hospital Only rows of this hospital.
 	Hospital *openapi_types.UUID `form:"hospital,omitempty" json:"hospital,omitempty"`
+
+	// EncounterID Only the journeys of this encounter.
+	EncounterID *string `form:"encounter_id,omitempty" json:"encounter_id,omitempty"`
 
 	// Status Only journeys with this status.
 	Status *JourneyStatus `form:"status,omitempty" json:"status,omitempty"`
@@ -6275,6 +6287,15 @@ type ListPatientsParams struct {
 
 	// City Only patients from this city.
 	City *string `form:"city,omitempty" json:"city,omitempty"`
+
+	// MRN Only patients with this MRN, as it is written.
+	MRN *string `form:"mrn,omitempty" json:"mrn,omitempty"`
+
+	// NationalID Only patients with this national id, as it is written.
+	NationalID *string `form:"national_id,omitempty" json:"national_id,omitempty"`
+
+	// Phone Only patients with this phone number, as it is written.
+	Phone *string `form:"phone,omitempty" json:"phone,omitempty"`
 
 	// Status Only rows with this status.
 	Status *ActiveStatus `form:"status,omitempty" json:"status,omitempty"`

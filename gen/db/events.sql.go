@@ -297,15 +297,21 @@ WHERE ($1::text IS NULL OR e.status = $1)
   AND ($2::text IS NULL OR e.source_system = $2)
   AND ($3::text IS NULL OR e.event_code = $3)
   AND ($4::text IS NULL OR e.encounter_id = $4)
-  AND ($5::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $5)
+  AND ($5::text IS NULL OR e.reason = $5)
+  AND ($6::timestamptz IS NULL OR e.received_at >= $6)
+  AND ($7::timestamptz IS NULL OR e.received_at < $7)
+  AND ($8::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $8)
 `
 
 type EventCountParams struct {
-	Status       *string
-	SourceSystem *string
-	EventCode    *string
-	EncounterID  *string
-	SenderKey    *uuid.UUID
+	Status         *string
+	SourceSystem   *string
+	EventCode      *string
+	EncounterID    *string
+	Reason         *string
+	ReceivedAfter  *time.Time
+	ReceivedBefore *time.Time
+	SenderKey      *uuid.UUID
 }
 
 func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, error) {
@@ -314,6 +320,9 @@ func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, 
 		arg.SourceSystem,
 		arg.EventCode,
 		arg.EncounterID,
+		arg.Reason,
+		arg.ReceivedAfter,
+		arg.ReceivedBefore,
 		arg.SenderKey,
 	)
 	var count int64
@@ -601,19 +610,25 @@ WHERE ($1::text IS NULL OR e.status = $1)
   AND ($2::text IS NULL OR e.source_system = $2)
   AND ($3::text IS NULL OR e.event_code = $3)
   AND ($4::text IS NULL OR e.encounter_id = $4)
-  AND ($5::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $5)
+  AND ($5::text IS NULL OR e.reason = $5)
+  AND ($6::timestamptz IS NULL OR e.received_at >= $6)
+  AND ($7::timestamptz IS NULL OR e.received_at < $7)
+  AND ($8::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $8)
 ORDER BY /* ordering */ e.seq DESC
-LIMIT $7 OFFSET $6
+LIMIT $10 OFFSET $9
 `
 
 type EventListParams struct {
-	Status       *string
-	SourceSystem *string
-	EventCode    *string
-	EncounterID  *string
-	SenderKey    *uuid.UUID
-	PageOffset   int32
-	PageSize     int32
+	Status         *string
+	SourceSystem   *string
+	EventCode      *string
+	EncounterID    *string
+	Reason         *string
+	ReceivedAfter  *time.Time
+	ReceivedBefore *time.Time
+	SenderKey      *uuid.UUID
+	PageOffset     int32
+	PageSize       int32
 }
 
 type EventListRow struct {
@@ -645,6 +660,9 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 		arg.SourceSystem,
 		arg.EventCode,
 		arg.EncounterID,
+		arg.Reason,
+		arg.ReceivedAfter,
+		arg.ReceivedBefore,
 		arg.SenderKey,
 		arg.PageOffset,
 		arg.PageSize,

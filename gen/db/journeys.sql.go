@@ -170,8 +170,9 @@ WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
   AND ($3::text IS NULL OR t.journey_type = $3)
   AND ($4::uuid IS NULL OR j.patient_id = $4)
   AND ($5::uuid IS NULL OR j.hospital_id = $5)
-  AND ($6::text IS NULL OR j.status = $6)
-  AND ($7::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $7))
+  AND ($6::text IS NULL OR j.encounter_id = $6)
+  AND ($7::text IS NULL OR j.status = $7)
+  AND ($8::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $8))
 `
 
 type JourneyCountParams struct {
@@ -180,6 +181,7 @@ type JourneyCountParams struct {
 	JourneyTemplateJourneyType *string
 	Patient                    *uuid.UUID
 	Hospital                   *uuid.UUID
+	EncounterID                *string
 	Status                     *string
 	Search                     *string
 }
@@ -191,6 +193,7 @@ func (q *Queries) JourneyCount(ctx context.Context, arg JourneyCountParams) (int
 		arg.JourneyTemplateJourneyType,
 		arg.Patient,
 		arg.Hospital,
+		arg.EncounterID,
 		arg.Status,
 		arg.Search,
 	)
@@ -344,10 +347,11 @@ WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
   AND ($3::text IS NULL OR t.journey_type = $3)
   AND ($4::uuid IS NULL OR j.patient_id = $4)
   AND ($5::uuid IS NULL OR j.hospital_id = $5)
-  AND ($6::text IS NULL OR j.status = $6)
-  AND ($7::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $7))
+  AND ($6::text IS NULL OR j.encounter_id = $6)
+  AND ($7::text IS NULL OR j.status = $7)
+  AND ($8::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $8))
 ORDER BY /* ordering */ j.id DESC
-LIMIT $9 OFFSET $8
+LIMIT $10 OFFSET $9
 `
 
 type JourneyListParams struct {
@@ -356,6 +360,7 @@ type JourneyListParams struct {
 	JourneyTemplateJourneyType *string
 	Patient                    *uuid.UUID
 	Hospital                   *uuid.UUID
+	EncounterID                *string
 	Status                     *string
 	Search                     *string
 	PageOffset                 int32
@@ -390,6 +395,7 @@ func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]Jou
 		arg.JourneyTemplateJourneyType,
 		arg.Patient,
 		arg.Hospital,
+		arg.EncounterID,
 		arg.Status,
 		arg.Search,
 		arg.PageOffset,

@@ -19,8 +19,11 @@ WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
   AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
   AND ($3::text IS NULL OR p.gender = $3)
   AND ($4::text IS NULL OR p.city = $4)
-  AND ($5::text IS NULL OR p.status = $5)
-  AND ($6::text IS NULL OR search_matches(p.search, $6))
+  AND ($5::text IS NULL OR p.mrn = $5)
+  AND ($6::text IS NULL OR p.national_id = $6)
+  AND ($7::text IS NULL OR p.phone = $7)
+  AND ($8::text IS NULL OR p.status = $8)
+  AND ($9::text IS NULL OR search_matches(p.search, $9))
 `
 
 type PatientCountParams struct {
@@ -28,6 +31,9 @@ type PatientCountParams struct {
 	PrimaryHospital *uuid.UUID
 	Gender          *string
 	City            *string
+	Mrn             *string
+	NationalID      *string
+	Phone           *string
 	Status          *string
 	Search          *string
 }
@@ -38,6 +44,9 @@ func (q *Queries) PatientCount(ctx context.Context, arg PatientCountParams) (int
 		arg.PrimaryHospital,
 		arg.Gender,
 		arg.City,
+		arg.Mrn,
+		arg.NationalID,
+		arg.Phone,
 		arg.Status,
 		arg.Search,
 	)
@@ -187,10 +196,13 @@ WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
   AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
   AND ($3::text IS NULL OR p.gender = $3)
   AND ($4::text IS NULL OR p.city = $4)
-  AND ($5::text IS NULL OR p.status = $5)
-  AND ($6::text IS NULL OR search_matches(p.search, $6))
+  AND ($5::text IS NULL OR p.mrn = $5)
+  AND ($6::text IS NULL OR p.national_id = $6)
+  AND ($7::text IS NULL OR p.phone = $7)
+  AND ($8::text IS NULL OR p.status = $8)
+  AND ($9::text IS NULL OR search_matches(p.search, $9))
 ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT $8 OFFSET $7
+LIMIT $11 OFFSET $10
 `
 
 type PatientListParams struct {
@@ -198,6 +210,9 @@ type PatientListParams struct {
 	PrimaryHospital *uuid.UUID
 	Gender          *string
 	City            *string
+	Mrn             *string
+	NationalID      *string
+	Phone           *string
 	Status          *string
 	Search          *string
 	PageOffset      int32
@@ -234,6 +249,9 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 		arg.PrimaryHospital,
 		arg.Gender,
 		arg.City,
+		arg.Mrn,
+		arg.NationalID,
+		arg.Phone,
 		arg.Status,
 		arg.Search,
 		arg.PageOffset,

@@ -137,7 +137,7 @@ func TestCompileRejectsUnenforcedKeywords(t *testing.T) {
 		bodyOf(`{allOf: [{$ref: "#/components/schemas/Whole"}], properties: {b: {}}}`):              inBody + "beside allOf without a type: properties",
 		bodyOf(`{allOf: [{$ref: "#/components/schemas/Whole"}, {type: object}], required: [name]}`): inBody + "beside allOf: required",
 		bodyOf(`{type: object, properties: {a: {type: array, items: {type: object, properties: {key: {nullable: true}}}, x-px360-items-schema: Strict}, b: {type: array, items: {type: object, properties: {key: {nullable: true}}}, x-px360-items-schema: Strict}}}`): inBody + "x-px360-items-schema: only one",
-		`requestBody: {content: {application/json: {schema: {type: object, required: [a], properties: {a: {type: boolean}}}}}}`:                                                     inBody + "must be required",
+		`requestBody: {content: {application/json: {schema: {type: object, required: [a], properties: {a: {type: boolean}}}}}}`:                                                                                                                                        inBody + "must be required",
 		`requestBody: {required: true, content: {application/json: {}}}`:                                                           inBody + "no schema",
 		`requestBody: {required: true, content: {text/plain: {schema: {type: string}}}}`:                                           inBody + "must be application/json",
 		`requestBody: {required: true, content: {application/json: {schema: {type: object}}, text/csv: {schema: {type: string}}}}`: inBody + "must be application/json",

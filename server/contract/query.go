@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,6 +165,7 @@ type Page struct {
 	Number, Size int // from 1
 	Order        []Term
 	References   []Reference // of the filters: what must exist
+	Ignored      []string    // names of what was sent and is no parameter, sorted; ten at most, and only such as can be told
 	sent         url.Values  // all that the client sent, for the links to other pages
 }
 
@@ -233,7 +235,25 @@ func (o *Operation) ReadQuery(raw string) (bind url.Values, page Page, err error
 	case !validPage:
 		return nil, Page{}, problem.InvalidPage
 	}
+	page.Ignored = o.ignored(sent)
 	return bind, page, nil
+}
+
+// parameterName is what a name must look like to be told in a header.
+var parameterName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,50}$`)
+
+// mostIgnored is how many names are told.
+const mostIgnored = 10
+
+func (o *Operation) ignored(sent url.Values) (names []string) {
+	for name := range sent {
+		known := slices.ContainsFunc(o.query, func(p *parameter) bool { return p.name == name })
+		if !known && parameterName.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names[:min(len(names), mostIgnored)]
 }
 
 func pageNumber(text string) (int, bool) {

@@ -1,0 +1,1 @@
+DROP INDEX patients_mrn_idx, patients_national_id_idx, patients_phone_idx, patients_created_at_idx;
