@@ -140,11 +140,13 @@ func TestActionRights(t *testing.T) {
 	if a := w.expect(t, http.StatusOK, "POST", actionsPath+id+"/approve/", w.coordinator.access, nil).json(); a["status"] != "approved" {
 		t.Errorf("approved: %v", a)
 	}
+	w.expect(t, http.StatusConflict, "POST", actionsPath+id+"/approve/", w.coordinator.access, nil)
 	w.step(t, http.StatusForbidden, w.manager, id, "closed")
 	w.step(t, http.StatusForbidden, w.manager, id, "in_progress")
 	w.step(t, http.StatusOK, w.coordinator, id, "closed")
 	w.step(t, http.StatusForbidden, w.nurse, id, "in_progress")
 	w.expect(t, http.StatusConflict, "PATCH", actionsPath+id+"/", w.manager.access, fields{"title": "B"})
+	w.expect(t, http.StatusConflict, "PUT", actionsPath+id+"/", w.manager.access, fields{"title": "B", "hospital": w.hospital})
 	w.expect(t, http.StatusConflict, "POST", actionsPath+id+"/assign/", w.manager.access, fields{"assigned_to": nil})
 	w.expect(t, http.StatusConflict, "POST", actionsPath+id+"/escalate/", w.manager.access, fields{"note": "x"})
 	w.expect(t, http.StatusConflict, "DELETE", actionsPath+id+"/", w.manager.access, nil)

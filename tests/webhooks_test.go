@@ -451,6 +451,7 @@ func TestWebhookIsDisabled(t *testing.T) {
 		t.Errorf("after 410: %s", got)
 	}
 	w.expect(t, http.StatusConflict, "POST", endpointsPath+id+"/test/", w.admin.access, nil)
+	w.expect(t, http.StatusConflict, "POST", webhookMessagesPath+w.messages(t)[0]["id"].(string)+"/redeliver/", w.admin.access, nil)
 	w.due()
 	w.step(t)
 	if n := len(r.all()); n != 1 {
