@@ -38,8 +38,8 @@ type Config struct {
 	PublicURL   string `env:"PUBLIC_URL" unset:"http://localhost:<port>" help:"how clients and patients reach the API: the base of links to other pages and to surveys; required by work once a channel is configured"`
 	DataDir     string `env:"DATA_DIR" unset:"~/.local/share/px360; root: /var/lib/px360" help:"where up keeps its private Postgres, secret key and first password"`
 
-	SecretKey         secret `env:"SECRET_KEY" unset:"up: made once" help:"signs tokens and API keys, and makes links to surveys; at least 32 bytes, required by serve, and by work once a channel is configured"`
-	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed, and its links, stay valid"`
+	SecretKey         secret `env:"SECRET_KEY" unset:"up: made once" help:"signs tokens and API keys, makes links to surveys and seals the secrets of webhooks; at least 32 bytes, required by serve, and by work once a channel is configured or there is a webhook endpoint"`
+	SecretKeyPrevious secret `env:"SECRET_KEY_PREVIOUS" help:"the key before this one: what it signed and sealed, and its links, stay valid"`
 	AdminUsername     string `env:"ADMIN_USERNAME" help:"the first PX Admin, made by up; the demo logs in as this user"`
 	AdminPassword     secret `env:"ADMIN_PASSWORD" unset:"up: made once" help:"the password of the first PX Admin"`
 
