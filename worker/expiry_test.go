@@ -40,6 +40,24 @@ func TestDeleteExpired(t *testing.T) {
 				`INSERT INTO rate_limit_blocks (key, number, calls) VALUES ('1', 0, '{}'), ('1', 1, '{}'), ('in use', 0, '{}')`,
 			}, `SELECT key FROM rate_limits UNION ALL SELECT key || ', block' FROM rate_limit_blocks ORDER BY 1`, []string{"in use", "in use, block"},
 		},
+		{
+			"webhook events, and their messages", []string{
+				`INSERT INTO webhook_events (type, object_id, version, created_at)
+					SELECT 'expired', uuid7(), 1, now() - interval '30 days 1 second' FROM generate_series(1, 5001)`,
+				`INSERT INTO webhook_events (type, object_id, version, created_at) VALUES ('almost', uuid7(), 1, now() - interval '29 days'), ('new', uuid7(), 1, now())`,
+				`INSERT INTO webhook_messages (id, endpoint_id, seq, object_id, type) SELECT uuid7(), e.id, v.seq, v.object_id, v.type
+					FROM webhook_events v, (VALUES (uuid7()), (uuid7())) AS e (id)`,
+			}, `SELECT type FROM webhook_events UNION ALL SELECT type || ', message' FROM webhook_messages ORDER BY 1`,
+			[]string{"almost", "almost, message", "almost, message", "new", "new, message", "new, message"},
+		},
+		{
+			"emails to users", []string{
+				`INSERT INTO users (id, username, email, password) VALUES ('0193c5a0-7a00-7000-8000-000000000003', 'u', 'u@example.org', '!')`,
+				`INSERT INTO user_messages (id, user_id, kind, object_id, subject, text, created_at)
+					SELECT uuid7(), '0193c5a0-7a00-7000-8000-000000000003', 'reminder', uuid7(), s.subject, '', now() - s.age
+					FROM (VALUES ('expired', interval '31 days'), ('almost', interval '29 days'), ('new', interval '0 days')) AS s (subject, age)`,
+			}, `SELECT subject FROM user_messages ORDER BY 1`, []string{"almost", "new"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
