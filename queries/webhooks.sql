@@ -171,6 +171,9 @@ RETURNING e.hospital_id, e.url, e.secret, e.failing_since, e.previous_secret, e.
     -- For WebhookClaim: its plan must not depend on whether the queue was empty when it was last analyzed.
     set_config('enable_seqscan', 'off', true) AS seqscan, set_config('enable_bitmapscan', 'off', true) AS bitmapscan;
 
+-- name: WebhookSealAgain :exec
+UPDATE webhook_endpoints SET secret = @secret WHERE id = @id;
+
 -- name: WebhookRelease :exec
 UPDATE webhook_endpoints SET owner = NULL, leased_until = now() + cast(@rest_milliseconds AS integer) * interval '1 millisecond'
 WHERE id = @id AND owner = cast(@owner AS uuid);

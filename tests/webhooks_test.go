@@ -415,12 +415,14 @@ func TestWebhookSecretRotation(t *testing.T) {
 		t.Error("the old secret still signs")
 	}
 	r.secrets = []string{fresh}
-	// After a change of the secret key its secret can still be opened, and after two it has to be made anew.
+	// After a change of the secret key its secret can still be opened, and after two, as it was sealed again after the first.
+	// One that was not has to be made anew.
 	for _, c := range []struct {
 		key, previous, want string
 	}{
 		{"another-key-of-more-than-32-bytes!!", signingKey, ""},
-		{"a-third-key-of-more-than-32-bytes!!!", "another-key-of-more-than-32-bytes!!", "The secret was sealed under another secret key: rotate it."},
+		{"a-third-key-of-more-than-32-bytes!!!", "another-key-of-more-than-32-bytes!!", ""},
+		{"a-fourth-key-of-more-than-32-bytes!", "a-fifth-key-of-more-than-32-bytes!!", "The secret was sealed under another secret key: rotate it."},
 	} {
 		w.exec("DELETE FROM webhook_messages")
 		w.action(t, 0)

@@ -809,6 +809,20 @@ func (q *Queries) WebhookReplay(ctx context.Context, arg WebhookReplayParams) (i
 	return count, err
 }
 
+const webhookSealAgain = `-- name: WebhookSealAgain :exec
+UPDATE webhook_endpoints SET secret = $1 WHERE id = $2
+`
+
+type WebhookSealAgainParams struct {
+	Secret []byte
+	ID     uuid.UUID
+}
+
+func (q *Queries) WebhookSealAgain(ctx context.Context, arg WebhookSealAgainParams) error {
+	_, err := q.db.Exec(ctx, webhookSealAgain, arg.Secret, arg.ID)
+	return err
+}
+
 const webhookTest = `-- name: WebhookTest :exec
 WITH event AS (
     INSERT INTO webhook_events (hospital_id, type, object_id, version, fanned_out)

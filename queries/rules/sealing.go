@@ -40,17 +40,18 @@ func newAEAD(key string) (cipher.AEAD, error) {
 // Seal seals a secret for a place, in which alone it can be opened.
 func (s Sealer) Seal(secret, place []byte) []byte { return s.current.Seal(nil, nil, secret, place) }
 
-// Open opens what was sealed for a place.
-func (s Sealer) Open(sealed, place []byte) ([]byte, error) {
-	for _, aead := range []cipher.AEAD{s.current, s.previous} {
+// Open opens what was sealed for a place. What was sealed under the previous key is old: seal it again, for the day on
+// which that key is forgotten.
+func (s Sealer) Open(sealed, place []byte) (secret []byte, old bool, err error) {
+	for i, aead := range []cipher.AEAD{s.current, s.previous} {
 		if aead == nil {
 			continue
 		}
 		if secret, err := aead.Open(nil, nil, sealed, place); err == nil {
-			return secret, nil
+			return secret, i > 0, nil
 		}
 	}
-	return nil, ErrSealed
+	return nil, false, ErrSealed
 }
 
 // webhookSecretPrefix begins secrets, as Standard Webhooks has it.

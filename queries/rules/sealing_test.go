@@ -29,17 +29,18 @@ func TestSealer(t *testing.T) {
 		sealed []byte
 		place  string
 		opens  bool
+		old    bool
 	}{
-		"under the same key":     {old, sealed, "an endpoint", true},
-		"under the previous key": {sealer("the second key", "the first key"), sealed, "an endpoint", true},
-		"under another key":      {sealer("the third key", "the second key"), sealed, "an endpoint", false},
-		"for another place":      {old, sealed, "another endpoint", false},
-		"changed":                {old, append([]byte{1}, sealed[1:]...), "an endpoint", false},
-		"cut off":                {old, sealed[:5], "an endpoint", false},
-		"nothing":                {old, nil, "an endpoint", false},
+		"under the same key":     {old, sealed, "an endpoint", true, false},
+		"under the previous key": {sealer("the second key", "the first key"), sealed, "an endpoint", true, true},
+		"under another key":      {sealer("the third key", "the second key"), sealed, "an endpoint", false, false},
+		"for another place":      {old, sealed, "another endpoint", false, false},
+		"changed":                {old, append([]byte{1}, sealed[1:]...), "an endpoint", false, false},
+		"cut off":                {old, sealed[:5], "an endpoint", false, false},
+		"nothing":                {old, nil, "an endpoint", false, false},
 	} {
-		got, err := c.sealer.Open(c.sealed, []byte(c.place))
-		if c.opens != (err == nil) || c.opens && !bytes.Equal(got, secret) || !c.opens && !errors.Is(err, ErrSealed) {
+		got, isOld, err := c.sealer.Open(c.sealed, []byte(c.place))
+		if isOld != c.old || c.opens != (err == nil) || c.opens && !bytes.Equal(got, secret) || !c.opens && !errors.Is(err, ErrSealed) {
 			t.Errorf("%s: %q, %v", what, got, err)
 		}
 	}

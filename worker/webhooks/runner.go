@@ -183,7 +183,13 @@ func (r *runner) exchange(ctx context.Context) (claimed []message, err error) {
 			lost = disabled
 			return err
 		}
-		r.target.Store(r.open(row))
+		to, sealed := r.open(row)
+		if sealed != nil {
+			if err := q.WebhookSealAgain(tx, db.WebhookSealAgainParams{ID: r.endpoint, Secret: sealed}); err != nil {
+				return err
+			}
+		}
+		r.target.Store(to)
 		if most == 0 {
 			return nil
 		}
@@ -197,19 +203,25 @@ func (r *runner) exchange(ctx context.Context) (claimed []message, err error) {
 	return claimed, err
 }
 
-// open is how messages are delivered to an endpoint as it is now.
-func (r *runner) open(endpoint db.WebhookRenewRow) *target {
+// open is how messages are delivered to an endpoint as it is now. A secret that was sealed under the previous key is sealed
+// again.
+func (r *runner) open(endpoint db.WebhookRenewRow) (to *target, again []byte) {
 	sealed := [][]byte{endpoint.Secret}
 	if endpoint.PreviousUntil != nil && endpoint.Now.Before(*endpoint.PreviousUntil) {
 		sealed = append(sealed, endpoint.PreviousSecret)
 	}
-	to := &target{url: endpoint.URL}
-	for _, one := range sealed {
-		if secret, err := r.sealer.Open(one, r.endpoint[:]); err == nil {
-			to.secrets = append(to.secrets, secret)
+	to = &target{url: endpoint.URL}
+	for i, one := range sealed {
+		secret, old, err := r.sealer.Open(one, r.endpoint[:])
+		if err != nil {
+			continue
+		}
+		to.secrets = append(to.secrets, secret)
+		if old && i == 0 {
+			again = r.sealer.Seal(secret, r.endpoint[:])
 		}
 	}
-	return to
+	return to, again
 }
 
 // claim reads messages that are due, as they are to be delivered.
