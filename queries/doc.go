@@ -18,7 +18,8 @@
 //	                                                                old one and the new
 //	3  hospital                      HospitalLockOf                 changing a department, physician, patient or journey
 //	                                                                template: its hospital, and the one that it moves to;
-//	                                                                creating a journey template; deleting a department
+//	                                                                creating a journey template or a webhook endpoint;
+//	                                                                deleting a department
 //	                                 HospitalLockCode               changing a hospital: and the one that has the code
 //	   departments of a manager      DepartmentLockManaged,         deleting a user
 //	                                 KEY SHARE

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -26,6 +27,9 @@ type webhookOperations struct {
 	created   mapping[api.WebhookEndpointCreated, api.WebhookEndpoint]
 }
 
+// mostEndpoints is how many endpoints a hospital can have: each of its events becomes a message to each.
+const mostEndpoints = 200
+
 // newWebhookEndpoints makes what answers the operations on single endpoints.
 func newWebhookEndpoints(e *engine, guard *outbound.Guard) *webhookEndpointRows {
 	check := webhookChecks{guard}.check
@@ -47,7 +51,25 @@ func newWebhookEndpoints(e *engine, guard *outbound.Guard) *webhookEndpointRows 
 		defaults: db.WebhookEndpointInsertParams{Status: endpointActive},
 		id:       func(fields *db.WebhookEndpointInsertParams) *uuid.UUID { return &fields.ID },
 		hospital: func(fields db.WebhookEndpointInsertParams) *uuid.UUID { return fields.Hospital },
-		hooks:    hooks[db.WebhookEndpointInsertParams]{checkCreate: check, checkUpdate: check},
+		hooks: hooks[db.WebhookEndpointInsertParams]{
+			lockForCreate: func(ctx context.Context, q *db.Queries, stated db.WebhookEndpointInsertParams) error {
+				if stated.Hospital == nil {
+					return nil
+				}
+				return lockHospitals(ctx, q, uuid.Nil, *stated.Hospital) // so that two do not both become the last one
+			},
+			checkCreate: func(ctx context.Context, q *db.Queries, w *write[db.WebhookEndpointInsertParams]) error {
+				if err := check(ctx, q, w); err != nil || w.row.Hospital == nil {
+					return err
+				}
+				there, err := q.WebhookEndpointCount(ctx, db.WebhookEndpointCountParams{Scope: w.row.Hospital})
+				if err == nil && there >= mostEndpoints {
+					err = problem.Conflict(fmt.Sprintf("A hospital has %d webhook endpoints at most.", mostEndpoints))
+				}
+				return err
+			},
+			checkUpdate: check,
+		},
 	}
 	return rows.bind(e)
 }

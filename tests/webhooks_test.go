@@ -518,6 +518,33 @@ func TestWebhookAddresses(t *testing.T) {
 	}
 }
 
+// A hospital has so many endpoints and no more, also when two are made at the same time.
+func TestWebhookEndpointsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWebhookWorld(t)
+	w.exec(`INSERT INTO webhook_endpoints (id, hospital_id, url, events, secret)
+		SELECT uuid7(), $1, 'https://partner.example/', '{survey.sent}', '' FROM generate_series(1, 199)`, w.hospital)
+	statuses := make(chan int, 4)
+	for range 4 {
+		go func() {
+			statuses <- w.send("POST", endpointsPath, w.admin.access, fields{"url": "https://partner.example/", "hospital": w.hospital, "events": []string{"survey.sent"}}).status
+		}()
+	}
+	made := 0
+	for range 4 {
+		switch status := <-statuses; status {
+		case http.StatusCreated:
+			made++
+		case http.StatusConflict:
+		default:
+			t.Errorf("answered %d", status)
+		}
+	}
+	if n := value[int](w.system, "SELECT count(*) FROM webhook_endpoints WHERE hospital_id = $1", w.hospital); made != 1 || n != 200 {
+		t.Errorf("%d were made, there are %d", made, n)
+	}
+}
+
 // Ten requests at a time, and a dead endpoint beside it changes nothing.
 func TestWebhookInFlight(t *testing.T) {
 	t.Parallel()
