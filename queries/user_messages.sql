@@ -6,7 +6,7 @@ FROM unnest(@users::uuid[]) AS u (id);
 
 -- name: UserMessageRecipients :many
 -- Returns who is written to about something of a hospital: a user by their id, or those with a role, be it in the hospital
--- or everywhere. Only active ones with an address.
+-- or everywhere. Only active ones with an address, and a hundred at most.
 SELECT u.id, u.language
 FROM users u
 WHERE u.is_active AND u.email <> ''

@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"github.com/px360/px360/gen/client"
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/worker/actions"
+	"github.com/px360/px360/worker/channels"
 )
 
 const actionsPath = "/api/actions/"
@@ -284,6 +287,46 @@ func TestActionBreachIsNoticedOnce(t *testing.T) {
 	if n := len(w.email.to()); n != 50 {
 		t.Errorf("%d emails", n)
 	}
+}
+
+// An email that breaks the connection to the mail server costs the others of its batch nothing.
+func TestActionEmailsAfterABrokenConnection(t *testing.T) {
+	t.Parallel()
+	w := newActionWorld(t)
+	flaky := &flakyMailbox{mailbox: w.email}
+	o := w.service.Options
+	o.Email = flaky
+	for range 3 {
+		w.open(t, "urgent")
+	}
+	w.exec("UPDATE actions SET running_since = now() - interval '5 hours', next_at = now()")
+	must(t, actions.New(w.database, o).Step(t.Context()))
+	if sent, sessions := len(w.email.to()), flaky.sessions; sent != 2 || sessions != 2 {
+		t.Errorf("%d of the other two emails were sent, over %d connections", sent, sessions)
+	}
+}
+
+// A flakyMailbox has a first connection that breaks at once.
+type flakyMailbox struct {
+	*mailbox
+	sessions int
+}
+
+func (m *flakyMailbox) Open(context.Context) (channels.Session, error) {
+	m.sessions++
+	return flakySession{m.mailbox, m.sessions == 1}, nil
+}
+
+type flakySession struct {
+	*mailbox
+	broken bool
+}
+
+func (s flakySession) Send(ctx context.Context, m channels.Message) (string, error) {
+	if s.broken {
+		return "", errors.New("connection reset by peer")
+	}
+	return s.mailbox.Send(ctx, m)
 }
 
 // An action whose clock cannot be read holds up no other.

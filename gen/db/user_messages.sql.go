@@ -160,7 +160,7 @@ type UserMessageRecipientsRow struct {
 }
 
 // Returns who is written to about something of a hospital: a user by their id, or those with a role, be it in the hospital
-// or everywhere. Only active ones with an address.
+// or everywhere. Only active ones with an address, and a hundred at most.
 func (q *Queries) UserMessageRecipients(ctx context.Context, arg UserMessageRecipientsParams) ([]UserMessageRecipientsRow, error) {
 	rows, err := q.db.Query(ctx, userMessageRecipients, arg.ID, arg.Role, arg.Hospital)
 	if err != nil {

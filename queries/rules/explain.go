@@ -66,17 +66,16 @@ func (f *Facts) found(check string, e *Event, o *Outcome) string {
 	case CheckStage:
 		return fmt.Sprintf("A stage that is triggered by event %s is open.", e.EventCode)
 	case CheckPhysician:
-		return foundName(e.PhysicianLicense, f.Physicians[Name{o.Journey.Hospital, e.PhysicianLicense}] != uuid.Nil, o.Stage.RequiresPhysician, "physician", "license")
+		return foundName(e.PhysicianLicense, f.Physicians[Name{o.Journey.Hospital, e.PhysicianLicense}] != uuid.Nil, "physician", "license")
 	}
-	return foundName(e.DepartmentCode, f.Departments[Name{o.Journey.Hospital, e.DepartmentCode}] != uuid.Nil, o.Stage.RequiresDepartment, "department", "code")
+	return foundName(e.DepartmentCode, f.Departments[Name{o.Journey.Hospital, e.DepartmentCode}] != uuid.Nil, "department", "code")
 }
 
-func foundName(name string, known, required bool, what, by string) string {
+// foundName is about a name that the event has or not, where that is enough for the stage.
+func foundName(name string, known bool, what, by string) string {
 	switch {
 	case name != "" && known:
 		return fmt.Sprintf("The hospital has a %s with the %s “%s”.", what, by, name)
-	case required: // and yet it passed: never
-		return ""
 	case name == "":
 		return fmt.Sprintf("The event names no %s, and the stage requires none.", what)
 	}

@@ -144,9 +144,9 @@ func Escalated(ctx context.Context, q *db.Queries, a *Action, level int, publicU
 	}
 	switch {
 	case level == rules.MaxEscalationLevel:
-		to, err = withRole(ctx, q, rolePXAdmin, nil)
+		to, err = Admins(ctx, q, nil)
 	case len(to) == 0:
-		to, err = withRole(ctx, q, roleHospitalAdmin, &a.Hospital)
+		to, err = Admins(ctx, q, &a.Hospital)
 	}
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func Reminded(ctx context.Context, q *db.Queries, a *Action, publicURL string) e
 		to, err = manager(ctx, q, *a.Department)
 	}
 	if err == nil && len(to) == 0 {
-		to, err = withRole(ctx, q, roleHospitalAdmin, &a.Hospital)
+		to, err = Admins(ctx, q, &a.Hospital)
 	}
 	if err != nil {
 		return err
@@ -184,7 +184,12 @@ func manager(ctx context.Context, q *db.Queries, department uuid.UUID) ([]db.Use
 	return q.UserMessageRecipients(ctx, db.UserMessageRecipientsParams{ID: &id})
 }
 
-func withRole(ctx context.Context, q *db.Queries, role string, hospital *uuid.UUID) ([]db.UserMessageRecipientsRow, error) {
+// Admins are those of a hospital or, with nil, the PX Admins: who can be written to of them.
+func Admins(ctx context.Context, q *db.Queries, hospital *uuid.UUID) ([]db.UserMessageRecipientsRow, error) {
+	role := roleHospitalAdmin
+	if hospital == nil {
+		role = rolePXAdmin
+	}
 	return q.UserMessageRecipients(ctx, db.UserMessageRecipientsParams{Role: &role, Hospital: hospital})
 }
 

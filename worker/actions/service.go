@@ -169,12 +169,12 @@ func (s *Service) attend(ctx context.Context, q *db.Queries, a *sla.Action, now 
 }
 
 const (
-	// emailBatch is how many emails are claimed at a time.
-	emailBatch = 20
+	// emailBatch is how many emails are claimed at a time: no more than can be sent within patience, however slow the server is.
+	emailBatch = 10
 	// patience is how long a sender has, from the claim, to say what became of its emails. Then others send them again.
 	patience = 5 * time.Minute
-	// mostAttempts is how often an email is tried that fails for a reason that may pass, or whose senders died.
-	mostAttempts = 10
+	// mostClaims bounds what a user gets whose email ends its sender each time.
+	mostClaims = 20
 )
 
 // sendBatch sends emails to users. It tells whether there may be more.
@@ -188,32 +188,32 @@ func (s *Service) sendBatch(ctx context.Context) (more bool, err error) {
 	if err != nil || len(claimed) == 0 {
 		return false, err
 	}
-	session, err := s.Email.Open(working)
+	sender := channels.Sender{Channel: s.Email}
+	defer sender.Close()
 	for _, m := range claimed {
-		sent := err
-		if sent == nil {
-			sent = s.send(working, session, m)
-		}
-		if err := s.finish(working, m, sent); err != nil {
+		if err := s.finish(working, m, s.send(working, &sender, m)); err != nil {
 			return false, err
 		}
-	}
-	if session != nil {
-		session.Close()
 	}
 	return len(claimed) == emailBatch, nil
 }
 
-func (s *Service) send(ctx context.Context, session channels.Session, m db.UserMessageClaimRow) error {
+func (s *Service) send(ctx context.Context, sender *channels.Sender, m db.UserMessageClaimRow) error {
 	address, ok := s.Email.Address(m.Email)
-	if !ok || !m.IsActive {
+	switch {
+	case !ok || !m.IsActive:
 		return errNoAddress
+	case m.Attempt > mostClaims:
+		return errNoOutcome // each of its senders ended before it could say what became of it
 	}
-	_, err := session.Send(ctx, channels.Message{ID: m.ID, To: address, Text: m.Text, Subject: m.Subject, Sender: "PX360", Language: m.Language})
+	_, err := sender.Send(ctx, channels.Message{ID: m.ID, To: address, Text: m.Text, Subject: m.Subject, Sender: "PX360", Language: m.Language})
 	return err
 }
 
-var errNoAddress = channels.Permanent("the user has no address any more")
+var (
+	errNoAddress = channels.Permanent("the user has no address any more")
+	errNoOutcome = channels.Permanent("no attempt could say what became of the message")
+)
 
 // finish writes what became of an email.
 func (s *Service) finish(ctx context.Context, m db.UserMessageClaimRow, sent error) error {
@@ -221,7 +221,7 @@ func (s *Service) finish(ctx context.Context, m db.UserMessageClaimRow, sent err
 	if sent != nil {
 		result.Status, result.Error = "queued", channels.Storable(sent.Error())
 		wait, again := rules.RetryAfter(int(m.Attempt))
-		if channels.IsPermanent(sent) || !again || m.Attempt >= mostAttempts {
+		if channels.IsPermanent(sent) || !again {
 			result.Status = "failed"
 		}
 		result.WaitSeconds = int32(wait.Seconds())

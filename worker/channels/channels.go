@@ -49,6 +49,34 @@ type Session interface {
 	Close()
 }
 
+// A Sender sends messages one after the other, over one session as long as that works.
+type Sender struct {
+	Channel Channel
+	session Session
+}
+
+// Send is the session's. After an error the next message has a new one: the old one may be broken.
+func (s *Sender) Send(ctx context.Context, m Message) (providerID string, err error) {
+	if s.session == nil {
+		if s.session, err = s.Channel.Open(ctx); err != nil {
+			s.session = nil
+			return "", err
+		}
+	}
+	if providerID, err = s.session.Send(ctx, m); err != nil {
+		s.Close()
+	}
+	return providerID, err
+}
+
+// Close ends the session, if there is one.
+func (s *Sender) Close() {
+	if s.session != nil {
+		s.session.Close()
+		s.session = nil
+	}
+}
+
 // timeout is how long a provider may take for one message.
 const timeout = 20 * time.Second
 

@@ -54,8 +54,8 @@ func (s *Service) sendBatch(ctx context.Context, name string) (more bool, err er
 	// What was claimed is finished, also when the service is told to stop.
 	working, cancel := context.WithDeadline(context.WithoutCancel(ctx), began.Add(sendingTime))
 	defer cancel()
-	sender := sender{channel: s.Channels[name]}
-	defer sender.close()
+	sender := channels.Sender{Channel: s.Channels[name]}
+	defer sender.Close()
 	for i := range messages {
 		r := result{message: &messages[i], status: messageQueued}
 		if ctx.Err() == nil && working.Err() == nil {
@@ -112,34 +112,8 @@ type claimed struct {
 	unwanted  bool // the address was suppressed since it was queued
 }
 
-// A sender keeps the connection to a provider open.
-type sender struct {
-	channel channels.Channel
-	session channels.Session
-}
-
-func (s *sender) close() {
-	if s.session != nil {
-		s.session.Close()
-		s.session = nil
-	}
-}
-
-func (s *sender) send(ctx context.Context, m channels.Message) (providerID string, err error) {
-	if s.session == nil {
-		if s.session, err = s.channel.Open(ctx); err != nil {
-			s.session = nil
-			return "", err
-		}
-	}
-	if providerID, err = s.session.Send(ctx, m); err != nil {
-		s.close() // it may be broken
-	}
-	return providerID, err
-}
-
 // send sends a message, unless nobody is to get it any more.
-func (s *Service) send(ctx context.Context, sender *sender, r *result) {
+func (s *Service) send(ctx context.Context, sender *channels.Sender, r *result) {
 	m := r.message
 	switch {
 	case rules.SurveyEnded(m.SurveyStatus) || m.SurveyOptOut || m.unwanted:
@@ -159,7 +133,7 @@ func (s *Service) send(ctx context.Context, sender *sender, r *result) {
 		r.fail(err, true)
 		return
 	}
-	r.providerID, err = sender.send(ctx, message)
+	r.providerID, err = sender.Send(ctx, message)
 	if r.providerID = channels.Storable(r.providerID); err != nil {
 		r.fail(err, channels.IsPermanent(err))
 		return

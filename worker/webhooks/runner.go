@@ -294,14 +294,11 @@ func (r *runner) write(ctx context.Context, q *db.Queries, endpoint db.WebhookRe
 // tellDisabled writes to those who can mend it, and into the audit.
 func (r *runner) tellDisabled(ctx context.Context, q *db.Queries, endpoint db.WebhookRenewRow, reason string) error {
 	r.Log.WarnContext(ctx, "webhook endpoint disabled", "endpoint", r.endpoint, "reason", reason)
-	role, why := "Hospital Admin", "It answered 410 Gone."
-	if endpoint.Hospital == nil {
-		role = "PX Admin"
-	}
+	why := "It answered 410 Gone."
 	if reason == "failing" {
 		why = "Nothing was delivered for five days."
 	}
-	to, err := q.UserMessageRecipients(ctx, db.UserMessageRecipientsParams{Role: &role, Hospital: endpoint.Hospital})
+	to, err := sla.Admins(ctx, q, endpoint.Hospital)
 	if err != nil {
 		return err
 	}
