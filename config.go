@@ -60,6 +60,8 @@ type Config struct {
 	Connections     int                 `env:"CONNECTIONS_PER_ADDRESS" help:"connections that one client address may have open, trusted proxies excepted"`
 	MaxPayload      int                 `env:"MAX_PAYLOAD_BYTES" help:"bytes that the payload_json of an event may have, from 65536 to 1048576"`
 	EventSenders    server.EventSenders `env:"EVENT_SENDERS" help:"who may send events, beside API keys: any (every user of a hospital) or staff (PX Admins, Hospital Admins and PX Coordinators)"`
+	EventRetention  time.Duration       `env:"EVENT_RETENTION" unset:"for ever" help:"how long events are kept once they are processed, failed or ignored, such as 17520h; for as long a repeat of their source_event_id is known. Set it for every work"`
+	AuditRetention  time.Duration       `env:"AUDIT_RETENTION" unset:"for ever" help:"how long entries of the audit log are kept"`
 	SurveyMaxAge    time.Duration       `env:"SURVEY_MAX_AGE" help:"surveys are not sent if the completion of their stage is received later than this, or if they are due longer ago"`
 	SMTPURL         secret              `env:"SMTP_URL" unset:"no email" help:"the mail server: smtp://user:password@host:587, with STARTTLS unless it ends in ?starttls=off, or smtps://"`
 	EmailFrom       string              `env:"EMAIL_FROM" help:"the address that email comes from; required with PX360_SMTP_URL"`
@@ -172,6 +174,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%sLONGEST_LOGIN_WAIT must be from 0s to %s", prefix, limits.LongestLoginWait)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("%sMAX_IN_FLIGHT must be at least 1", prefix)
+	case c.EventRetention != 0 && c.EventRetention < worker.MinRetention, c.AuditRetention != 0 && c.AuditRetention < worker.MinRetention:
+		return fmt.Errorf("%sEVENT_RETENTION and %sAUDIT_RETENTION must be at least %v, or not set", prefix, prefix, worker.MinRetention)
 	case c.SurveyMaxAge <= 0:
 		return fmt.Errorf("%sSURVEY_MAX_AGE must be more than 0s", prefix)
 	case c.Connections < 1:
@@ -187,6 +191,11 @@ func (c Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// listConnections is how many of a process's connections are for lists alone: a quarter, of those that its worker can spare.
+func (c Config) listConnections() int32 {
+	return min(c.MaxConnections/4, c.MaxConnections-int32(c.Workers)-2)
 }
 
 // channels are the ways to reach patients that are configured.

@@ -156,7 +156,7 @@ func (p *program) resolveDatabase(ctx context.Context) (databaseURL string, rele
 // open opens a connection pool, whatever the state of the schema.
 func (p *program) open(ctx context.Context, databaseURL string) (*queries.DB, error) {
 	o := queries.DefaultOptions()
-	o.MaxConnections = p.config.MaxConnections
+	o.MaxConnections, o.ListConnections = p.config.MaxConnections, p.config.listConnections()
 	return queries.Open(ctx, databaseURL, o)
 }
 
@@ -210,6 +210,7 @@ func (p *program) newServer(database *queries.DB, publicURL, rateLimits string) 
 func (p *program) newWorker(database *queries.DB) *worker.Worker {
 	o := worker.DefaultOptions()
 	o.Concurrency, o.Log, o.Registerer = p.config.Workers, p.log, p.registry
+	o.EventRetention, o.AuditRetention = p.config.EventRetention, p.config.AuditRetention
 	return worker.New(database, o)
 }
 

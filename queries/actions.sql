@@ -3,13 +3,13 @@ SELECT
     a.id, a.assigned_to, u.full_name AS assigned_to_name, a.created_at, a.department_id AS department,
     d.name AS department_name, a.description, a.due_at,
     (CASE a.escalation_level WHEN 1 THEN 'department_manager' WHEN 2 THEN 'hospital_admins' WHEN 3 THEN 'px_admins' ELSE '' END)::text AS escalated_to,
-    a.escalation_level, a.hospital_id AS hospital, h.name AS hospital_name,
+    a.escalation_level, a.hospital_id AS hospital, coalesce(h.name, '')::text AS hospital_name,
     (a.status IN ('open', 'in_progress', 'on_hold', 'pending_approval') AND coalesce(a.due_at <= now(), false))::boolean AS is_overdue,
     a.journey_instance_id AS journey_instance, a.patient_id AS patient, p.full_name AS patient_name, a.physician_id AS physician,
     f.full_name AS physician_name, a.priority, a.resolution, a.source_type, a.stage_instance_id AS stage_instance, a.status,
     a.survey_id AS survey_instance, a.title, a.updated_at, a.version
 FROM actions a
-JOIN hospitals h ON h.id = a.hospital_id
+LEFT JOIN hospitals h ON h.id = a.hospital_id
 LEFT JOIN departments d ON d.id = a.department_id
 LEFT JOIN users u ON u.id = a.assigned_to
 LEFT JOIN patients p ON p.id = a.patient_id
@@ -26,24 +26,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(source_type)::text IS NULL OR a.source_type = sqlc.narg(source_type))
   AND (sqlc.narg(due_before)::timestamptz IS NULL OR a.due_at < sqlc.narg(due_before))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(a.search, sqlc.narg(search)))
-ORDER BY /* ordering */ a.id DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: ActionCount :one
-SELECT count(*)
-FROM actions a
-WHERE (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR a.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(status)::text IS NULL OR a.status = sqlc.narg(status))
-  AND (sqlc.narg(priority)::text IS NULL OR a.priority = sqlc.narg(priority))
-  AND (sqlc.narg(assigned_to)::text IS NULL
-       OR a.assigned_to = CASE WHEN sqlc.narg(assigned_to) = 'me' THEN sqlc.narg(self)::uuid ELSE cast(sqlc.narg(assigned_to) AS uuid) END)
-  AND (sqlc.narg(department)::uuid IS NULL OR a.department_id = sqlc.narg(department))
-  AND (sqlc.narg(is_overdue)::boolean IS NULL OR sqlc.narg(is_overdue)
-       = (a.status IN ('open', 'in_progress', 'on_hold', 'pending_approval') AND coalesce(a.due_at <= now(), false)))
-  AND (sqlc.narg(source_type)::text IS NULL OR a.source_type = sqlc.narg(source_type))
-  AND (sqlc.narg(due_before)::timestamptz IS NULL OR a.due_at < sqlc.narg(due_before))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(a.search, sqlc.narg(search)));
+ORDER BY id DESC;
 
 -- name: ActionGet :one
 SELECT
@@ -151,14 +134,7 @@ SELECT l.id, l.actor_id AS actor, l.actor_name, l.created_at, l.kind, l.new_valu
 FROM action_log l
 JOIN actions a ON a.id = l.action_id
 WHERE l.action_id = @action AND (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope))
-ORDER BY /* ordering */ l.id DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: ActionLogCount :one
-SELECT count(*)
-FROM action_log l
-JOIN actions a ON a.id = l.action_id
-WHERE l.action_id = @action AND (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope));
+ORDER BY id DESC;
 
 -- name: ActionClaimDue :many
 -- Claims actions whose clock has come to something.

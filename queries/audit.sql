@@ -18,16 +18,16 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(object_id)::uuid IS NULL OR a.object_id = sqlc.narg(object_id))
   AND (sqlc.narg(since)::timestamptz IS NULL OR a.at >= sqlc.narg(since))
   AND (sqlc.narg(until)::timestamptz IS NULL OR a.at < sqlc.narg(until))
-ORDER BY a.id DESC
-LIMIT @page_size OFFSET @page_offset;
+ORDER BY at DESC, id DESC;
 
--- name: AuditCount :one
-SELECT count(*)
-FROM audit_log a
-WHERE (sqlc.narg(scope)::uuid IS NULL OR a.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(actor)::uuid IS NULL OR a.actor_id = sqlc.narg(actor))
-  AND (sqlc.narg(operation)::text IS NULL OR a.operation = sqlc.narg(operation))
-  AND (sqlc.narg(object_type)::text IS NULL OR a.object_type = sqlc.narg(object_type))
-  AND (sqlc.narg(object_id)::uuid IS NULL OR a.object_id = sqlc.narg(object_id))
-  AND (sqlc.narg(since)::timestamptz IS NULL OR a.at >= sqlc.narg(since))
-  AND (sqlc.narg(until)::timestamptz IS NULL OR a.at < sqlc.narg(until));
+-- name: AuditExpire :execrows
+-- Deletes a batch of the oldest entries that were written so many seconds ago.
+DELETE FROM audit_log
+WHERE id IN (
+    SELECT a.id
+    FROM audit_log a
+    WHERE a.at < now() - make_interval(secs => @seconds)
+    ORDER BY a.at
+    LIMIT sqlc.arg(most)::integer
+    FOR UPDATE SKIP LOCKED
+);

@@ -10,17 +10,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(hospital)::uuid IS NULL OR c.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR c.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(c.search, sqlc.narg(search)))
-ORDER BY /* ordering */ c.id DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: ConfigCount :one
-SELECT count(*)
-FROM integration_configs c
-WHERE (sqlc.narg(scope)::uuid IS NULL OR c.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(source_system)::text IS NULL OR c.source_system = sqlc.narg(source_system))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR c.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(is_active)::boolean IS NULL OR c.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(c.search, sqlc.narg(search)));
+ORDER BY id DESC;
 
 -- name: ConfigGet :one
 SELECT

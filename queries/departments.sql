@@ -12,17 +12,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
   AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(d.search, sqlc.narg(search)))
-ORDER BY /* ordering */ d.name, d.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: DepartmentCount :one
-SELECT count(*)
-FROM departments d
-WHERE (sqlc.narg(scope)::uuid IS NULL OR d.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR d.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(parent)::uuid IS NULL OR d.parent_id = sqlc.narg(parent))
-  AND (sqlc.narg(status)::text IS NULL OR d.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(d.search, sqlc.narg(search)));
+ORDER BY name, id;
 
 -- name: DepartmentGet :one
 SELECT

@@ -1,7 +1,8 @@
 // Package queries is the way to the database: the SQL files that sqlc compiles into gen/db, one per noun, and the Go
-// beside them: the pool and transactions (queries.go), retry with backoff (retry.go), the order of lists
-// (ordering.go), the verdict on errors (verdict.go), the message for each constraint (constraints.go) and panics within
-// a transaction (panic.go). It knows neither HTTP nor the rules of the domain, which are in queries/rules.
+// beside them: the pool and transactions (queries.go), retry with backoff (retry.go), pages of lists
+// (list.go), their SQL (page.go) and their counts (counts.go), the verdict on errors (verdict.go), the message for each
+// constraint (constraints.go) and panics within a transaction (panic.go). It knows neither HTTP nor the rules of the
+// domain, which are in queries/rules.
 //
 // # Lock order
 //
@@ -28,10 +29,12 @@
 //	                                 JourneyTemplateLock
 //	4  journey                       JourneyClaim, SKIP LOCKED      W
 //	                                 JourneyLock, JourneyLockOf     changing or deleting a journey or one of its stages
+//	                                 PatientLockJourneys            changing a patient: the journeys have the names
 //	                                 SurveyClaimDue, SHARE, with    S, a decision: no stage comes or goes meanwhile
 //	                                 its surveys, SKIP LOCKED
 //	5  the row itself                …Lock, then …Update or …Delete every change
 //	   new rows                      …Insert                        every creation
+//	   patient, SHARE                a trigger                      creating a journey, changing its patient
 //	   default journey template      JourneyTemplateClearDefault    making another the default
 //	   role PX Admin                 UserLockAdmins                 taking a PX Admin away
 //	6  stages of the journey         StageComplete, StageUpdate, …  W, and as 4

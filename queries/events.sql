@@ -63,38 +63,25 @@ WHERE e.id <> s.id;
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.seq, e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
     e.warnings
 FROM events e
 WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
   AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
   AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
   AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
-  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
+  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason) AND e.status IN ('failed', 'ignored'))
   AND (sqlc.narg(received_after)::timestamptz IS NULL OR e.received_at >= sqlc.narg(received_after))
   AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
   AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key))
-ORDER BY /* ordering */ e.seq DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: EventCount :one
-SELECT count(*)
-FROM events e
-WHERE (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
-  AND (sqlc.narg(source_system)::text IS NULL OR e.source_system = sqlc.narg(source_system))
-  AND (sqlc.narg(event_code)::text IS NULL OR e.event_code = sqlc.narg(event_code))
-  AND (sqlc.narg(encounter_id)::text IS NULL OR e.encounter_id = sqlc.narg(encounter_id))
-  AND (sqlc.narg(reason)::text IS NULL OR e.reason = sqlc.narg(reason))
-  AND (sqlc.narg(received_after)::timestamptz IS NULL OR e.received_at >= sqlc.narg(received_after))
-  AND (sqlc.narg(received_before)::timestamptz IS NULL OR e.received_at < sqlc.narg(received_before))
-  AND (sqlc.narg(sender_key)::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = sqlc.narg(sender_key));
+ORDER BY received_at DESC, seq DESC;
 
 -- name: EventGet :one
 -- sender_key is the config whose events alone the caller sees; null for one who sees all.
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.seq, e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
     e.warnings
 FROM events e
 WHERE e.id = @id
@@ -336,3 +323,16 @@ SELECT set_config('synchronous_commit', 'off', true);
 -- name: Now :one
 -- Returns the database's time, from which all times are taken.
 SELECT statement_timestamp()::timestamptz;
+
+-- name: EventExpire :execrows
+-- Deletes a batch of the oldest events that were received so many seconds ago and are finished, but for those that somebody is
+-- making pending again.
+DELETE FROM events
+WHERE seq IN (
+    SELECT e.seq
+    FROM events e
+    WHERE e.received_at < now() - make_interval(secs => @seconds) AND e.processed_at IS NOT NULL
+    ORDER BY e.received_at
+    LIMIT sqlc.arg(most)::integer
+    FOR UPDATE SKIP LOCKED
+);

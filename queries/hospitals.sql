@@ -7,16 +7,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
   AND (sqlc.narg(status)::text IS NULL OR h.status = sqlc.narg(status))
   AND (sqlc.narg(city)::text IS NULL OR h.city = sqlc.narg(city))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(h.search, sqlc.narg(search)))
-ORDER BY /* ordering */ h.name, h.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: HospitalCount :one
-SELECT count(*)
-FROM hospitals h
-WHERE (sqlc.narg(scope)::uuid IS NULL OR h.id = sqlc.narg(scope))
-  AND (sqlc.narg(status)::text IS NULL OR h.status = sqlc.narg(status))
-  AND (sqlc.narg(city)::text IS NULL OR h.city = sqlc.narg(city))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(h.search, sqlc.narg(search)));
+ORDER BY name, id;
 
 -- name: HospitalGet :one
 SELECT

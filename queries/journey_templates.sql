@@ -12,18 +12,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(t.search, sqlc.narg(search)))
-ORDER BY /* ordering */ t.name, t.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: JourneyTemplateCount :one
-SELECT count(*)
-FROM journey_templates t
-WHERE (sqlc.narg(scope)::uuid IS NULL OR t.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_type))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR t.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(is_active)::boolean IS NULL OR t.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(is_default)::boolean IS NULL OR t.is_default = sqlc.narg(is_default))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(t.search, sqlc.narg(search)));
+ORDER BY name, id;
 
 -- name: JourneyTemplateGet :one
 SELECT

@@ -1,13 +1,13 @@
 -- name: JourneyList :many
 SELECT
     j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
-    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
-    t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
-    p.full_name AS patient_name, j.started_at, j.status, j.updated_at
+    j.hospital_id AS hospital, coalesce(h.name, '')::text AS hospital_name, j.journey_template_id AS journey_template,
+    coalesce(t.name, '')::text AS journey_template_name, coalesce(t.journey_type, '')::text AS journey_type, j.metadata, j.patient_id AS patient, coalesce(p.mrn, '')::text AS patient_mrn,
+    coalesce(p.full_name, '')::text AS patient_name, j.started_at, j.status, j.updated_at
 FROM journey_instances j
-JOIN journey_templates t ON t.id = j.journey_template_id
-JOIN patients p ON p.id = j.patient_id
-JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN journey_templates t ON t.id = j.journey_template_id
+LEFT JOIN patients p ON p.id = j.patient_id
+LEFT JOIN hospitals h ON h.id = j.hospital_id
 LEFT JOIN departments d ON d.id = j.department_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
@@ -16,23 +16,8 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(encounter_id)::text IS NULL OR j.encounter_id = sqlc.narg(encounter_id))
   AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)))
-ORDER BY /* ordering */ j.id DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: JourneyCount :one
-SELECT count(*)
-FROM journey_instances j
-JOIN journey_templates t ON t.id = j.journey_template_id
-JOIN patients p ON p.id = j.patient_id
-WHERE (sqlc.narg(scope)::uuid IS NULL OR j.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(journey_template)::uuid IS NULL OR j.journey_template_id = sqlc.narg(journey_template))
-  AND (sqlc.narg(journey_template__journey_type)::text IS NULL OR t.journey_type = sqlc.narg(journey_template__journey_type))
-  AND (sqlc.narg(patient)::uuid IS NULL OR j.patient_id = sqlc.narg(patient))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR j.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(encounter_id)::text IS NULL OR j.encounter_id = sqlc.narg(encounter_id))
-  AND (sqlc.narg(status)::text IS NULL OR j.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, sqlc.narg(search)));
+  AND (sqlc.narg(search)::text IS NULL OR search_matches(j.search || E'\n' || j.patient_search, sqlc.narg(search)))
+ORDER BY id DESC;
 
 -- name: JourneyGet :one
 SELECT

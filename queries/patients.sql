@@ -14,21 +14,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope
   AND (sqlc.narg(phone)::text IS NULL OR p.phone = sqlc.narg(phone))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)))
-ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: PatientCount :one
-SELECT count(*)
-FROM patients p
-WHERE (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(primary_hospital)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(primary_hospital))
-  AND (sqlc.narg(gender)::text IS NULL OR p.gender = sqlc.narg(gender))
-  AND (sqlc.narg(city)::text IS NULL OR p.city = sqlc.narg(city))
-  AND (sqlc.narg(mrn)::text IS NULL OR p.mrn = sqlc.narg(mrn))
-  AND (sqlc.narg(national_id)::text IS NULL OR p.national_id = sqlc.narg(national_id))
-  AND (sqlc.narg(phone)::text IS NULL OR p.phone = sqlc.narg(phone))
-  AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)));
+ORDER BY last_name, first_name, id;
 
 -- name: PatientGet :one
 SELECT
@@ -47,6 +33,10 @@ SELECT
 FROM patients p
 WHERE id = @id AND (sqlc.narg(scope)::uuid IS NULL OR p.primary_hospital_id = sqlc.narg(scope))
 FOR NO KEY UPDATE;
+
+-- name: PatientLockJourneys :many
+-- Locks the journeys of a patient, which are found by the patient's names: a trigger writes new ones into them.
+SELECT id FROM journey_instances WHERE patient_id = @id ORDER BY id FOR NO KEY UPDATE;
 
 -- name: PatientInsert :exec
 INSERT INTO patients (

@@ -12,18 +12,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(specialization)::text IS NULL OR p.specialization = sqlc.narg(specialization))
   AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)))
-ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: PhysicianCount :one
-SELECT count(*)
-FROM physicians p
-WHERE (sqlc.narg(scope)::uuid IS NULL OR p.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR p.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(department)::uuid IS NULL OR p.department_id = sqlc.narg(department))
-  AND (sqlc.narg(specialization)::text IS NULL OR p.specialization = sqlc.narg(specialization))
-  AND (sqlc.narg(status)::text IS NULL OR p.status = sqlc.narg(status))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(p.search, sqlc.narg(search)));
+ORDER BY last_name, first_name, id;
 
 -- name: PhysicianGet :one
 SELECT

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
@@ -20,10 +21,13 @@ import (
 type Options struct {
 	Name              string        // shown in pg_stat_activity
 	MaxConnections    int32         // at least 1
+	ListConnections   int32         // how many of these are for lists alone; 0: lists share the others
 	StatementTimeout  time.Duration // a statement that runs longer is cancelled by the server
 	LockTimeout       time.Duration // below the statement's, so that a wait is told apart from work
 	IdleInTransaction time.Duration // ends a process that stopped in the middle of a transaction
 	AcquireTimeout    time.Duration // how long a caller waits for a connection
+
+	Tracer pgx.QueryTracer // is told of every statement; optional
 }
 
 // DefaultOptions are the options of a pool that nobody configured.
@@ -31,6 +35,7 @@ func DefaultOptions() Options {
 	return Options{
 		Name:              "px360",
 		MaxConnections:    16,
+		ListConnections:   4,
 		StatementTimeout:  10 * time.Second,
 		LockTimeout:       3 * time.Second,
 		IdleInTransaction: 10 * time.Second,
@@ -40,8 +45,8 @@ func DefaultOptions() Options {
 
 // validate refuses what Postgres would take for "no timeout", and pools of no connection.
 func (o Options) validate() error {
-	if o.Name == "" || o.MaxConnections < 1 {
-		return fmt.Errorf("database options: a pool needs a name and at least one connection, not %q and %d", o.Name, o.MaxConnections)
+	if o.Name == "" || o.MaxConnections < 1 || o.ListConnections < 0 || o.ListConnections >= o.MaxConnections {
+		return fmt.Errorf("database options: a pool needs a name and at least one connection that is not for lists, not %q and %d of %d for lists", o.Name, o.ListConnections, o.MaxConnections)
 	}
 	for name, timeout := range map[string]time.Duration{
 		"StatementTimeout": o.StatementTimeout, "LockTimeout": o.LockTimeout,
@@ -54,9 +59,12 @@ func (o Options) validate() error {
 	return nil
 }
 
-// DB is a pool with the rules of this program.
+// DB is a pool with the rules of this program. Lists have connections of their own, so that slow ones keep nothing else
+// waiting.
 type DB struct {
 	Pool    *pgxpool.Pool
+	lists   *pgxpool.Pool
+	counts  *counts
 	acquire time.Duration
 }
 
@@ -70,8 +78,9 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the database URL: %w", err)
 	}
-	config.MaxConns = o.MaxConnections
+	config.MaxConns = o.MaxConnections - o.ListConnections
 	config.MinConns = min(2, config.MaxConns)
+	config.ConnConfig.Tracer = o.Tracer
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	for name, value := range map[string]string{
 		"application_name":                    o.Name,
@@ -100,7 +109,23 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &DB{Pool: pool, acquire: o.AcquireTimeout}, nil
+	d := &DB{Pool: pool, lists: pool, counts: newCounts(), acquire: o.AcquireTimeout}
+	if o.ListConnections == 0 {
+		return d, nil
+	}
+	lists := config.Copy()
+	lists.MaxConns, lists.MinConns = o.ListConnections, 0
+	// A filter by what a CHECK rules out, such as a state that is never stored, reads nothing.
+	lists.ConnConfig.RuntimeParams["constraint_exclusion"] = "on"
+	// A list that takes too long, or whose client is gone, is cancelled in Postgres too, and its connection kept.
+	lists.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+	}
+	if d.lists, err = pgxpool.NewWithConfig(ctx, lists); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return d, nil
 }
 
 // closeReadOnly closes a connection that turned out to be to a standby, or to a read-only database, so that the pool
@@ -110,7 +135,11 @@ func closeReadOnly(next pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 }
 
 // Close ends all connections, waiting for those in use.
-func (d *DB) Close() { d.Pool.Close() }
+func (d *DB) Close() {
+	d.counts.stop()
+	d.lists.Close()
+	d.Pool.Close()
+}
 
 // Read runs f on one connection, outside a transaction: each query sees what is committed by then. Statements that
 // write commit by themselves. Nothing is retried.
@@ -123,15 +152,14 @@ func (d *DB) Read(ctx context.Context, f func(*db.Queries) error) error {
 	return f(db.New(conn))
 }
 
-// List runs f on one connection. Its second argument sends list queries: in the given order, and unprepared. A query
-// whose rows have more than mostBytes, as Postgres sends their values, ends with ErrTooManyBytes.
-func (d *DB) List(ctx context.Context, order Order, mostBytes int, f func(q, lists *db.Queries) error) error {
+// ReadUnprepared is Read with statements that Postgres plans for their parameters at each call.
+func (d *DB) ReadUnprepared(ctx context.Context, f func(*db.Queries) error) error {
 	conn, err := d.connection(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	return f(db.New(conn), db.New(listing{conn, order, mostBytes}))
+	return f(db.New(unpreparedConn{conn}))
 }
 
 // InTx runs f in a transaction of isolation level READ COMMITTED and commits it if f returns nil. f gets the bound
@@ -152,9 +180,13 @@ func (d *DB) InTxOnce(ctx context.Context, f func(*db.Queries) error) error {
 }
 
 func (d *DB) connection(ctx context.Context) (*pgxpool.Conn, error) {
+	return d.connectionFrom(ctx, d.Pool)
+}
+
+func (d *DB) connectionFrom(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 	wait, cancel := context.WithTimeout(ctx, d.acquire)
 	defer cancel()
-	conn, err := d.Pool.Acquire(wait)
+	conn, err := pool.Acquire(wait)
 	switch {
 	case err == nil:
 		return conn, nil

@@ -14,8 +14,7 @@ var sourceRules = []struct {
 	query   *regexp.Regexp
 	because string
 }{
-	{regexp.MustCompile(`List$`), regexp.MustCompile(`ORDER BY (/\* ordering \*/|a\.id DESC)`), "a list takes its order from the request: ORDER BY /* ordering */"},
-	{regexp.MustCompile(`List$`), regexp.MustCompile(`ORDER BY [^\n]*(\b(id|seq)( DESC)?|_id DESC, s\."order", s\.code)\nLIMIT `), "pages need an order that tells all rows apart: end it with the id"},
+	{regexp.MustCompile(`List$`), regexp.MustCompile(`\nORDER BY [a-z_", A-Z]*\b(id|seq)( DESC)?;`), "a list ends with an order of output columns that tells all rows apart, at last by id"},
 	{regexp.MustCompile(`Lock$`), regexp.MustCompile(`FOR NO KEY UPDATE;|pg_advisory_xact_lock`), "a change starts from a row that nobody else changes, and that others may refer to meanwhile: FOR NO KEY UPDATE"},
 	{regexp.MustCompile(`Update$`), regexp.MustCompile(`updated_at = now\(\)`), "updated_at is when the row last changed"},
 }

@@ -12,18 +12,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)))
-ORDER BY /* ordering */ s.journey_template_id DESC, s."order", s.code
-LIMIT @page_size OFFSET @page_offset;
-
--- name: StageTemplateCount :one
-SELECT count(*)
-FROM stage_templates s
-WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(journey_template)::uuid IS NULL OR s.journey_template_id = sqlc.narg(journey_template))
-  AND (sqlc.narg(trigger_event_code)::text IS NULL OR s.trigger_event_code = sqlc.narg(trigger_event_code))
-  AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(is_optional)::boolean IS NULL OR s.is_optional = sqlc.narg(is_optional))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)));
+ORDER BY journey_template DESC, "order", code, id;
 
 -- name: StageTemplateGet :one
 SELECT

@@ -14,16 +14,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
   AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
   AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status))
-ORDER BY /* ordering */ s.journey_instance_id DESC, s."order", s.code
-LIMIT @page_size OFFSET @page_offset;
-
--- name: StageCount :one
-SELECT count(*)
-FROM stage_instances s
-WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(journey_instance)::uuid IS NULL OR s.journey_instance_id = sqlc.narg(journey_instance))
-  AND (sqlc.narg(stage_template)::uuid IS NULL OR s.stage_template_id = sqlc.narg(stage_template))
-  AND (sqlc.narg(status)::text IS NULL OR s.status = sqlc.narg(status));
+ORDER BY journey_instance DESC, stage_order, id;
 
 -- name: StageGet :one
 SELECT

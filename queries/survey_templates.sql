@@ -11,16 +11,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(hospital)::uuid IS NULL OR s.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)))
-ORDER BY /* ordering */ s.name, s.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: SurveyTemplateCount :one
-SELECT count(*)
-FROM survey_templates s
-WHERE (sqlc.narg(scope)::uuid IS NULL OR s.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR s.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(is_active)::boolean IS NULL OR s.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(s.search, sqlc.narg(search)));
+ORDER BY name, id;
 
 -- name: SurveyTemplateGet :one
 SELECT

@@ -16,18 +16,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.i
   AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
   AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
   AND (sqlc.narg(search)::text IS NULL OR search_matches(u.search, sqlc.narg(search)))
-ORDER BY /* ordering */ u.username, u.id
-LIMIT @page_size OFFSET @page_offset;
-
--- name: UserCount :one
-SELECT count(*)
-FROM users u
-WHERE (sqlc.narg(scope)::uuid IS NULL OR u.hospital_id = sqlc.narg(scope) OR u.id = sqlc.narg(self)::uuid)
-  AND (sqlc.narg(is_active)::boolean IS NULL OR u.is_active = sqlc.narg(is_active))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR u.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(department)::uuid IS NULL OR u.department_id = sqlc.narg(department))
-  AND (sqlc.narg(groups)::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = sqlc.narg(groups)))
-  AND (sqlc.narg(search)::text IS NULL OR search_matches(u.search, sqlc.narg(search)));
+ORDER BY username, id;
 
 -- name: UserGet :one
 SELECT

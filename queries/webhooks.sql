@@ -13,15 +13,11 @@ LEFT JOIN hospitals h ON h.id = e.hospital_id
 WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(hospital)::uuid IS NULL OR e.hospital_id = sqlc.narg(hospital))
   AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status))
-ORDER BY /* ordering */ e.id DESC
-LIMIT @page_size OFFSET @page_offset;
+ORDER BY id DESC;
 
 -- name: WebhookEndpointCount :one
-SELECT count(*)
-FROM webhook_endpoints e
-WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(hospital)::uuid IS NULL OR e.hospital_id = sqlc.narg(hospital))
-  AND (sqlc.narg(status)::text IS NULL OR e.status = sqlc.narg(status));
+-- Returns how many endpoints a hospital has.
+SELECT count(*) FROM webhook_endpoints WHERE hospital_id = @hospital;
 
 -- name: WebhookEndpointGet :one
 SELECT
@@ -100,18 +96,7 @@ WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
   AND (sqlc.narg(event_type)::text IS NULL OR m.type = sqlc.narg(event_type))
   AND (sqlc.narg(status)::text IS NULL OR m.status = sqlc.narg(status))
   AND (sqlc.narg(since)::timestamptz IS NULL OR m.created_at >= sqlc.narg(since))
-ORDER BY /* ordering */ m.id DESC
-LIMIT @page_size OFFSET @page_offset;
-
--- name: WebhookMessageCount :one
-SELECT count(*)
-FROM webhook_messages m
-JOIN webhook_endpoints e ON e.id = m.endpoint_id
-WHERE (sqlc.narg(scope)::uuid IS NULL OR e.hospital_id = sqlc.narg(scope))
-  AND (sqlc.narg(endpoint)::uuid IS NULL OR m.endpoint_id = sqlc.narg(endpoint))
-  AND (sqlc.narg(event_type)::text IS NULL OR m.type = sqlc.narg(event_type))
-  AND (sqlc.narg(status)::text IS NULL OR m.status = sqlc.narg(status))
-  AND (sqlc.narg(since)::timestamptz IS NULL OR m.created_at >= sqlc.narg(since));
+ORDER BY id DESC;
 
 -- name: WebhookMessageGet :one
 SELECT

@@ -53,7 +53,7 @@ func newActionResource(e *engine, rows *actionRows) api.ActionResource {
 		list[api.ListActionsParams, api.ActionList]
 		*actionRows
 	}{
-		newList[api.ListActionsParams](e, (*db.Queries).ActionList, (*db.Queries).ActionCount,
+		newList[api.ListActionsParams](e, (*db.Queries).ActionList,
 			func(row db.ActionListRow) api.Action { return api.Action(row) },
 			func(p page[api.Action]) api.ActionList { return api.ActionList(p) }, "Scope", "Self"),
 		rows,
@@ -301,15 +301,14 @@ func (o actionOperations) AddActionNote(ctx context.Context, id uuid.UUID, body 
 
 // ListActionLog answers a page of what happened to an action.
 func (o actionOperations) ListActionLog(ctx context.Context, id uuid.UUID, _ api.ListActionLogParams) (api.ActionLogEntryList, error) {
+	scope := requestOf(ctx).principal.Scope()
 	rows, err := pageOf(ctx, o.engine,
-		func(q *db.Queries, scope *uuid.UUID) (int64, error) {
-			if _, err := q.ActionGet(ctx, db.ActionGetParams{ID: id, Scope: scope}); err != nil {
-				return 0, err
-			}
-			return q.ActionLogCount(ctx, db.ActionLogCountParams{Action: id, Scope: scope})
+		func(ctx context.Context, q *db.Queries) error {
+			_, err := q.ActionGet(ctx, db.ActionGetParams{ID: id, Scope: scope})
+			return err
 		},
-		func(q *db.Queries, scope *uuid.UUID, size, offset int32) ([]db.ActionLogListRow, error) {
-			return q.ActionLogList(ctx, db.ActionLogListParams{Action: id, Scope: scope, PageSize: size, PageOffset: offset})
+		func(ctx context.Context, q *db.Queries) ([]db.ActionLogListRow, error) {
+			return q.ActionLogList(ctx, db.ActionLogListParams{Action: id, Scope: scope})
 		},
 		func(row db.ActionLogListRow) api.ActionLogEntry { return api.ActionLogEntry(row) })
 	if queries.NoRows(err) {

@@ -6,7 +6,7 @@ import (
 )
 
 func newAudit(e *engine) api.AuditEntryResource {
-	return newList[api.ListAuditEntriesParams](e, (*db.Queries).AuditList, (*db.Queries).AuditCount,
+	return newList[api.ListAuditEntriesParams](e, (*db.Queries).AuditList,
 		func(row db.AuditListRow) api.AuditEntry { return api.AuditEntry(row) },
 		func(p page[api.AuditEntry]) api.AuditEntryList { return api.AuditEntryList(p) }, "Scope")
 }

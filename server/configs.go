@@ -27,7 +27,7 @@ func newConfigResource(e *engine, rows *configRows) api.ConfigResource {
 		list[api.ListIntegrationConfigsParams, api.IntegrationConfigList]
 		*configRows
 	}{
-		newList[api.ListIntegrationConfigsParams](e, (*db.Queries).ConfigList, (*db.Queries).ConfigCount,
+		newList[api.ListIntegrationConfigsParams](e, (*db.Queries).ConfigList,
 			func(row db.ConfigListRow) api.IntegrationConfig { return api.IntegrationConfig(row) },
 			func(p page[api.IntegrationConfig]) api.IntegrationConfigList { return api.IntegrationConfigList(p) }, "Scope"),
 		rows,

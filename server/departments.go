@@ -46,7 +46,7 @@ func newDepartments(e *engine) api.DepartmentResource {
 		list[api.ListDepartmentsParams, api.DepartmentList]
 		*departmentRows
 	}{
-		newList[api.ListDepartmentsParams](e, (*db.Queries).DepartmentList, (*db.Queries).DepartmentCount,
+		newList[api.ListDepartmentsParams](e, (*db.Queries).DepartmentList,
 			func(row db.DepartmentListRow) api.Department { return api.Department(row) },
 			func(p page[api.Department]) api.DepartmentList { return api.DepartmentList(p) }, "Scope"),
 		rows.bind(e),

@@ -15,6 +15,7 @@ import (
 type engine struct {
 	db        *queries.DB
 	publicURL string // base of the links between pages
+	cursors   cursors
 	checks    checks // of the generated code, while the server is made
 }
 

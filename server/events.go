@@ -30,7 +30,7 @@ func newEvents(e *engine) api.EventResource {
 		list[api.ListEventsParams, api.EventList]
 		*reader[api.Event]
 	}{
-		newList[api.ListEventsParams](e, (*db.Queries).EventList, (*db.Queries).EventCount,
+		newList[api.ListEventsParams](e, (*db.Queries).EventList,
 			func(row db.EventListRow) api.Event { return eventOf(db.EventGetRow(row)) },
 			func(p page[api.Event]) api.EventList { return api.EventList(p) }, "SenderKey"),
 		&reader[api.Event]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Event, error) {
@@ -45,7 +45,13 @@ func eventOf(row db.EventGetRow) api.Event {
 	if row.Status == rules.EventPending || row.Reason == rules.ReasonInternalError {
 		row.Warnings = receiptWarnings(row.PayloadJSON, row.ReceivedAt)
 	}
-	return api.Event(row)
+	return api.Event{
+		ID: row.ID, Attempts: row.Attempts, CreatedAt: row.CreatedAt, EncounterID: row.EncounterID, ErrorMessage: row.ErrorMessage,
+		EventCode: row.EventCode, Hospital: row.Hospital, JourneyInstance: row.JourneyInstance, PatientIdentifier: row.PatientIdentifier,
+		PayloadJSON: row.PayloadJSON, ProcessedAt: row.ProcessedAt, Reason: row.Reason, ReceivedAt: row.ReceivedAt, SourceEventID: row.SourceEventID,
+		SourceSystem: row.SourceSystem, StageInstance: row.StageInstance, Status: row.Status, Survey: row.Survey, UpdatedAt: row.UpdatedAt,
+		Warnings: row.Warnings,
+	}
 }
 
 // receiptWarnings are what can be said of an event without its journey.

@@ -43,7 +43,7 @@ func newHospitals(e *engine) api.HospitalResource {
 		list[api.ListHospitalsParams, api.HospitalList]
 		*hospitalRows
 	}{
-		newList[api.ListHospitalsParams](e, (*db.Queries).HospitalList, (*db.Queries).HospitalCount,
+		newList[api.ListHospitalsParams](e, (*db.Queries).HospitalList,
 			func(row db.HospitalListRow) api.Hospital { return api.Hospital(row) },
 			func(p page[api.Hospital]) api.HospitalList { return api.HospitalList(p) }, "Scope"),
 		rows.bind(e),

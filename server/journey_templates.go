@@ -54,7 +54,7 @@ func newJourneyTemplates(e *engine) api.JourneyTemplateResource {
 		list[api.ListJourneyTemplatesParams, api.JourneyTemplateList]
 		*journeyTemplateRows
 	}{
-		newList[api.ListJourneyTemplatesParams](e, (*db.Queries).JourneyTemplateList, (*db.Queries).JourneyTemplateCount,
+		newList[api.ListJourneyTemplatesParams](e, (*db.Queries).JourneyTemplateList,
 			func(row db.JourneyTemplateListRow) api.JourneyTemplate { return api.JourneyTemplate(row) },
 			func(p page[api.JourneyTemplate]) api.JourneyTemplateList { return api.JourneyTemplateList(p) }, "Scope"),
 		rows.bind(e),

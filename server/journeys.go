@@ -58,7 +58,7 @@ func newJourneys(e *engine, n *notifier) api.JourneyInstanceResource {
 		list[api.ListJourneyInstancesParams, api.JourneyInstanceList]
 		*journeyRows
 	}{
-		newList[api.ListJourneyInstancesParams](e, (*db.Queries).JourneyList, (*db.Queries).JourneyCount,
+		newList[api.ListJourneyInstancesParams](e, (*db.Queries).JourneyList,
 			func(row db.JourneyListRow) api.JourneyInstance { return api.JourneyInstance(row) },
 			func(p page[api.JourneyInstance]) api.JourneyInstanceList { return api.JourneyInstanceList(p) }, "Scope"),
 		rows.bind(e),

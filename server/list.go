@@ -15,7 +15,7 @@ import (
 
 // A page of a list, as the API answers it.
 type page[Row any] struct {
-	Count    int64   `json:"count"`
+	Count    *int64  `json:"count"` // nil where a cursor is followed
 	Next     *string `json:"next"`
 	Previous *string `json:"previous"`
 	Results  []Row   `json:"results"`
@@ -33,7 +33,6 @@ var errPageTooLarge = problem.InvalidField("page_size", "Ask for fewer rows.")
 // scoped are the parameters that list queries have beside the filters of the contract.
 type scoped struct {
 	Scope, Self, SenderKey *uuid.UUID
-	PageSize, PageOffset   int32
 }
 
 // A list answers the list operation of a noun: Params are its parameters in the contract, List its answer.
@@ -46,93 +45,95 @@ func (l list[Params, List]) List(ctx context.Context, params Params) (List, erro
 	return l.answer(ctx, params)
 }
 
-// newList makes a list from two generated queries, one for the rows of a page and one for the count of all. Every
-// filter of the contract must be a parameter of both. narrowed names the parameters of scoped that keep a caller to the
-// rows they may see: Scope, for users Self, for events SenderKey. The queries have these and no other of them.
-func newList[Params, List, Row, Found, Filter, CountFilter any](
+// newList makes a list from a generated query. Every filter of the contract must be a parameter of it. narrowed names the
+// parameters of scoped that keep a caller to the rows they may see: Scope, for users and actions Self too, for events
+// SenderKey. The query has these and no other of them.
+func newList[Params, List, Row, Found, Filter any](
 	e *engine,
 	find func(*db.Queries, context.Context, Filter) ([]Found, error),
-	count func(*db.Queries, context.Context, CountFilter) (int64, error),
 	convert func(Found) Row, wrap func(page[Row]) List, narrowed ...string,
 ) list[Params, List] {
-	filters := newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering"})...)
+	filters := newMapping[Filter, Params](e, present[Params]([]string{"Page", "PageSize", "Ordering", "Cursor"})...)
 	unused := slices.DeleteFunc([]string{"Scope", "Self", "SenderKey"}, func(name string) bool { return slices.Contains(narrowed, name) })
 	scope := newMapping[Filter, scoped](e, unused...)
-	counted := newMapping[CountFilter, Filter](e, "PageSize", "PageOffset")
-	checkSources[Filter](e, append(fieldNames[Params](), append(narrowed, "PageSize", "PageOffset")...))
-	checkSources[CountFilter](e, fieldNames[Filter]())
+	checkSources[Filter](e, append(fieldNames[Params](), narrowed...))
 
 	return list[Params, List]{func(ctx context.Context, params Params) (answer List, err error) {
 		r := requestOf(ctx)
-		filter, offset := filters.convert(params), r.page.Offset()
-		scope.copy(&filter, scoped{
-			Scope: r.principal.Scope(), Self: &r.principal.UserID, SenderKey: r.principal.SenderKey(),
-			PageSize: int32(r.page.Size), PageOffset: offset,
-		})
-		var total int64
-		var found []Found
-		err = e.db.List(ctx, order(r.page.Order), maxPageBytes*3/2, func(q, lists *db.Queries) (err error) {
-			if err = checkFilters(ctx, q, r.page.References); err != nil {
-				return err
-			}
-			if total, err = count(lists, ctx, counted.convert(filter)); err != nil || int64(offset) >= total {
-				return err
-			}
-			found, err = find(lists, ctx, filter)
-			return err
-		})
-		switch {
-		case errors.Is(err, queries.ErrTooManyBytes):
-			return answer, errPageTooLarge
-		case err != nil:
-			return answer, err
-		case r.page.Number > 1 && int64(offset) >= total:
-			return answer, problem.InvalidPage
-		}
-		return wrap(newPage(e, r, total, each(found, convert))), nil
+		filter := filters.convert(params)
+		scope.copy(&filter, scoped{Scope: r.principal.Scope(), Self: &r.principal.UserID, SenderKey: r.principal.SenderKey()})
+		rows, err := pageOf(ctx, e,
+			func(ctx context.Context, q *db.Queries) error { return checkFilters(ctx, q, r.page.References) },
+			func(ctx context.Context, q *db.Queries) ([]Found, error) { return find(q, ctx, filter) }, convert)
+		return wrap(rows), err
 	}}
 }
 
-// pageOf is the page that a request asks for of a list that is part of one object.
+// pageOf is the page that a request asks for of what a list query finds. check comes before it on the same connection.
 func pageOf[Found, Row any](
 	ctx context.Context, e *engine,
-	count func(q *db.Queries, scope *uuid.UUID) (int64, error),
-	find func(q *db.Queries, scope *uuid.UUID, size, offset int32) ([]Found, error),
+	check func(context.Context, *db.Queries) error,
+	find func(context.Context, *db.Queries) ([]Found, error),
 	convert func(Found) Row,
 ) (answer page[Row], err error) {
 	r := requestOf(ctx)
-	scope, offset := r.principal.Scope(), r.page.Offset()
-	var total int64
-	var found []Found
-	err = e.db.List(ctx, order(r.page.Order), maxPageBytes*3/2, func(_, lists *db.Queries) (err error) {
-		if total, err = count(lists, scope); err != nil || int64(offset) >= total {
-			return err
+	wanted := queries.Page{Order: order(r.page.Order), Size: r.page.Size, Offset: int64(r.page.Offset()), MaxBytes: maxPageBytes * 3 / 2}
+	if r.page.Cursor != nil {
+		wanted.Offset = 0
+		if wanted.Position, err = e.cursors.read(r, *r.page.Cursor); err != nil {
+			return answer, err
 		}
-		found, err = find(lists, scope, int32(r.page.Size), offset)
-		return err
-	})
+	}
+	found, err := queries.List(ctx, e.db, wanted, check, find)
 	switch {
 	case errors.Is(err, queries.ErrTooManyBytes):
 		return answer, errPageTooLarge
+	case errors.Is(err, queries.ErrTooSlow):
+		return answer, tooSlow(r.page)
 	case err != nil:
 		return answer, err
-	case r.page.Number > 1 && int64(offset) >= total:
+	case wanted.Offset > 0 && len(found.Rows) == 0:
 		return answer, problem.InvalidPage
 	}
-	return newPage(e, r, total, each(found, convert)), nil
+	answer.Results = each(found.Rows, convert)
+	base := e.publicURL + r.path
+	if wanted.Position == nil {
+		answer.Count = &found.Total
+		if found.IsEstimated {
+			r.header.Set(headerCountEstimated, "true")
+		}
+		if found.After {
+			answer.Next = r.page.Link(base, r.page.Number+1)
+		}
+		if found.Before {
+			answer.Previous = r.page.Link(base, r.page.Number-1)
+		}
+		return answer, nil
+	}
+	if found.After {
+		answer.Next = r.page.CursorLink(base, e.cursors.write(r, queries.Position{Values: found.Last}))
+	}
+	if found.Before {
+		answer.Previous = r.page.CursorLink(base, e.cursors.write(r, queries.Position{Values: found.First, Backward: true}))
+	}
+	return answer, nil
 }
 
-// newPage puts rows together with the links to the pages before and after.
-func newPage[Row any](e *engine, r request, total int64, rows []Row) page[Row] {
-	p := page[Row]{Count: total, Results: rows}
-	base := e.publicURL + r.path
-	if int64(r.page.Offset())+int64(r.page.Size) < total {
-		p.Next = r.page.Link(base, r.page.Number+1)
+// headerCountEstimated tells that count is what Postgres expects.
+const headerCountEstimated = "X-Count-Estimated"
+
+// tooSlow says what makes a list faster.
+func tooSlow(p contract.Page) *problem.Problem {
+	advice := "Narrow the list by a filter or a longer search term"
+	switch {
+	case len(p.Order) > 0 && p.Cursor == nil && p.Number > 1:
+		advice += ", leave out the ordering, or follow cursors instead of page numbers"
+	case len(p.Order) > 0:
+		advice += ", or leave out the ordering"
+	case p.Cursor == nil && p.Number > 1:
+		advice += ", or follow cursors instead of page numbers"
 	}
-	if r.page.Number > 1 {
-		p.Previous = r.page.Link(base, r.page.Number-1)
-	}
-	return p
+	return problem.QueryTooSlow(advice + ".")
 }
 
 // order is an ordering of the contract's as queries take it.

@@ -37,7 +37,7 @@ func normalize(r *http.Request) *http.Request {
 // elsewhere (RFC 9112, section 6.1). net/http hides whether there was one, and ignores Transfer-Encoding in HTTP/1.0.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := request{id: newID().String(), began: time.Now(), clientIP: c.RealIP(), path: c.Request().URL.Path, actor: &auth.Principal{}}
+		r := request{id: newID().String(), began: time.Now(), clientIP: c.RealIP(), path: c.Request().URL.Path, header: c.Response().Header(), actor: &auth.Principal{}}
 		c.SetRequest(c.Request().WithContext(r.in(c.Request().Context())))
 		header := c.Response().Header()
 		if len(c.Request().TransferEncoding) > 0 || !c.Request().ProtoAtLeast(1, 1) {

@@ -34,7 +34,11 @@ func newPatients(e *engine) api.PatientResource {
 		hospital: func(fields db.PatientInsertParams) *uuid.UUID { return fields.PrimaryHospital },
 		hooks: hooks[db.PatientInsertParams]{
 			lockForUpdate: func(ctx context.Context, q *db.Queries, id uuid.UUID, stated db.PatientInsertParams) error {
-				return lockHospitals(ctx, q, id, value(stated.PrimaryHospital))
+				if err := lockHospitals(ctx, q, id, value(stated.PrimaryHospital)); err != nil {
+					return err
+				}
+				_, err := q.PatientLockJourneys(ctx, id)
+				return err
 			},
 			checkCreate: checkNewPatient,
 			checkUpdate: checkPatient,
@@ -44,7 +48,7 @@ func newPatients(e *engine) api.PatientResource {
 		list[api.ListPatientsParams, api.PatientList]
 		*patientRows
 	}{
-		newList[api.ListPatientsParams](e, (*db.Queries).PatientList, (*db.Queries).PatientCount,
+		newList[api.ListPatientsParams](e, (*db.Queries).PatientList,
 			func(row db.PatientListRow) api.Patient { return api.Patient(row) },
 			func(p page[api.Patient]) api.PatientList { return api.PatientList(p) }, "Scope"),
 		rows.bind(e),

@@ -40,7 +40,7 @@ func newPhysicians(e *engine) api.PhysicianResource {
 		list[api.ListPhysiciansParams, api.PhysicianList]
 		*physicianRows
 	}{
-		newList[api.ListPhysiciansParams](e, (*db.Queries).PhysicianList, (*db.Queries).PhysicianCount,
+		newList[api.ListPhysiciansParams](e, (*db.Queries).PhysicianList,
 			func(row db.PhysicianListRow) api.Physician { return api.Physician(row) },
 			func(p page[api.Physician]) api.PhysicianList { return api.PhysicianList(p) }, "Scope"),
 		rows.bind(e),

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,7 @@ type request struct {
 	page      contract.Page       // of a list
 	body      contract.Body       // as it was checked
 	place     *place              // nil outside of the contract
+	header    http.Header         // of the answer
 	// Whom an operation authenticated by itself, by a token in the body: for the log line alone, which is written when
 	// the operation is over.
 	actor *auth.Principal

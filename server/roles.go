@@ -12,10 +12,9 @@ func newRoles(e *engine) api.RoleResource {
 		list[api.ListRolesParams, api.RoleList]
 		*reader[api.Role]
 	}{
-		newList[api.ListRolesParams](e, (*db.Queries).RoleList,
-			func(q *db.Queries, ctx context.Context, filter struct{ Search *string }) (int64, error) {
-				return q.RoleCount(ctx, filter.Search)
-			},
+		newList[api.ListRolesParams](e, func(q *db.Queries, ctx context.Context, filter struct{ Search *string }) ([]db.RoleListRow, error) {
+			return q.RoleList(ctx, filter.Search)
+		},
 			func(row db.RoleListRow) api.Role { return api.Role(row) },
 			func(p page[api.Role]) api.RoleList { return api.RoleList(p) }),
 		&reader[api.Role]{e, func(q *db.Queries, ctx context.Context, row rowID) (api.Role, error) {

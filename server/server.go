@@ -105,6 +105,9 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if s.keys, err = auth.NewKeyHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious)); err != nil {
 		return nil, err
 	}
+	if s.engine.cursors.hasher, err = auth.NewCursorHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious)); err != nil {
+		return nil, err
+	}
 	if s.rates, err = limits.NewRateLimiter(database, limits.RateOptions{Mode: o.RateLimits, Limits: o.Limits, Log: o.Log, Registerer: o.Registerer}); err != nil {
 		return nil, err
 	}

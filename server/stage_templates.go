@@ -45,7 +45,7 @@ func newStageTemplates(e *engine) api.StageTemplateResource {
 		list[api.ListStageTemplatesParams, api.StageTemplateList]
 		*stageTemplateRows
 	}{
-		newList[api.ListStageTemplatesParams](e, (*db.Queries).StageTemplateList, (*db.Queries).StageTemplateCount,
+		newList[api.ListStageTemplatesParams](e, (*db.Queries).StageTemplateList,
 			func(row db.StageTemplateListRow) api.StageTemplate { return api.StageTemplate(row) },
 			func(p page[api.StageTemplate]) api.StageTemplateList { return api.StageTemplateList(p) }, "Scope"),
 		rows.bind(e),

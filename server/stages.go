@@ -54,7 +54,7 @@ func newStages(e *engine) api.StageInstanceResource {
 		list[api.ListStageInstancesParams, api.StageInstanceList]
 		*stageRows
 	}{
-		newList[api.ListStageInstancesParams](e, (*db.Queries).StageList, (*db.Queries).StageCount,
+		newList[api.ListStageInstancesParams](e, (*db.Queries).StageList,
 			func(row db.StageListRow) api.StageInstance { return api.StageInstance(row) },
 			func(p page[api.StageInstance]) api.StageInstanceList { return api.StageInstanceList(p) }, "Scope"),
 		rows.bind(e),

@@ -29,7 +29,7 @@ type surveyInstances struct {
 
 func newSurveyInstances(e *engine, responses auth.Rule) surveyInstances {
 	s := surveyInstances{
-		list: newList[api.ListSurveyInstancesParams](e, (*db.Queries).SurveyInstanceList, (*db.Queries).SurveyInstanceCount,
+		list: newList[api.ListSurveyInstancesParams](e, (*db.Queries).SurveyInstanceList,
 			func(row db.SurveyInstanceListRow) api.SurveyInstance { return api.SurveyInstance(row) },
 			func(p page[api.SurveyInstance]) api.SurveyInstanceList { return api.SurveyInstanceList(p) }, "Scope"),
 		detail: newMapping[api.SurveyInstanceDetail, db.SurveyInstanceGetRow](e), responses: responses,

@@ -48,11 +48,11 @@ func (o surveyScoreOperations) RetrieveSurveyScores(ctx context.Context, params 
 	r := requestOf(ctx)
 	filter.Scope = r.principal.Scope()
 	answer = api.SurveyScores{GroupBy: filter.GroupBy, From: filter.FromDay, To: filter.ToDay, Results: []api.SurveyScore{}}
-	err = o.engine.db.List(ctx, nil, maxPageBytes, func(q, lists *db.Queries) error {
+	err = o.engine.db.ReadUnprepared(ctx, func(q *db.Queries) error {
 		if err := checkFilters(ctx, q, r.page.References); err != nil {
 			return err
 		}
-		rows, err := lists.SurveyScores(ctx, filter)
+		rows, err := q.SurveyScores(ctx, filter)
 		if err != nil {
 			return err
 		}

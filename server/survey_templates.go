@@ -45,7 +45,7 @@ func newSurveyTemplates(e *engine) api.SurveyTemplateResource {
 		list[api.ListSurveyTemplatesParams, api.SurveyTemplateList]
 		*surveyTemplateRows
 	}{
-		newList[api.ListSurveyTemplatesParams](e, (*db.Queries).SurveyTemplateList, (*db.Queries).SurveyTemplateCount,
+		newList[api.ListSurveyTemplatesParams](e, (*db.Queries).SurveyTemplateList,
 			func(row db.SurveyTemplateListRow) api.SurveyTemplate { return api.SurveyTemplate(row) },
 			func(p page[api.SurveyTemplate]) api.SurveyTemplateList { return api.SurveyTemplateList(p) }, "Scope"),
 		rows.bind(e),

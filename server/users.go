@@ -29,7 +29,7 @@ func newUserResource(e *engine, rows *userRows) api.UserResource {
 		list[api.ListUsersParams, api.UserList]
 		*userRows
 	}{
-		newList[api.ListUsersParams](e, (*db.Queries).UserList, (*db.Queries).UserCount,
+		newList[api.ListUsersParams](e, (*db.Queries).UserList,
 			func(row db.UserListRow) api.User { return api.User(row) },
 			func(p page[api.User]) api.UserList { return api.UserList(p) }, "Scope", "Self"),
 		rows,

@@ -62,7 +62,7 @@ func newWebhookEndpoints(e *engine, guard *outbound.Guard) *webhookEndpointRows 
 				if err := check(ctx, q, w); err != nil || w.row.Hospital == nil {
 					return err
 				}
-				there, err := q.WebhookEndpointCount(ctx, db.WebhookEndpointCountParams{Scope: w.row.Hospital})
+				there, err := q.WebhookEndpointCount(ctx, w.row.Hospital)
 				if err == nil && there >= mostEndpoints {
 					err = problem.Conflict(fmt.Sprintf("A hospital has %d webhook endpoints at most.", mostEndpoints))
 				}
@@ -80,7 +80,7 @@ func newWebhookEndpointResource(e *engine, rows *webhookEndpointRows) api.Webhoo
 		list[api.ListWebhookEndpointsParams, api.WebhookEndpointList]
 		*webhookEndpointRows
 	}{
-		newList[api.ListWebhookEndpointsParams](e, (*db.Queries).WebhookEndpointList, (*db.Queries).WebhookEndpointCount,
+		newList[api.ListWebhookEndpointsParams](e, (*db.Queries).WebhookEndpointList,
 			func(row db.WebhookEndpointListRow) api.WebhookEndpoint { return api.WebhookEndpoint(row) },
 			func(p page[api.WebhookEndpoint]) api.WebhookEndpointList { return api.WebhookEndpointList(p) }, "Scope"),
 		rows,
@@ -100,7 +100,7 @@ func newWebhookMessageResource(e *engine, messages *reader[api.WebhookMessage]) 
 		list[api.ListWebhookMessagesParams, api.WebhookMessageList]
 		*reader[api.WebhookMessage]
 	}{
-		newList[api.ListWebhookMessagesParams](e, (*db.Queries).WebhookMessageList, (*db.Queries).WebhookMessageCount,
+		newList[api.ListWebhookMessagesParams](e, (*db.Queries).WebhookMessageList,
 			func(row db.WebhookMessageListRow) api.WebhookMessage { return api.WebhookMessage(row) },
 			func(p page[api.WebhookMessage]) api.WebhookMessageList { return api.WebhookMessageList(p) }, "Scope"),
 		messages,

@@ -181,3 +181,26 @@ func (s *searchTest) tryWildcards(t *testing.T) {
 		}
 	}
 }
+
+// The names of a journey's patient stand in the journey: it is found by new ones, and by those of another patient.
+func TestJourneysAreFoundByTheNamesOfTheirPatients(t *testing.T) {
+	t.Parallel()
+	c := startServer(t).clinic()
+	patient, other := c.Patient("MRN-A"), c.Patient("MRN-B")
+	journey := c.Journey(c.Template(nil), patient, "ENC-1")
+	found := func(search string, want float64) {
+		t.Helper()
+		body := c.expect(t, 200, "GET", "/api/journeys/instances/?search="+search, c.admin.access, nil).json()
+		if body["count"] != want {
+			t.Errorf("%s is found %v times, want %v", search, body["count"], want)
+		}
+	}
+	found("mrn-a+enc-1", 1)
+	c.expect(t, 200, "PATCH", "/api/organizations/patients/"+patient.String()+"/", c.admin.access, fields{"first_name": "Zuhayr", "last_name_ar": "زهير"})
+	found("zuhayr", 1)
+	found("زهير", 1)
+	found("ahmad", 0)
+	c.expect(t, 200, "PATCH", "/api/journeys/instances/"+journey.String()+"/", c.admin.access, fields{"patient": other})
+	found("zuhayr", 0)
+	found("mrn-b", 1)
+}

@@ -60,6 +60,8 @@ func (l *list) try(t *testing.T, p *openapi3.Parameter) {
 	switch p.Name {
 	case "page_size":
 		l.tryPages(t)
+	case "cursor":
+		l.tryCursors(t)
 	case "ordering":
 		l.tryOrderings(t)
 	case "search":

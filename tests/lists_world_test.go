@@ -174,7 +174,7 @@ func (w *listsWorld) addTemplates() {
 			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": status(i) == "active",
 		}))
 		w.templates = append(w.templates, w.create(w.px.access, "/api/journeys/templates/", fields{
-			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 5,
+			"hospital": w.hospitalOf(i), "name": named("name", 2, i), "name_ar": word("isma", 5, i), "is_active": i != 3 && i != 6,
 			"journey_type": oneOf(i, "ems", "opd", "inpatient", "inpatient", "ems", "opd", "opd", "ems"), "is_default": i%2 == 1 && i < 6, "description": word("about", 1, i),
 		}))
 	}

@@ -18,17 +18,36 @@ const (
 	expiryBatch = 5000
 )
 
-// expiring are the tables whose rows expire, each with the query that deletes some of those that have.
-var expiring = [...]struct {
+// MinRetention is the least time for which events and entries of the audit log are kept: longer than any retry of theirs.
+const MinRetention = 24 * time.Hour
+
+// An expiring table has rows that expire, and a query that deletes some of those that have.
+type expiring struct {
 	name   string
-	expire func(*db.Queries, context.Context, int32) (int64, error)
-}{
-	{"idempotency keys", (*db.Queries).IdempotencyExpire},
-	{"used refresh tokens", (*db.Queries).RefreshTokenExpire},
-	{"idle rate limits", (*db.Queries).RateLimitExpire},
-	{"marks of suspect batches", (*db.Queries).SuspectBatchExpire},
-	{"emails to users", (*db.Queries).UserMessageExpire},
-	{"webhook events", (*db.Queries).WebhookExpire},
+	expire func(q *db.Queries, ctx context.Context, most int32) (int64, error)
+}
+
+// tables are those whose rows expire.
+func tables(o Options) []expiring {
+	list := []expiring{
+		{"idempotency keys", (*db.Queries).IdempotencyExpire},
+		{"used refresh tokens", (*db.Queries).RefreshTokenExpire},
+		{"idle rate limits", (*db.Queries).RateLimitExpire},
+		{"marks of suspect batches", (*db.Queries).SuspectBatchExpire},
+		{"emails to users", (*db.Queries).UserMessageExpire},
+		{"webhook events", (*db.Queries).WebhookExpire},
+	}
+	if o.EventRetention > 0 {
+		list = append(list, expiring{"events", func(q *db.Queries, ctx context.Context, most int32) (int64, error) {
+			return q.EventExpire(ctx, db.EventExpireParams{Seconds: o.EventRetention.Seconds(), Most: most})
+		}})
+	}
+	if o.AuditRetention > 0 {
+		list = append(list, expiring{"audit entries", func(q *db.Queries, ctx context.Context, most int32) (int64, error) {
+			return q.AuditExpire(ctx, db.AuditExpireParams{Seconds: o.AuditRetention.Seconds(), Most: most})
+		}})
+	}
+	return list
 }
 
 // expiry deletes expired rows until ctx ends. Its waits are random, so that processes do not do it at the same time.
@@ -40,7 +59,7 @@ func (w *Worker) expiry(ctx context.Context) {
 
 // deleteExpired deletes all rows that have expired. Failures are logged and left to the next time.
 func (w *Worker) deleteExpired(ctx context.Context) {
-	for _, table := range expiring {
+	for _, table := range w.expiring {
 		total := int64(0)
 		err := w.database.Read(ctx, func(q *db.Queries) error {
 			for deleted := int64(expiryBatch); deleted == expiryBatch; total += deleted {

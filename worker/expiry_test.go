@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/px360/px360/queries"
 	"github.com/px360/px360/tests/dbtest"
@@ -51,6 +52,23 @@ func TestDeleteExpired(t *testing.T) {
 			[]string{"almost", "almost, message", "almost, message", "new", "new, message", "new, message"},
 		},
 		{
+			"finished events", []string{
+				`INSERT INTO events (id, source_system, event_code, encounter_id, sender_kind, sender_id, status, received_at, processed_at)
+					SELECT uuid7(), 's', 'expired', 'e', 'user', uuid7(), (ARRAY['processed', 'failed', 'ignored'])[1 + i % 3], now() - interval '48 hours 1 second', now()
+					FROM generate_series(1, 5001) i`,
+				`INSERT INTO events (id, source_system, event_code, encounter_id, sender_kind, sender_id, status, received_at, processed_at)
+					VALUES (uuid7(), 's', 'almost', 'e', 'user', uuid7(), 'processed', now() - interval '47 hours', now()),
+						(uuid7(), 's', 'pending', 'e', 'user', uuid7(), 'pending', now() - interval '49 hours', NULL)`,
+			}, `SELECT event_code FROM events ORDER BY 1`, []string{"almost", "pending"},
+		},
+		{
+			"audit entries", []string{
+				`INSERT INTO audit_log (actor_kind, operation, object_type, object_id, at)
+					SELECT 'command', 'expired', 'user', uuid7(), now() - interval '72 hours 1 second' FROM generate_series(1, 5001)`,
+				`INSERT INTO audit_log (actor_kind, operation, object_type, object_id, at) VALUES ('command', 'almost', 'user', uuid7(), now() - interval '71 hours')`,
+			}, `SELECT operation FROM audit_log ORDER BY 1`, []string{"almost"},
+		},
+		{
 			"emails to users", []string{
 				`INSERT INTO users (id, username, email, password) VALUES ('0193c5a0-7a00-7000-8000-000000000003', 'u', 'u@example.org', '!')`,
 				`INSERT INTO user_messages (id, user_id, kind, object_id, subject, text, created_at)
@@ -71,7 +89,9 @@ func TestDeleteExpired(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			New(database, DefaultOptions()).deleteExpired(t.Context())
+			o := DefaultOptions()
+			o.EventRetention, o.AuditRetention = 48*time.Hour, 72*time.Hour
+			New(database, o).deleteExpired(t.Context())
 			var left []string
 			rows, err := database.Pool.Query(t.Context(), test.left)
 			if err != nil {

@@ -20,8 +20,10 @@ type Options struct {
 	Concurrency  int           // how many batches are worked on at a time, at least 1
 	Batch        int           // events of a transaction, from 1 to a million
 	PollInterval time.Duration // how long an idle worker waits when nothing wakes it
-	Log          *slog.Logger
-	Registerer   prometheus.Registerer // where the metrics are registered; none if nil
+	// How long finished events and entries of the audit log are kept, at least MinRetention; 0: for ever.
+	EventRetention, AuditRetention time.Duration
+	Log                            *slog.Logger
+	Registerer                     prometheus.Registerer // where the metrics are registered; none if nil
 }
 
 // DefaultOptions are the options of a worker that nobody configured. It logs and registers nothing.
@@ -30,6 +32,11 @@ func DefaultOptions() Options {
 }
 
 func (o Options) mustBeValid() {
+	for _, retention := range []time.Duration{o.EventRetention, o.AuditRetention} {
+		if retention != 0 && retention < MinRetention {
+			panic(fmt.Sprintf("worker options that make no sense: a retention of %v", retention))
+		}
+	}
 	if o.Concurrency < 1 || o.Batch < 1 || o.Batch > 1_000_000 || o.PollInterval <= 0 || o.Log == nil {
 		panic(fmt.Sprintf("worker options that make no sense: concurrency %d, batch %d, poll interval %v, log %v",
 			o.Concurrency, o.Batch, o.PollInterval, o.Log))
@@ -42,6 +49,7 @@ type Worker struct {
 	concurrency  int
 	batch        int32
 	pollInterval time.Duration
+	expiring     []expiring
 	log          *slog.Logger
 	metrics      *metrics
 	wake         chan struct{}                            // holds a token when there may be work
@@ -62,6 +70,7 @@ func New(database *queries.DB, o Options) *Worker {
 		concurrency:  o.Concurrency,
 		batch:        int32(o.Batch),
 		pollInterval: o.PollInterval,
+		expiring:     tables(o),
 		log:          o.Log,
 		wake:         make(chan struct{}, 1),
 		decide:       decide,

@@ -1023,10 +1023,10 @@ type ActionCreated struct {
 
 // ActionList A page of the list.
 type ActionList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1083,10 +1083,10 @@ type ActionLogEntry struct {
 
 // ActionLogEntryList A page of the list.
 type ActionLogEntryList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1296,10 +1296,10 @@ type AuditEntry struct {
 
 // AuditEntryList A page of the list.
 type AuditEntryList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1462,10 +1462,10 @@ type DepartmentCreate struct {
 
 // DepartmentList A page of the list.
 type DepartmentList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1834,10 +1834,10 @@ type EventExplanation struct {
 
 // EventList A page of the list.
 type EventList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2075,10 +2075,10 @@ type HospitalCreate struct {
 
 // HospitalList A page of the list.
 type HospitalList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2410,10 +2410,10 @@ type IntegrationConfigCreated struct {
 
 // IntegrationConfigList A page of the list.
 type IntegrationConfigList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2721,10 +2721,10 @@ type JourneyInstanceDetail struct {
 
 // JourneyInstanceList A page of the list.
 type JourneyInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3073,10 +3073,10 @@ type JourneyTemplateDetail struct {
 
 // JourneyTemplateList A page of the list.
 type JourneyTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3369,10 +3369,10 @@ type PatientLanguage = string
 
 // PatientList A page of the list.
 type PatientList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3615,10 +3615,10 @@ type PhysicianCreate struct {
 
 // PhysicianList A page of the list.
 type PhysicianList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3895,10 +3895,10 @@ type RoleAssignment struct {
 
 // RoleList A page of the list.
 type RoleList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -4094,10 +4094,10 @@ type StageInstanceCreate struct {
 
 // StageInstanceList A page of the list.
 type StageInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -4303,10 +4303,10 @@ type StageTemplateCreate struct {
 
 // StageTemplateList A page of the list.
 type StageTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -4735,10 +4735,10 @@ type SurveyInstanceDetail struct {
 
 // SurveyInstanceList A page of the list.
 type SurveyInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5240,10 +5240,10 @@ type SurveyTemplateCreate struct {
 
 // SurveyTemplateList A page of the list.
 type SurveyTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5549,10 +5549,10 @@ type UserCreate struct {
 
 // UserList A page of the list.
 type UserList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5843,10 +5843,10 @@ type WebhookEndpointCreated struct {
 
 // WebhookEndpointList A page of the list.
 type WebhookEndpointList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5951,10 +5951,10 @@ type WebhookMessage struct {
 
 // WebhookMessageList A page of the list.
 type WebhookMessageList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count *int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -6072,6 +6072,9 @@ type WebhookTest struct {
 
 // ActionID defines model for ActionID.
 type ActionID = openapi_types.UUID
+
+// Cursor defines model for Cursor.
+type Cursor = string
 
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
@@ -6215,6 +6218,10 @@ type ListActionsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListActionsParamsOrdering defines parameters for ListActions.
@@ -6227,6 +6234,10 @@ type ListActionLogParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListAuditEntriesParams defines parameters for ListAuditEntries.
@@ -6254,6 +6265,10 @@ type ListAuditEntriesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListRolesParams defines parameters for ListRoles.
@@ -6269,6 +6284,10 @@ type ListRolesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListRolesParamsOrdering defines parameters for ListRoles.
@@ -6299,6 +6318,10 @@ type ListUsersParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListUsersParamsOrdering defines parameters for ListUsers.
@@ -6326,6 +6349,10 @@ type ListIntegrationConfigsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListIntegrationConfigsParamsOrdering defines parameters for ListIntegrationConfigs.
@@ -6362,6 +6389,10 @@ type ListEventsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListEventsParamsOrdering defines parameters for ListEvents.
@@ -6410,6 +6441,10 @@ type ListJourneyInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListJourneyInstancesParamsOrdering defines parameters for ListJourneyInstances.
@@ -6434,6 +6469,10 @@ type ListStageInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListStageInstancesParamsOrdering defines parameters for ListStageInstances.
@@ -6464,6 +6503,10 @@ type ListStageTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListStageTemplatesParamsOrdering defines parameters for ListStageTemplates.
@@ -6494,6 +6537,10 @@ type ListJourneyTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListJourneyTemplatesParamsOrdering defines parameters for ListJourneyTemplates.
@@ -6521,6 +6568,10 @@ type ListDepartmentsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListDepartmentsParamsOrdering defines parameters for ListDepartments.
@@ -6545,6 +6596,10 @@ type ListHospitalsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListHospitalsParamsOrdering defines parameters for ListHospitals.
@@ -6584,6 +6639,10 @@ type ListPatientsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListPatientsParamsOrdering defines parameters for ListPatients.
@@ -6614,6 +6673,10 @@ type ListPhysiciansParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListPhysiciansParamsOrdering defines parameters for ListPhysicians.
@@ -6665,6 +6728,10 @@ type ListSurveyInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListSurveyInstancesParamsOrdering defines parameters for ListSurveyInstances.
@@ -6716,6 +6783,10 @@ type ListSurveyTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListSurveyTemplatesParamsOrdering defines parameters for ListSurveyTemplates.
@@ -6737,6 +6808,10 @@ type ListWebhookEndpointsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListWebhookEndpointsParamsOrdering defines parameters for ListWebhookEndpoints.
@@ -6761,6 +6836,10 @@ type ListWebhookMessagesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // CreateActionJSONRequestBody defines body for CreateAction for application/json ContentType.
@@ -7411,6 +7490,13 @@ func (w *ServerInterfaceWrapper) ListActions(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListActions(ctx, params)
 	return err
@@ -7596,6 +7682,13 @@ func (w *ServerInterfaceWrapper) ListActionLog(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListActionLog(ctx, id, params)
 	return err
@@ -7663,6 +7756,13 @@ func (w *ServerInterfaceWrapper) ListAuditEntries(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListAuditEntries(ctx, params)
 	return err
@@ -7700,6 +7800,13 @@ func (w *ServerInterfaceWrapper) ListRoles(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -7819,6 +7926,13 @@ func (w *ServerInterfaceWrapper) ListUsers(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -8022,6 +8136,13 @@ func (w *ServerInterfaceWrapper) ListIntegrationConfigs(ctx echo.Context) error 
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListIntegrationConfigs(ctx, params)
 	return err
@@ -8190,6 +8311,13 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -8388,6 +8516,13 @@ func (w *ServerInterfaceWrapper) ListJourneyInstances(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListJourneyInstances(ctx, params)
 	return err
@@ -8530,6 +8665,13 @@ func (w *ServerInterfaceWrapper) ListStageInstances(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListStageInstances(ctx, params)
 	return err
@@ -8668,6 +8810,13 @@ func (w *ServerInterfaceWrapper) ListStageTemplates(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -8810,6 +8959,13 @@ func (w *ServerInterfaceWrapper) ListJourneyTemplates(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListJourneyTemplates(ctx, params)
 	return err
@@ -8943,6 +9099,13 @@ func (w *ServerInterfaceWrapper) ListDepartments(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListDepartments(ctx, params)
 	return err
@@ -9067,6 +9230,13 @@ func (w *ServerInterfaceWrapper) ListHospitals(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -9278,6 +9448,13 @@ func (w *ServerInterfaceWrapper) ListPatients(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListPatients(ctx, params)
 	return err
@@ -9416,6 +9593,13 @@ func (w *ServerInterfaceWrapper) ListPhysicians(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -9605,6 +9789,13 @@ func (w *ServerInterfaceWrapper) ListSurveyInstances(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -9823,6 +10014,13 @@ func (w *ServerInterfaceWrapper) ListSurveyTemplates(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListSurveyTemplates(ctx, params)
 	return err
@@ -9940,6 +10138,13 @@ func (w *ServerInterfaceWrapper) ListWebhookEndpoints(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -10114,6 +10319,13 @@ func (w *ServerInterfaceWrapper) ListWebhookMessages(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments

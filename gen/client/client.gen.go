@@ -775,10 +775,10 @@ type ActionCreated struct {
 
 // ActionList A page of the list.
 type ActionList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -835,10 +835,10 @@ type ActionLogEntry struct {
 
 // ActionLogEntryList A page of the list.
 type ActionLogEntryList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1068,10 +1068,10 @@ type AuditEntry struct {
 
 // AuditEntryList A page of the list.
 type AuditEntryList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1264,10 +1264,10 @@ type DepartmentCreate struct {
 
 // DepartmentList A page of the list.
 type DepartmentList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1618,10 +1618,10 @@ type EventExplanation struct {
 
 // EventList A page of the list.
 type EventList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -1859,10 +1859,10 @@ type HospitalCreate struct {
 
 // HospitalList A page of the list.
 type HospitalList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2194,10 +2194,10 @@ type IntegrationConfigCreated struct {
 
 // IntegrationConfigList A page of the list.
 type IntegrationConfigList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2505,10 +2505,10 @@ type JourneyInstanceDetail struct {
 
 // JourneyInstanceList A page of the list.
 type JourneyInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -2857,10 +2857,10 @@ type JourneyTemplateDetail struct {
 
 // JourneyTemplateList A page of the list.
 type JourneyTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3153,10 +3153,10 @@ type PatientLanguage string
 
 // PatientList A page of the list.
 type PatientList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3399,10 +3399,10 @@ type PhysicianCreate struct {
 
 // PhysicianList A page of the list.
 type PhysicianList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3679,10 +3679,10 @@ type RoleAssignment struct {
 
 // RoleList A page of the list.
 type RoleList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -3878,10 +3878,10 @@ type StageInstanceCreate struct {
 
 // StageInstanceList A page of the list.
 type StageInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -4087,10 +4087,10 @@ type StageTemplateCreate struct {
 
 // StageTemplateList A page of the list.
 type StageTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -4519,10 +4519,10 @@ type SurveyInstanceDetail struct {
 
 // SurveyInstanceList A page of the list.
 type SurveyInstanceList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5024,10 +5024,10 @@ type SurveyTemplateCreate struct {
 
 // SurveyTemplateList A page of the list.
 type SurveyTemplateList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5333,10 +5333,10 @@ type UserCreate struct {
 
 // UserList A page of the list.
 type UserList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5627,10 +5627,10 @@ type WebhookEndpointCreated struct {
 
 // WebhookEndpointList A page of the list.
 type WebhookEndpointList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5735,10 +5735,10 @@ type WebhookMessage struct {
 
 // WebhookMessageList A page of the list.
 type WebhookMessageList struct {
-	// Count Number of rows in the whole list.
+	// Count Number of rows in the whole list: exact up to 10,000, and above as counted at most 10 seconds ago, unless X-Count-Estimated says that it is an estimate. Not sent where a cursor is followed.
 	//
 	// Example: 1
-	Count int64 `json:"count"`
+	Count int64 `json:"count,omitempty"`
 
 	// Next URL of the next page; null on the last.
 	Next *string `json:"next"`
@@ -5857,6 +5857,9 @@ type WebhookTest struct {
 // ActionID defines model for ActionID.
 type ActionID = openapi_types.UUID
 
+// Cursor defines model for Cursor.
+type Cursor = string
+
 // DepartmentID defines model for DepartmentID.
 type DepartmentID = openapi_types.UUID
 
@@ -5954,6 +5957,10 @@ type ListActionsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListActionsParamsOrdering is a term to order by.
@@ -5966,6 +5973,10 @@ type ListActionLogParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListAuditEntriesParams says which rows to list, and in what order.
@@ -5993,6 +6004,10 @@ type ListAuditEntriesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListRolesParams says which rows to list, and in what order.
@@ -6008,6 +6023,10 @@ type ListRolesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListRolesParamsOrdering is a term to order by.
@@ -6038,6 +6057,10 @@ type ListUsersParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListUsersParamsOrdering is a term to order by.
@@ -6065,6 +6088,10 @@ type ListIntegrationConfigsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListIntegrationConfigsParamsOrdering is a term to order by.
@@ -6101,6 +6128,10 @@ type ListEventsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListEventsParamsOrdering is a term to order by.
@@ -6137,6 +6168,10 @@ type ListJourneyInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListJourneyInstancesParamsOrdering is a term to order by.
@@ -6161,6 +6196,10 @@ type ListStageInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListStageInstancesParamsOrdering is a term to order by.
@@ -6191,6 +6230,10 @@ type ListStageTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListStageTemplatesParamsOrdering is a term to order by.
@@ -6221,6 +6264,10 @@ type ListJourneyTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListJourneyTemplatesParamsOrdering is a term to order by.
@@ -6248,6 +6295,10 @@ type ListDepartmentsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListDepartmentsParamsOrdering is a term to order by.
@@ -6272,6 +6323,10 @@ type ListHospitalsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListHospitalsParamsOrdering is a term to order by.
@@ -6311,6 +6366,10 @@ type ListPatientsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListPatientsParamsOrdering is a term to order by.
@@ -6341,6 +6400,10 @@ type ListPhysiciansParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListPhysiciansParamsOrdering is a term to order by.
@@ -6392,6 +6455,10 @@ type ListSurveyInstancesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListSurveyInstancesParamsOrdering is a term to order by.
@@ -6443,6 +6510,10 @@ type ListSurveyTemplatesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListSurveyTemplatesParamsOrdering is a term to order by.
@@ -6464,6 +6535,10 @@ type ListWebhookEndpointsParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListWebhookEndpointsParamsOrdering is a term to order by.
@@ -6488,6 +6563,10 @@ type ListWebhookMessagesParams struct {
 
 	// PageSize Rows a page: any positive number, of which more than 100 is taken as 100. A page of more than 8 MB (8,388,608 bytes) of JSON is refused with 400, so that no row is left out: ask for fewer rows.
 	PageSize *PageSize `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// Cursor Follows the list by cursors instead of page numbers: empty for its start, then as in next and previous. Rows that come or go meanwhile move no page, the end is as fast as the start, and nothing is counted: the answer has no count, and page is ignored. A cursor is of one list in one ordering, and opaque.
+	// Valid by schema, but refused by rule with 400: a cursor that was not given out, or is of another list or ordering.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListActions lists the actions that the caller may see, a page at a time, the newest first.

@@ -16,6 +16,9 @@ import (
 // NonFieldErrors is the key of Error.Fields for messages about the whole body.
 const NonFieldErrors = "non_field_errors"
 
+// CodeQueryTooSlow is the Error.Code of a 503 to a list that would take as long again: narrow it, as Error.Detail says.
+const CodeQueryTooSlow = "query_too_slow"
+
 // CodeOutcomeUnknown is the Error.Code of a 503 to a call that may have been done or not.
 const CodeOutcomeUnknown = "outcome_unknown"
 

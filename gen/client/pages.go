@@ -19,14 +19,18 @@ type page[Row any] struct {
 
 var errNextIsHere = errors.New("the next page is the page itself")
 
-// all yields the rows of a list, page after page. Pages are counted from the list's start, so rows that come or go
-// meanwhile may be missed or met twice; an ordering by an ascending time of creation is safe from new ones.
+// all yields the rows of a list, page after page. It follows cursors, so rows that come or go meanwhile neither hide others
+// nor make them come twice. From a page number, or with a server that has no cursors, pages are counted from the list's
+// start, and they may.
 func all[Row any](ctx context.Context, c *Client, o operation, options []CallOption) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		var none Row
 		query := queryOf(o.query)
 		if !query.Has("page_size") {
 			query.Set("page_size", largestPage)
+		}
+		if !query.Has("page") && !query.Has("cursor") {
+			query.Set("cursor", "")
 		}
 		for first := true; ; first = false {
 			asked := o

@@ -71,14 +71,28 @@ func TestAll(t *testing.T) {
 			t.Errorf("got %v, want %v", got, codes)
 		}
 		for i, query := range h.queries {
-			want := "city=Riyadh+%26+more&page_size=100"
+			want := "city=Riyadh+%26+more&cursor=&page_size=100"
 			if i > 0 {
-				want = fmt.Sprintf("city=Riyadh+%%26+more&page=%d&page_size=100", i+1)
+				want = fmt.Sprintf("city=Riyadh+%%26+more&cursor=&page=%d&page_size=100", i+1)
 			}
 			if query != want {
 				t.Errorf("asked for %s, want %s", query, want)
 			}
 		}
+	}
+}
+
+// Where a page is asked for by its number, pages are counted from there.
+func TestAllFromAPage(t *testing.T) {
+	t.Parallel()
+	api, h := listing(t, "A", "B", "C")
+	for hospital, err := range api.AllHospitals(t.Context(), &ListHospitalsParams{Page: Ptr(Page(2))}) {
+		if err != nil || hospital.Code != "C" {
+			t.Fatal(hospital, err)
+		}
+	}
+	if want := []string{"page=2&page_size=100", "page=3&page_size=100"}; !slices.Equal(h.queries, want) {
+		t.Errorf("asked for %v, want %v", h.queries, want)
 	}
 }
 
@@ -122,7 +136,7 @@ func TestAllReportsErrors(t *testing.T) {
 		"not found": {says(http.StatusNotFound)},
 		"no list":   {func() (*http.Response, error) { return answer(200, "<html>"), nil }},
 		"a circle": {func() (*http.Response, error) {
-			return answer(200, `{"next": "http://px360.test/?page_size=100"}`), nil
+			return answer(200, `{"next": "http://px360.test/?cursor=&page_size=100"}`), nil
 		}},
 		"no link": {func() (*http.Response, error) { return answer(200, `{"next": "more"}`), nil }},
 	} {

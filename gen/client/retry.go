@@ -101,7 +101,7 @@ func (r *call) worthAnother(ctx context.Context, failure *Error) bool {
 	case http.StatusTooManyRequests:
 		return true
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return r.repeatable()
+		return r.repeatable() && failure.Code != CodeQueryTooSlow
 	case 0:
 		return ctx.Err() == nil && !hopeless(failure.cause) && (neverSent(failure.cause) || r.repeatable())
 	}

@@ -50,6 +50,11 @@ func unknown() (*http.Response, error) {
 	return answer(503, `{"detail": "Look before you send it again.", "code": "outcome_unknown"}`, "Retry-After", "1"), nil
 }
 
+// tooSlow is the answer of a server whose database would take as long again.
+func tooSlow() (*http.Response, error) {
+	return answer(503, `{"detail": "The query takes too long.", "code": "query_too_slow"}`), nil
+}
+
 // breaks is an answer whose connection is lost in the middle.
 func breaks() (*http.Response, error) {
 	response := answer(200, "")
@@ -98,6 +103,7 @@ func TestRetryRequests(t *testing.T) {
 		"503 to a PUT of unknown outcome":    {"PUT", "", answers{unknown, says(200)}, 2, 0, false},
 		"503 to a POST that may be done":     {"POST", "", answers{says(503)}, 1, 503, true},
 		"503 to a GET":                       {"GET", "", answers{says(503), says(200)}, 2, 0, false},
+		"a list that is too slow":            {"GET", "", answers{tooSlow}, 1, 503, false},
 		"bad gateway to a PUT":               {"PUT", "", answers{says(502), says(200)}, 2, 0, false},
 		"a server's error is final":          {"GET", "", answers{says(500)}, 1, 500, false},
 		"a refusal is final":                 {"GET", "", answers{says(404)}, 1, 404, false},

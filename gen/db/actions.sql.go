@@ -106,56 +106,6 @@ func (q *Queries) ActionClaimDue(ctx context.Context, arg ActionClaimDueParams) 
 	return items, nil
 }
 
-const actionCount = `-- name: ActionCount :one
-SELECT count(*)
-FROM actions a
-WHERE ($1::uuid IS NULL OR a.hospital_id = $1)
-  AND ($2::uuid IS NULL OR a.hospital_id = $2)
-  AND ($3::text IS NULL OR a.status = $3)
-  AND ($4::text IS NULL OR a.priority = $4)
-  AND ($5::text IS NULL
-       OR a.assigned_to = CASE WHEN $5 = 'me' THEN $6::uuid ELSE cast($5 AS uuid) END)
-  AND ($7::uuid IS NULL OR a.department_id = $7)
-  AND ($8::boolean IS NULL OR $8
-       = (a.status IN ('open', 'in_progress', 'on_hold', 'pending_approval') AND coalesce(a.due_at <= now(), false)))
-  AND ($9::text IS NULL OR a.source_type = $9)
-  AND ($10::timestamptz IS NULL OR a.due_at < $10)
-  AND ($11::text IS NULL OR search_matches(a.search, $11))
-`
-
-type ActionCountParams struct {
-	Scope      *uuid.UUID
-	Hospital   *uuid.UUID
-	Status     *string
-	Priority   *string
-	AssignedTo *string
-	Self       *uuid.UUID
-	Department *uuid.UUID
-	IsOverdue  *bool
-	SourceType *string
-	DueBefore  *time.Time
-	Search     *string
-}
-
-func (q *Queries) ActionCount(ctx context.Context, arg ActionCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, actionCount,
-		arg.Scope,
-		arg.Hospital,
-		arg.Status,
-		arg.Priority,
-		arg.AssignedTo,
-		arg.Self,
-		arg.Department,
-		arg.IsOverdue,
-		arg.SourceType,
-		arg.DueBefore,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const actionDelete = `-- name: ActionDelete :exec
 DELETE FROM actions WHERE id = $1
 `
@@ -336,13 +286,13 @@ SELECT
     a.id, a.assigned_to, u.full_name AS assigned_to_name, a.created_at, a.department_id AS department,
     d.name AS department_name, a.description, a.due_at,
     (CASE a.escalation_level WHEN 1 THEN 'department_manager' WHEN 2 THEN 'hospital_admins' WHEN 3 THEN 'px_admins' ELSE '' END)::text AS escalated_to,
-    a.escalation_level, a.hospital_id AS hospital, h.name AS hospital_name,
+    a.escalation_level, a.hospital_id AS hospital, coalesce(h.name, '')::text AS hospital_name,
     (a.status IN ('open', 'in_progress', 'on_hold', 'pending_approval') AND coalesce(a.due_at <= now(), false))::boolean AS is_overdue,
     a.journey_instance_id AS journey_instance, a.patient_id AS patient, p.full_name AS patient_name, a.physician_id AS physician,
     f.full_name AS physician_name, a.priority, a.resolution, a.source_type, a.stage_instance_id AS stage_instance, a.status,
     a.survey_id AS survey_instance, a.title, a.updated_at, a.version
 FROM actions a
-JOIN hospitals h ON h.id = a.hospital_id
+LEFT JOIN hospitals h ON h.id = a.hospital_id
 LEFT JOIN departments d ON d.id = a.department_id
 LEFT JOIN users u ON u.id = a.assigned_to
 LEFT JOIN patients p ON p.id = a.patient_id
@@ -359,8 +309,7 @@ WHERE ($1::uuid IS NULL OR a.hospital_id = $1)
   AND ($9::text IS NULL OR a.source_type = $9)
   AND ($10::timestamptz IS NULL OR a.due_at < $10)
   AND ($11::text IS NULL OR search_matches(a.search, $11))
-ORDER BY /* ordering */ a.id DESC
-LIMIT $13 OFFSET $12
+ORDER BY id DESC
 `
 
 type ActionListParams struct {
@@ -375,8 +324,6 @@ type ActionListParams struct {
 	SourceType *string
 	DueBefore  *time.Time
 	Search     *string
-	PageOffset int32
-	PageSize   int32
 }
 
 type ActionListRow struct {
@@ -422,8 +369,6 @@ func (q *Queries) ActionList(ctx context.Context, arg ActionListParams) ([]Actio
 		arg.SourceType,
 		arg.DueBefore,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err
@@ -549,25 +494,6 @@ func (q *Queries) ActionLock(ctx context.Context, arg ActionLockParams) (ActionL
 	return i, err
 }
 
-const actionLogCount = `-- name: ActionLogCount :one
-SELECT count(*)
-FROM action_log l
-JOIN actions a ON a.id = l.action_id
-WHERE l.action_id = $1 AND ($2::uuid IS NULL OR a.hospital_id = $2)
-`
-
-type ActionLogCountParams struct {
-	Action uuid.UUID
-	Scope  *uuid.UUID
-}
-
-func (q *Queries) ActionLogCount(ctx context.Context, arg ActionLogCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, actionLogCount, arg.Action, arg.Scope)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const actionLogInsert = `-- name: ActionLogInsert :exec
 INSERT INTO action_log (id, action_id, kind, actor_id, actor_name, old_value, new_value, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -603,15 +529,12 @@ SELECT l.id, l.actor_id AS actor, l.actor_name, l.created_at, l.kind, l.new_valu
 FROM action_log l
 JOIN actions a ON a.id = l.action_id
 WHERE l.action_id = $1 AND ($2::uuid IS NULL OR a.hospital_id = $2)
-ORDER BY /* ordering */ l.id DESC
-LIMIT $4 OFFSET $3
+ORDER BY id DESC
 `
 
 type ActionLogListParams struct {
-	Action     uuid.UUID
-	Scope      *uuid.UUID
-	PageOffset int32
-	PageSize   int32
+	Action uuid.UUID
+	Scope  *uuid.UUID
 }
 
 type ActionLogListRow struct {
@@ -626,12 +549,7 @@ type ActionLogListRow struct {
 }
 
 func (q *Queries) ActionLogList(ctx context.Context, arg ActionLogListParams) ([]ActionLogListRow, error) {
-	rows, err := q.db.Query(ctx, actionLogList,
-		arg.Action,
-		arg.Scope,
-		arg.PageOffset,
-		arg.PageSize,
-	)
+	rows, err := q.db.Query(ctx, actionLogList, arg.Action, arg.Scope)
 	if err != nil {
 		return nil, err
 	}

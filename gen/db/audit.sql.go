@@ -12,41 +12,30 @@ import (
 	"github.com/google/uuid"
 )
 
-const auditCount = `-- name: AuditCount :one
-SELECT count(*)
-FROM audit_log a
-WHERE ($1::uuid IS NULL OR a.hospital_id = $1)
-  AND ($2::uuid IS NULL OR a.actor_id = $2)
-  AND ($3::text IS NULL OR a.operation = $3)
-  AND ($4::text IS NULL OR a.object_type = $4)
-  AND ($5::uuid IS NULL OR a.object_id = $5)
-  AND ($6::timestamptz IS NULL OR a.at >= $6)
-  AND ($7::timestamptz IS NULL OR a.at < $7)
+const auditExpire = `-- name: AuditExpire :execrows
+DELETE FROM audit_log
+WHERE id IN (
+    SELECT a.id
+    FROM audit_log a
+    WHERE a.at < now() - make_interval(secs => $1)
+    ORDER BY a.at
+    LIMIT $2::integer
+    FOR UPDATE SKIP LOCKED
+)
 `
 
-type AuditCountParams struct {
-	Scope      *uuid.UUID
-	Actor      *uuid.UUID
-	Operation  *string
-	ObjectType *string
-	ObjectID   *uuid.UUID
-	Since      *time.Time
-	Until      *time.Time
+type AuditExpireParams struct {
+	Seconds float64
+	Most    int32
 }
 
-func (q *Queries) AuditCount(ctx context.Context, arg AuditCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, auditCount,
-		arg.Scope,
-		arg.Actor,
-		arg.Operation,
-		arg.ObjectType,
-		arg.ObjectID,
-		arg.Since,
-		arg.Until,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+// Deletes a batch of the oldest entries that were written so many seconds ago.
+func (q *Queries) AuditExpire(ctx context.Context, arg AuditExpireParams) (int64, error) {
+	result, err := q.db.Exec(ctx, auditExpire, arg.Seconds, arg.Most)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const auditInsert = `-- name: AuditInsert :exec
@@ -99,8 +88,7 @@ WHERE ($1::uuid IS NULL OR a.hospital_id = $1)
   AND ($5::uuid IS NULL OR a.object_id = $5)
   AND ($6::timestamptz IS NULL OR a.at >= $6)
   AND ($7::timestamptz IS NULL OR a.at < $7)
-ORDER BY a.id DESC
-LIMIT $9 OFFSET $8
+ORDER BY at DESC, id DESC
 `
 
 type AuditListParams struct {
@@ -111,8 +99,6 @@ type AuditListParams struct {
 	ObjectID   *uuid.UUID
 	Since      *time.Time
 	Until      *time.Time
-	PageOffset int32
-	PageSize   int32
 }
 
 type AuditListRow struct {
@@ -139,8 +125,6 @@ func (q *Queries) AuditList(ctx context.Context, arg AuditListParams) ([]AuditLi
 		arg.ObjectID,
 		arg.Since,
 		arg.Until,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -13,37 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const configCount = `-- name: ConfigCount :one
-SELECT count(*)
-FROM integration_configs c
-WHERE ($1::uuid IS NULL OR c.hospital_id = $1)
-  AND ($2::text IS NULL OR c.source_system = $2)
-  AND ($3::uuid IS NULL OR c.hospital_id = $3)
-  AND ($4::boolean IS NULL OR c.is_active = $4)
-  AND ($5::text IS NULL OR search_matches(c.search, $5))
-`
-
-type ConfigCountParams struct {
-	Scope        *uuid.UUID
-	SourceSystem *string
-	Hospital     *uuid.UUID
-	IsActive     *bool
-	Search       *string
-}
-
-func (q *Queries) ConfigCount(ctx context.Context, arg ConfigCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, configCount,
-		arg.Scope,
-		arg.SourceSystem,
-		arg.Hospital,
-		arg.IsActive,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const configDelete = `-- name: ConfigDelete :exec
 DELETE FROM integration_configs WHERE id = $1
 `
@@ -173,8 +142,7 @@ WHERE ($1::uuid IS NULL OR c.hospital_id = $1)
   AND ($3::uuid IS NULL OR c.hospital_id = $3)
   AND ($4::boolean IS NULL OR c.is_active = $4)
   AND ($5::text IS NULL OR search_matches(c.search, $5))
-ORDER BY /* ordering */ c.id DESC
-LIMIT $7 OFFSET $6
+ORDER BY id DESC
 `
 
 type ConfigListParams struct {
@@ -183,8 +151,6 @@ type ConfigListParams struct {
 	Hospital     *uuid.UUID
 	IsActive     *bool
 	Search       *string
-	PageOffset   int32
-	PageSize     int32
 }
 
 type ConfigListRow struct {
@@ -209,8 +175,6 @@ func (q *Queries) ConfigList(ctx context.Context, arg ConfigListParams) ([]Confi
 		arg.Hospital,
 		arg.IsActive,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -50,37 +50,6 @@ func (q *Queries) DepartmentByCode(ctx context.Context, arg DepartmentByCodePara
 	return items, nil
 }
 
-const departmentCount = `-- name: DepartmentCount :one
-SELECT count(*)
-FROM departments d
-WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
-  AND ($2::uuid IS NULL OR d.hospital_id = $2)
-  AND ($3::uuid IS NULL OR d.parent_id = $3)
-  AND ($4::text IS NULL OR d.status = $4)
-  AND ($5::text IS NULL OR search_matches(d.search, $5))
-`
-
-type DepartmentCountParams struct {
-	Scope    *uuid.UUID
-	Hospital *uuid.UUID
-	Parent   *uuid.UUID
-	Status   *string
-	Search   *string
-}
-
-func (q *Queries) DepartmentCount(ctx context.Context, arg DepartmentCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, departmentCount,
-		arg.Scope,
-		arg.Hospital,
-		arg.Parent,
-		arg.Status,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const departmentDelete = `-- name: DepartmentDelete :exec
 DELETE FROM departments WHERE id = $1
 `
@@ -221,18 +190,15 @@ WHERE ($1::uuid IS NULL OR d.hospital_id = $1)
   AND ($3::uuid IS NULL OR d.parent_id = $3)
   AND ($4::text IS NULL OR d.status = $4)
   AND ($5::text IS NULL OR search_matches(d.search, $5))
-ORDER BY /* ordering */ d.name, d.id
-LIMIT $7 OFFSET $6
+ORDER BY name, id
 `
 
 type DepartmentListParams struct {
-	Scope      *uuid.UUID
-	Hospital   *uuid.UUID
-	Parent     *uuid.UUID
-	Status     *string
-	Search     *string
-	PageOffset int32
-	PageSize   int32
+	Scope    *uuid.UUID
+	Hospital *uuid.UUID
+	Parent   *uuid.UUID
+	Status   *string
+	Search   *string
 }
 
 type DepartmentListRow struct {
@@ -260,8 +226,6 @@ func (q *Queries) DepartmentList(ctx context.Context, arg DepartmentListParams) 
 		arg.Parent,
 		arg.Status,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -290,44 +290,31 @@ func (q *Queries) EventClaimEncounters(ctx context.Context, arg EventClaimEncoun
 	return items, nil
 }
 
-const eventCount = `-- name: EventCount :one
-SELECT count(*)
-FROM events e
-WHERE ($1::text IS NULL OR e.status = $1)
-  AND ($2::text IS NULL OR e.source_system = $2)
-  AND ($3::text IS NULL OR e.event_code = $3)
-  AND ($4::text IS NULL OR e.encounter_id = $4)
-  AND ($5::text IS NULL OR e.reason = $5)
-  AND ($6::timestamptz IS NULL OR e.received_at >= $6)
-  AND ($7::timestamptz IS NULL OR e.received_at < $7)
-  AND ($8::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $8)
+const eventExpire = `-- name: EventExpire :execrows
+DELETE FROM events
+WHERE seq IN (
+    SELECT e.seq
+    FROM events e
+    WHERE e.received_at < now() - make_interval(secs => $1) AND e.processed_at IS NOT NULL
+    ORDER BY e.received_at
+    LIMIT $2::integer
+    FOR UPDATE SKIP LOCKED
+)
 `
 
-type EventCountParams struct {
-	Status         *string
-	SourceSystem   *string
-	EventCode      *string
-	EncounterID    *string
-	Reason         *string
-	ReceivedAfter  *time.Time
-	ReceivedBefore *time.Time
-	SenderKey      *uuid.UUID
+type EventExpireParams struct {
+	Seconds float64
+	Most    int32
 }
 
-func (q *Queries) EventCount(ctx context.Context, arg EventCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, eventCount,
-		arg.Status,
-		arg.SourceSystem,
-		arg.EventCode,
-		arg.EncounterID,
-		arg.Reason,
-		arg.ReceivedAfter,
-		arg.ReceivedBefore,
-		arg.SenderKey,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+// Deletes a batch of the oldest events that were received so many seconds ago and are finished, but for those that somebody is
+// making pending again.
+func (q *Queries) EventExpire(ctx context.Context, arg EventExpireParams) (int64, error) {
+	result, err := q.db.Exec(ctx, eventExpire, arg.Seconds, arg.Most)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const eventFacts = `-- name: EventFacts :one
@@ -441,7 +428,7 @@ const eventGet = `-- name: EventGet :one
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.seq, e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
     e.warnings
 FROM events e
 WHERE e.id = $1
@@ -467,6 +454,7 @@ type EventGetRow struct {
 	ProcessedAt       *time.Time
 	Reason            string
 	ReceivedAt        time.Time
+	Seq               int64
 	SourceEventID     string
 	SourceSystem      string
 	StageInstance     *uuid.UUID
@@ -494,6 +482,7 @@ func (q *Queries) EventGet(ctx context.Context, arg EventGetParams) (EventGetRow
 		&i.ProcessedAt,
 		&i.Reason,
 		&i.ReceivedAt,
+		&i.Seq,
 		&i.SourceEventID,
 		&i.SourceSystem,
 		&i.StageInstance,
@@ -603,19 +592,18 @@ const eventList = `-- name: EventList :many
 SELECT
     e.id, e.attempts, e.received_at AS created_at, e.encounter_id, e.error_message, e.event_code, e.hospital_id AS hospital,
     e.journey_instance_id AS journey_instance, e.patient_identifier, e.payload_json, e.processed_at, e.reason, e.received_at,
-    e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
+    e.seq, e.source_event_id, e.source_system, e.stage_instance_id AS stage_instance, e.status, e.survey_id AS survey, e.updated_at,
     e.warnings
 FROM events e
 WHERE ($1::text IS NULL OR e.status = $1)
   AND ($2::text IS NULL OR e.source_system = $2)
   AND ($3::text IS NULL OR e.event_code = $3)
   AND ($4::text IS NULL OR e.encounter_id = $4)
-  AND ($5::text IS NULL OR e.reason = $5)
+  AND ($5::text IS NULL OR e.reason = $5 AND e.status IN ('failed', 'ignored'))
   AND ($6::timestamptz IS NULL OR e.received_at >= $6)
   AND ($7::timestamptz IS NULL OR e.received_at < $7)
   AND ($8::uuid IS NULL OR e.sender_kind = 'key' AND e.sender_id = $8)
-ORDER BY /* ordering */ e.seq DESC
-LIMIT $10 OFFSET $9
+ORDER BY received_at DESC, seq DESC
 `
 
 type EventListParams struct {
@@ -627,8 +615,6 @@ type EventListParams struct {
 	ReceivedAfter  *time.Time
 	ReceivedBefore *time.Time
 	SenderKey      *uuid.UUID
-	PageOffset     int32
-	PageSize       int32
 }
 
 type EventListRow struct {
@@ -645,6 +631,7 @@ type EventListRow struct {
 	ProcessedAt       *time.Time
 	Reason            string
 	ReceivedAt        time.Time
+	Seq               int64
 	SourceEventID     string
 	SourceSystem      string
 	StageInstance     *uuid.UUID
@@ -664,8 +651,6 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 		arg.ReceivedAfter,
 		arg.ReceivedBefore,
 		arg.SenderKey,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err
@@ -688,6 +673,7 @@ func (q *Queries) EventList(ctx context.Context, arg EventListParams) ([]EventLi
 			&i.ProcessedAt,
 			&i.Reason,
 			&i.ReceivedAt,
+			&i.Seq,
 			&i.SourceEventID,
 			&i.SourceSystem,
 			&i.StageInstance,

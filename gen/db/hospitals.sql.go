@@ -13,34 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const hospitalCount = `-- name: HospitalCount :one
-SELECT count(*)
-FROM hospitals h
-WHERE ($1::uuid IS NULL OR h.id = $1)
-  AND ($2::text IS NULL OR h.status = $2)
-  AND ($3::text IS NULL OR h.city = $3)
-  AND ($4::text IS NULL OR search_matches(h.search, $4))
-`
-
-type HospitalCountParams struct {
-	Scope  *uuid.UUID
-	Status *string
-	City   *string
-	Search *string
-}
-
-func (q *Queries) HospitalCount(ctx context.Context, arg HospitalCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, hospitalCount,
-		arg.Scope,
-		arg.Status,
-		arg.City,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const hospitalDelete = `-- name: HospitalDelete :exec
 DELETE FROM hospitals WHERE id = $1
 `
@@ -148,17 +120,14 @@ WHERE ($1::uuid IS NULL OR h.id = $1)
   AND ($2::text IS NULL OR h.status = $2)
   AND ($3::text IS NULL OR h.city = $3)
   AND ($4::text IS NULL OR search_matches(h.search, $4))
-ORDER BY /* ordering */ h.name, h.id
-LIMIT $6 OFFSET $5
+ORDER BY name, id
 `
 
 type HospitalListParams struct {
-	Scope      *uuid.UUID
-	Status     *string
-	City       *string
-	Search     *string
-	PageOffset int32
-	PageSize   int32
+	Scope  *uuid.UUID
+	Status *string
+	City   *string
+	Search *string
 }
 
 type HospitalListRow struct {
@@ -183,8 +152,6 @@ func (q *Queries) HospitalList(ctx context.Context, arg HospitalListParams) ([]H
 		arg.Status,
 		arg.City,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -30,40 +30,6 @@ func (q *Queries) JourneyTemplateClearDefault(ctx context.Context, arg JourneyTe
 	return err
 }
 
-const journeyTemplateCount = `-- name: JourneyTemplateCount :one
-SELECT count(*)
-FROM journey_templates t
-WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
-  AND ($2::text IS NULL OR t.journey_type = $2)
-  AND ($3::uuid IS NULL OR t.hospital_id = $3)
-  AND ($4::boolean IS NULL OR t.is_active = $4)
-  AND ($5::boolean IS NULL OR t.is_default = $5)
-  AND ($6::text IS NULL OR search_matches(t.search, $6))
-`
-
-type JourneyTemplateCountParams struct {
-	Scope       *uuid.UUID
-	JourneyType *string
-	Hospital    *uuid.UUID
-	IsActive    *bool
-	IsDefault   *bool
-	Search      *string
-}
-
-func (q *Queries) JourneyTemplateCount(ctx context.Context, arg JourneyTemplateCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, journeyTemplateCount,
-		arg.Scope,
-		arg.JourneyType,
-		arg.Hospital,
-		arg.IsActive,
-		arg.IsDefault,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const journeyTemplateDelete = `-- name: JourneyTemplateDelete :exec
 DELETE FROM journey_templates WHERE id = $1
 `
@@ -185,8 +151,7 @@ WHERE ($1::uuid IS NULL OR t.hospital_id = $1)
   AND ($4::boolean IS NULL OR t.is_active = $4)
   AND ($5::boolean IS NULL OR t.is_default = $5)
   AND ($6::text IS NULL OR search_matches(t.search, $6))
-ORDER BY /* ordering */ t.name, t.id
-LIMIT $8 OFFSET $7
+ORDER BY name, id
 `
 
 type JourneyTemplateListParams struct {
@@ -196,8 +161,6 @@ type JourneyTemplateListParams struct {
 	IsActive    *bool
 	IsDefault   *bool
 	Search      *string
-	PageOffset  int32
-	PageSize    int32
 }
 
 type JourneyTemplateListRow struct {
@@ -226,8 +189,6 @@ func (q *Queries) JourneyTemplateList(ctx context.Context, arg JourneyTemplateLi
 		arg.IsActive,
 		arg.IsDefault,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -160,48 +160,6 @@ func (q *Queries) JourneyComplete(ctx context.Context, arg JourneyCompleteParams
 	return err
 }
 
-const journeyCount = `-- name: JourneyCount :one
-SELECT count(*)
-FROM journey_instances j
-JOIN journey_templates t ON t.id = j.journey_template_id
-JOIN patients p ON p.id = j.patient_id
-WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
-  AND ($2::uuid IS NULL OR j.journey_template_id = $2)
-  AND ($3::text IS NULL OR t.journey_type = $3)
-  AND ($4::uuid IS NULL OR j.patient_id = $4)
-  AND ($5::uuid IS NULL OR j.hospital_id = $5)
-  AND ($6::text IS NULL OR j.encounter_id = $6)
-  AND ($7::text IS NULL OR j.status = $7)
-  AND ($8::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $8))
-`
-
-type JourneyCountParams struct {
-	Scope                      *uuid.UUID
-	JourneyTemplate            *uuid.UUID
-	JourneyTemplateJourneyType *string
-	Patient                    *uuid.UUID
-	Hospital                   *uuid.UUID
-	EncounterID                *string
-	Status                     *string
-	Search                     *string
-}
-
-func (q *Queries) JourneyCount(ctx context.Context, arg JourneyCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, journeyCount,
-		arg.Scope,
-		arg.JourneyTemplate,
-		arg.JourneyTemplateJourneyType,
-		arg.Patient,
-		arg.Hospital,
-		arg.EncounterID,
-		arg.Status,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const journeyDelete = `-- name: JourneyDelete :exec
 DELETE FROM journey_instances WHERE id = $1
 `
@@ -334,13 +292,13 @@ func (q *Queries) JourneyInsert(ctx context.Context, arg JourneyInsertParams) er
 const journeyList = `-- name: JourneyList :many
 SELECT
     j.id, j.completed_at, j.created_at, j.department_id AS department, d.name AS department_name, j.encounter_id,
-    j.hospital_id AS hospital, h.name AS hospital_name, j.journey_template_id AS journey_template,
-    t.name AS journey_template_name, t.journey_type, j.metadata, j.patient_id AS patient, p.mrn AS patient_mrn,
-    p.full_name AS patient_name, j.started_at, j.status, j.updated_at
+    j.hospital_id AS hospital, coalesce(h.name, '')::text AS hospital_name, j.journey_template_id AS journey_template,
+    coalesce(t.name, '')::text AS journey_template_name, coalesce(t.journey_type, '')::text AS journey_type, j.metadata, j.patient_id AS patient, coalesce(p.mrn, '')::text AS patient_mrn,
+    coalesce(p.full_name, '')::text AS patient_name, j.started_at, j.status, j.updated_at
 FROM journey_instances j
-JOIN journey_templates t ON t.id = j.journey_template_id
-JOIN patients p ON p.id = j.patient_id
-JOIN hospitals h ON h.id = j.hospital_id
+LEFT JOIN journey_templates t ON t.id = j.journey_template_id
+LEFT JOIN patients p ON p.id = j.patient_id
+LEFT JOIN hospitals h ON h.id = j.hospital_id
 LEFT JOIN departments d ON d.id = j.department_id
 WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
   AND ($2::uuid IS NULL OR j.journey_template_id = $2)
@@ -349,9 +307,8 @@ WHERE ($1::uuid IS NULL OR j.hospital_id = $1)
   AND ($5::uuid IS NULL OR j.hospital_id = $5)
   AND ($6::text IS NULL OR j.encounter_id = $6)
   AND ($7::text IS NULL OR j.status = $7)
-  AND ($8::text IS NULL OR search_matches(j.search || E'\n' || p.search_names, $8))
-ORDER BY /* ordering */ j.id DESC
-LIMIT $10 OFFSET $9
+  AND ($8::text IS NULL OR search_matches(j.search || E'\n' || j.patient_search, $8))
+ORDER BY id DESC
 `
 
 type JourneyListParams struct {
@@ -363,8 +320,6 @@ type JourneyListParams struct {
 	EncounterID                *string
 	Status                     *string
 	Search                     *string
-	PageOffset                 int32
-	PageSize                   int32
 }
 
 type JourneyListRow struct {
@@ -398,8 +353,6 @@ func (q *Queries) JourneyList(ctx context.Context, arg JourneyListParams) ([]Jou
 		arg.EncounterID,
 		arg.Status,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

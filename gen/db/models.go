@@ -188,6 +188,7 @@ type JourneyInstance struct {
 	StartedAtStated               bool
 	PostDischargeSurveyTemplate   *uuid.UUID
 	PostDischargeSurveyDelayHours int32
+	PatientSearch                 string
 }
 
 type JourneyTemplate struct {

@@ -12,49 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const patientCount = `-- name: PatientCount :one
-SELECT count(*)
-FROM patients p
-WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.primary_hospital_id = $2)
-  AND ($3::text IS NULL OR p.gender = $3)
-  AND ($4::text IS NULL OR p.city = $4)
-  AND ($5::text IS NULL OR p.mrn = $5)
-  AND ($6::text IS NULL OR p.national_id = $6)
-  AND ($7::text IS NULL OR p.phone = $7)
-  AND ($8::text IS NULL OR p.status = $8)
-  AND ($9::text IS NULL OR search_matches(p.search, $9))
-`
-
-type PatientCountParams struct {
-	Scope           *uuid.UUID
-	PrimaryHospital *uuid.UUID
-	Gender          *string
-	City            *string
-	Mrn             *string
-	NationalID      *string
-	Phone           *string
-	Status          *string
-	Search          *string
-}
-
-func (q *Queries) PatientCount(ctx context.Context, arg PatientCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, patientCount,
-		arg.Scope,
-		arg.PrimaryHospital,
-		arg.Gender,
-		arg.City,
-		arg.Mrn,
-		arg.NationalID,
-		arg.Phone,
-		arg.Status,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const patientDelete = `-- name: PatientDelete :exec
 DELETE FROM patients WHERE id = $1
 `
@@ -201,8 +158,7 @@ WHERE ($1::uuid IS NULL OR p.primary_hospital_id = $1)
   AND ($7::text IS NULL OR p.phone = $7)
   AND ($8::text IS NULL OR p.status = $8)
   AND ($9::text IS NULL OR search_matches(p.search, $9))
-ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT $11 OFFSET $10
+ORDER BY last_name, first_name, id
 `
 
 type PatientListParams struct {
@@ -215,8 +171,6 @@ type PatientListParams struct {
 	Phone           *string
 	Status          *string
 	Search          *string
-	PageOffset      int32
-	PageSize        int32
 }
 
 type PatientListRow struct {
@@ -254,8 +208,6 @@ func (q *Queries) PatientList(ctx context.Context, arg PatientListParams) ([]Pat
 		arg.Phone,
 		arg.Status,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err
@@ -355,6 +307,31 @@ func (q *Queries) PatientLock(ctx context.Context, arg PatientLockParams) (Patie
 		&i.ID,
 	)
 	return i, err
+}
+
+const patientLockJourneys = `-- name: PatientLockJourneys :many
+SELECT id FROM journey_instances WHERE patient_id = $1 ORDER BY id FOR NO KEY UPDATE
+`
+
+// Locks the journeys of a patient, which are found by the patient's names: a trigger writes new ones into them.
+func (q *Queries) PatientLockJourneys(ctx context.Context, id uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, patientLockJourneys, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const patientUpdate = `-- name: PatientUpdate :exec

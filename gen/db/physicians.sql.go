@@ -50,40 +50,6 @@ func (q *Queries) PhysicianByLicense(ctx context.Context, arg PhysicianByLicense
 	return items, nil
 }
 
-const physicianCount = `-- name: PhysicianCount :one
-SELECT count(*)
-FROM physicians p
-WHERE ($1::uuid IS NULL OR p.hospital_id = $1)
-  AND ($2::uuid IS NULL OR p.hospital_id = $2)
-  AND ($3::uuid IS NULL OR p.department_id = $3)
-  AND ($4::text IS NULL OR p.specialization = $4)
-  AND ($5::text IS NULL OR p.status = $5)
-  AND ($6::text IS NULL OR search_matches(p.search, $6))
-`
-
-type PhysicianCountParams struct {
-	Scope          *uuid.UUID
-	Hospital       *uuid.UUID
-	Department     *uuid.UUID
-	Specialization *string
-	Status         *string
-	Search         *string
-}
-
-func (q *Queries) PhysicianCount(ctx context.Context, arg PhysicianCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, physicianCount,
-		arg.Scope,
-		arg.Hospital,
-		arg.Department,
-		arg.Specialization,
-		arg.Status,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const physicianDelete = `-- name: PhysicianDelete :exec
 DELETE FROM physicians WHERE id = $1
 `
@@ -211,8 +177,7 @@ WHERE ($1::uuid IS NULL OR p.hospital_id = $1)
   AND ($4::text IS NULL OR p.specialization = $4)
   AND ($5::text IS NULL OR p.status = $5)
   AND ($6::text IS NULL OR search_matches(p.search, $6))
-ORDER BY /* ordering */ p.last_name, p.first_name, p.id
-LIMIT $8 OFFSET $7
+ORDER BY last_name, first_name, id
 `
 
 type PhysicianListParams struct {
@@ -222,8 +187,6 @@ type PhysicianListParams struct {
 	Specialization *string
 	Status         *string
 	Search         *string
-	PageOffset     int32
-	PageSize       int32
 }
 
 type PhysicianListRow struct {
@@ -254,8 +217,6 @@ func (q *Queries) PhysicianList(ctx context.Context, arg PhysicianListParams) ([
 		arg.Specialization,
 		arg.Status,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

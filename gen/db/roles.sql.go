@@ -12,19 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const roleCount = `-- name: RoleCount :one
-SELECT count(*)
-FROM roles r
-WHERE ($1::text IS NULL OR search_matches(fold(r.name), $1))
-`
-
-func (q *Queries) RoleCount(ctx context.Context, search *string) (int64, error) {
-	row := q.db.QueryRow(ctx, roleCount, search)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const roleGet = `-- name: RoleGet :one
 SELECT
     r.id, r.created_at, r.description, r.name, r.updated_at
@@ -58,15 +45,8 @@ SELECT
     r.id, r.created_at, r.description, r.name, r.updated_at
 FROM roles r
 WHERE ($1::text IS NULL OR search_matches(fold(r.name), $1))
-ORDER BY /* ordering */ r.id
-LIMIT $3 OFFSET $2
+ORDER BY id
 `
-
-type RoleListParams struct {
-	Search     *string
-	PageOffset int32
-	PageSize   int32
-}
 
 type RoleListRow struct {
 	ID          uuid.UUID
@@ -76,8 +56,8 @@ type RoleListRow struct {
 	UpdatedAt   time.Time
 }
 
-func (q *Queries) RoleList(ctx context.Context, arg RoleListParams) ([]RoleListRow, error) {
-	rows, err := q.db.Query(ctx, roleList, arg.Search, arg.PageOffset, arg.PageSize)
+func (q *Queries) RoleList(ctx context.Context, search *string) ([]RoleListRow, error) {
+	rows, err := q.db.Query(ctx, roleList, search)
 	if err != nil {
 		return nil, err
 	}

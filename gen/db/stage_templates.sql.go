@@ -83,40 +83,6 @@ func (q *Queries) JourneyTemplateStages(ctx context.Context, journeyTemplate uui
 	return items, nil
 }
 
-const stageTemplateCount = `-- name: StageTemplateCount :one
-SELECT count(*)
-FROM stage_templates s
-WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.journey_template_id = $2)
-  AND ($3::text IS NULL OR s.trigger_event_code = $3)
-  AND ($4::boolean IS NULL OR s.is_active = $4)
-  AND ($5::boolean IS NULL OR s.is_optional = $5)
-  AND ($6::text IS NULL OR search_matches(s.search, $6))
-`
-
-type StageTemplateCountParams struct {
-	Scope            *uuid.UUID
-	JourneyTemplate  *uuid.UUID
-	TriggerEventCode *string
-	IsActive         *bool
-	IsOptional       *bool
-	Search           *string
-}
-
-func (q *Queries) StageTemplateCount(ctx context.Context, arg StageTemplateCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, stageTemplateCount,
-		arg.Scope,
-		arg.JourneyTemplate,
-		arg.TriggerEventCode,
-		arg.IsActive,
-		arg.IsOptional,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const stageTemplateDelete = `-- name: StageTemplateDelete :exec
 DELETE FROM stage_templates WHERE id = $1
 `
@@ -250,8 +216,7 @@ WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($4::boolean IS NULL OR s.is_active = $4)
   AND ($5::boolean IS NULL OR s.is_optional = $5)
   AND ($6::text IS NULL OR search_matches(s.search, $6))
-ORDER BY /* ordering */ s.journey_template_id DESC, s."order", s.code
-LIMIT $8 OFFSET $7
+ORDER BY journey_template DESC, "order", code, id
 `
 
 type StageTemplateListParams struct {
@@ -261,8 +226,6 @@ type StageTemplateListParams struct {
 	IsActive         *bool
 	IsOptional       *bool
 	Search           *string
-	PageOffset       int32
-	PageSize         int32
 }
 
 type StageTemplateListRow struct {
@@ -293,8 +256,6 @@ func (q *Queries) StageTemplateList(ctx context.Context, arg StageTemplateListPa
 		arg.IsActive,
 		arg.IsOptional,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

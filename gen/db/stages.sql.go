@@ -168,34 +168,6 @@ func (q *Queries) StageComplete(ctx context.Context, arg StageCompleteParams) er
 	return err
 }
 
-const stageCount = `-- name: StageCount :one
-SELECT count(*)
-FROM stage_instances s
-WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.journey_instance_id = $2)
-  AND ($3::uuid IS NULL OR s.stage_template_id = $3)
-  AND ($4::text IS NULL OR s.status = $4)
-`
-
-type StageCountParams struct {
-	Scope           *uuid.UUID
-	JourneyInstance *uuid.UUID
-	StageTemplate   *uuid.UUID
-	Status          *string
-}
-
-func (q *Queries) StageCount(ctx context.Context, arg StageCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, stageCount,
-		arg.Scope,
-		arg.JourneyInstance,
-		arg.StageTemplate,
-		arg.Status,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const stageDelete = `-- name: StageDelete :one
 DELETE FROM stage_instances WHERE id = $1 RETURNING journey_instance_id
 `
@@ -336,8 +308,7 @@ WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($2::uuid IS NULL OR s.journey_instance_id = $2)
   AND ($3::uuid IS NULL OR s.stage_template_id = $3)
   AND ($4::text IS NULL OR s.status = $4)
-ORDER BY /* ordering */ s.journey_instance_id DESC, s."order", s.code
-LIMIT $6 OFFSET $5
+ORDER BY journey_instance DESC, stage_order, id
 `
 
 type StageListParams struct {
@@ -345,8 +316,6 @@ type StageListParams struct {
 	JourneyInstance *uuid.UUID
 	StageTemplate   *uuid.UUID
 	Status          *string
-	PageOffset      int32
-	PageSize        int32
 }
 
 type StageListRow struct {
@@ -376,8 +345,6 @@ func (q *Queries) StageList(ctx context.Context, arg StageListParams) ([]StageLi
 		arg.JourneyInstance,
 		arg.StageTemplate,
 		arg.Status,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -22,63 +22,6 @@ func (q *Queries) SurveyCancel(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const surveyInstanceCount = `-- name: SurveyInstanceCount :one
-SELECT count(*)
-FROM surveys v
-LEFT JOIN journey_instances j ON j.id = v.journey_instance_id
-LEFT JOIN stage_instances s ON s.id = v.stage_instance_id
-WHERE ($1::uuid IS NULL OR v.hospital_id = $1)
-  AND ($2::uuid IS NULL OR v.hospital_id = $2)
-  AND ($3::uuid IS NULL OR coalesce(s.department_id, j.department_id) = $3)
-  AND ($4::uuid IS NULL OR s.physician_id = $4)
-  AND ($5::uuid IS NULL OR j.patient_id = $5)
-  AND ($6::uuid IS NULL OR v.journey_instance_id = $6)
-  AND ($7::uuid IS NULL OR v.survey_template_id = $7)
-  AND ($8::uuid IS NULL OR s.stage_template_id = $8)
-  AND ($9::text IS NULL OR v.status = $9)
-  AND ($10::text IS NULL OR v.reason = $10)
-  AND ($11::boolean IS NULL OR v.is_negative = $11)
-  AND ($12::timestamptz IS NULL OR v.sent_at >= $12)
-  AND ($13::timestamptz IS NULL OR v.sent_at < $13)
-`
-
-type SurveyInstanceCountParams struct {
-	Scope           *uuid.UUID
-	Hospital        *uuid.UUID
-	Department      *uuid.UUID
-	Physician       *uuid.UUID
-	Patient         *uuid.UUID
-	JourneyInstance *uuid.UUID
-	SurveyTemplate  *uuid.UUID
-	StageTemplate   *uuid.UUID
-	Status          *string
-	Reason          *string
-	IsNegative      *bool
-	SentAfter       *time.Time
-	SentBefore      *time.Time
-}
-
-func (q *Queries) SurveyInstanceCount(ctx context.Context, arg SurveyInstanceCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, surveyInstanceCount,
-		arg.Scope,
-		arg.Hospital,
-		arg.Department,
-		arg.Physician,
-		arg.Patient,
-		arg.JourneyInstance,
-		arg.SurveyTemplate,
-		arg.StageTemplate,
-		arg.Status,
-		arg.Reason,
-		arg.IsNegative,
-		arg.SentAfter,
-		arg.SentBefore,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const surveyInstanceGet = `-- name: SurveyInstanceGet :one
 SELECT
     v.id, v.completed_at, v.created_at, v.decisions, d.id AS department, d.name AS department_name, v.due_at, v.expires_at,
@@ -175,23 +118,31 @@ func (q *Queries) SurveyInstanceGet(ctx context.Context, arg SurveyInstanceGetPa
 const surveyInstanceList = `-- name: SurveyInstanceList :many
 SELECT
     v.id, v.completed_at, v.created_at, v.decisions, d.id AS department, d.name AS department_name, v.due_at, v.expires_at,
-    v.hospital_id AS hospital, h.name AS hospital_name, v.is_negative, v.journey_instance_id AS journey_instance, v.language,
-    p.id AS patient, p.full_name AS patient_name, f.id AS physician, f.full_name AS physician_name, v.reason, v.sent_at,
+    v.hospital_id AS hospital, coalesce(h.name, '')::text AS hospital_name, v.is_negative, v.journey_instance_id AS journey_instance, v.language,
+    coalesce(j.patient_id, '00000000-0000-0000-0000-000000000000')::uuid AS patient, coalesce(p.full_name, '')::text AS patient_name, f.id AS physician, f.full_name AS physician_name, v.reason, v.sent_at,
     v.stage_instance_id AS stage_instance, s.name AS stage_name, s.stage_template_id AS stage_template, v.started_at, v.status,
-    v.survey_template_id AS survey_template, t.name AS survey_template_name, v.total_score, v.updated_at,
+    v.survey_template_id AS survey_template, coalesce(t.name, '')::text AS survey_template_name, v.total_score, v.updated_at,
     v.viewed_at
 FROM surveys v
-JOIN survey_templates t ON t.id = v.survey_template_id
-JOIN hospitals h ON h.id = v.hospital_id
-JOIN journey_instances j ON j.id = v.journey_instance_id
-JOIN patients p ON p.id = j.patient_id
+LEFT JOIN survey_templates t ON t.id = v.survey_template_id
+LEFT JOIN hospitals h ON h.id = v.hospital_id
+LEFT JOIN journey_instances j ON j.id = v.journey_instance_id
+LEFT JOIN patients p ON p.id = j.patient_id
 LEFT JOIN stage_instances s ON s.id = v.stage_instance_id
 LEFT JOIN departments d ON d.id = coalesce(s.department_id, j.department_id)
 LEFT JOIN physicians f ON f.id = s.physician_id
 WHERE ($1::uuid IS NULL OR v.hospital_id = $1)
   AND ($2::uuid IS NULL OR v.hospital_id = $2)
-  AND ($3::uuid IS NULL OR coalesce(s.department_id, j.department_id) = $3)
-  AND ($4::uuid IS NULL OR s.physician_id = $4)
+  AND ($3::uuid IS NULL OR v.id = ANY (ARRAY(
+        SELECT x.id FROM stage_instances o JOIN surveys x ON x.stage_instance_id = o.id WHERE o.department_id = $3
+        UNION ALL
+        SELECT x.id
+        FROM journey_instances o
+        JOIN surveys x ON x.journey_instance_id = o.id
+        LEFT JOIN stage_instances y ON y.id = x.stage_instance_id
+        WHERE o.department_id = $3 AND y.department_id IS NULL)))
+  AND ($4::uuid IS NULL OR v.stage_instance_id = ANY (ARRAY(
+        SELECT o.id FROM stage_instances o WHERE o.physician_id = $4)))
   AND ($5::uuid IS NULL OR j.patient_id = $5)
   AND ($6::uuid IS NULL OR v.journey_instance_id = $6)
   AND ($7::uuid IS NULL OR v.survey_template_id = $7)
@@ -201,8 +152,7 @@ WHERE ($1::uuid IS NULL OR v.hospital_id = $1)
   AND ($11::boolean IS NULL OR v.is_negative = $11)
   AND ($12::timestamptz IS NULL OR v.sent_at >= $12)
   AND ($13::timestamptz IS NULL OR v.sent_at < $13)
-ORDER BY /* ordering */ v.id DESC
-LIMIT $15 OFFSET $14
+ORDER BY id DESC
 `
 
 type SurveyInstanceListParams struct {
@@ -219,8 +169,6 @@ type SurveyInstanceListParams struct {
 	IsNegative      *bool
 	SentAfter       *time.Time
 	SentBefore      *time.Time
-	PageOffset      int32
-	PageSize        int32
 }
 
 type SurveyInstanceListRow struct {
@@ -270,8 +218,6 @@ func (q *Queries) SurveyInstanceList(ctx context.Context, arg SurveyInstanceList
 		arg.IsNegative,
 		arg.SentAfter,
 		arg.SentBefore,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -13,34 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const surveyTemplateCount = `-- name: SurveyTemplateCount :one
-SELECT count(*)
-FROM survey_templates s
-WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
-  AND ($2::uuid IS NULL OR s.hospital_id = $2)
-  AND ($3::boolean IS NULL OR s.is_active = $3)
-  AND ($4::text IS NULL OR search_matches(s.search, $4))
-`
-
-type SurveyTemplateCountParams struct {
-	Scope    *uuid.UUID
-	Hospital *uuid.UUID
-	IsActive *bool
-	Search   *string
-}
-
-func (q *Queries) SurveyTemplateCount(ctx context.Context, arg SurveyTemplateCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, surveyTemplateCount,
-		arg.Scope,
-		arg.Hospital,
-		arg.IsActive,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const surveyTemplateDelete = `-- name: SurveyTemplateDelete :exec
 DELETE FROM survey_templates WHERE id = $1
 `
@@ -198,17 +170,14 @@ WHERE ($1::uuid IS NULL OR s.hospital_id = $1)
   AND ($2::uuid IS NULL OR s.hospital_id = $2)
   AND ($3::boolean IS NULL OR s.is_active = $3)
   AND ($4::text IS NULL OR search_matches(s.search, $4))
-ORDER BY /* ordering */ s.name, s.id
-LIMIT $6 OFFSET $5
+ORDER BY name, id
 `
 
 type SurveyTemplateListParams struct {
-	Scope      *uuid.UUID
-	Hospital   *uuid.UUID
-	IsActive   *bool
-	Search     *string
-	PageOffset int32
-	PageSize   int32
+	Scope    *uuid.UUID
+	Hospital *uuid.UUID
+	IsActive *bool
+	Search   *string
 }
 
 type SurveyTemplateListRow struct {
@@ -242,8 +211,6 @@ func (q *Queries) SurveyTemplateList(ctx context.Context, arg SurveyTemplateList
 		arg.Hospital,
 		arg.IsActive,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

@@ -38,42 +38,6 @@ func (q *Queries) UserAddRole(ctx context.Context, arg UserAddRoleParams) (int64
 	return result.RowsAffected(), nil
 }
 
-const userCount = `-- name: UserCount :one
-SELECT count(*)
-FROM users u
-WHERE ($1::uuid IS NULL OR u.hospital_id = $1 OR u.id = $2::uuid)
-  AND ($3::boolean IS NULL OR u.is_active = $3)
-  AND ($4::uuid IS NULL OR u.hospital_id = $4)
-  AND ($5::uuid IS NULL OR u.department_id = $5)
-  AND ($6::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $6))
-  AND ($7::text IS NULL OR search_matches(u.search, $7))
-`
-
-type UserCountParams struct {
-	Scope      *uuid.UUID
-	Self       *uuid.UUID
-	IsActive   *bool
-	Hospital   *uuid.UUID
-	Department *uuid.UUID
-	Groups     *uuid.UUID
-	Search     *string
-}
-
-func (q *Queries) UserCount(ctx context.Context, arg UserCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, userCount,
-		arg.Scope,
-		arg.Self,
-		arg.IsActive,
-		arg.Hospital,
-		arg.Department,
-		arg.Groups,
-		arg.Search,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const userDelete = `-- name: UserDelete :exec
 DELETE FROM users WHERE id = $1
 `
@@ -268,8 +232,7 @@ WHERE ($1::uuid IS NULL OR u.hospital_id = $1 OR u.id = $2::uuid)
   AND ($5::uuid IS NULL OR u.department_id = $5)
   AND ($6::uuid IS NULL OR EXISTS (SELECT FROM user_roles r WHERE r.user_id = u.id AND r.role_id = $6))
   AND ($7::text IS NULL OR search_matches(u.search, $7))
-ORDER BY /* ordering */ u.username, u.id
-LIMIT $9 OFFSET $8
+ORDER BY username, id
 `
 
 type UserListParams struct {
@@ -280,8 +243,6 @@ type UserListParams struct {
 	Department *uuid.UUID
 	Groups     *uuid.UUID
 	Search     *string
-	PageOffset int32
-	PageSize   int32
 }
 
 type UserListRow struct {
@@ -315,8 +276,6 @@ func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]UserListR
 		arg.Department,
 		arg.Groups,
 		arg.Search,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

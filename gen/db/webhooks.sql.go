@@ -73,21 +73,12 @@ func (q *Queries) WebhookClaim(ctx context.Context, arg WebhookClaimParams) ([]W
 }
 
 const webhookEndpointCount = `-- name: WebhookEndpointCount :one
-SELECT count(*)
-FROM webhook_endpoints e
-WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
-  AND ($2::uuid IS NULL OR e.hospital_id = $2)
-  AND ($3::text IS NULL OR e.status = $3)
+SELECT count(*) FROM webhook_endpoints WHERE hospital_id = $1
 `
 
-type WebhookEndpointCountParams struct {
-	Scope    *uuid.UUID
-	Hospital *uuid.UUID
-	Status   *string
-}
-
-func (q *Queries) WebhookEndpointCount(ctx context.Context, arg WebhookEndpointCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, webhookEndpointCount, arg.Scope, arg.Hospital, arg.Status)
+// Returns how many endpoints a hospital has.
+func (q *Queries) WebhookEndpointCount(ctx context.Context, hospital *uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, webhookEndpointCount, hospital)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -199,16 +190,13 @@ LEFT JOIN hospitals h ON h.id = e.hospital_id
 WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
   AND ($2::uuid IS NULL OR e.hospital_id = $2)
   AND ($3::text IS NULL OR e.status = $3)
-ORDER BY /* ordering */ e.id DESC
-LIMIT $5 OFFSET $4
+ORDER BY id DESC
 `
 
 type WebhookEndpointListParams struct {
-	Scope      *uuid.UUID
-	Hospital   *uuid.UUID
-	Status     *string
-	PageOffset int32
-	PageSize   int32
+	Scope    *uuid.UUID
+	Hospital *uuid.UUID
+	Status   *string
 }
 
 type WebhookEndpointListRow struct {
@@ -226,13 +214,7 @@ type WebhookEndpointListRow struct {
 }
 
 func (q *Queries) WebhookEndpointList(ctx context.Context, arg WebhookEndpointListParams) ([]WebhookEndpointListRow, error) {
-	rows, err := q.db.Query(ctx, webhookEndpointList,
-		arg.Scope,
-		arg.Hospital,
-		arg.Status,
-		arg.PageOffset,
-		arg.PageSize,
-	)
+	rows, err := q.db.Query(ctx, webhookEndpointList, arg.Scope, arg.Hospital, arg.Status)
 	if err != nil {
 		return nil, err
 	}
@@ -527,38 +509,6 @@ func (q *Queries) WebhookLease(ctx context.Context, arg WebhookLeaseParams) ([]u
 	return items, nil
 }
 
-const webhookMessageCount = `-- name: WebhookMessageCount :one
-SELECT count(*)
-FROM webhook_messages m
-JOIN webhook_endpoints e ON e.id = m.endpoint_id
-WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
-  AND ($2::uuid IS NULL OR m.endpoint_id = $2)
-  AND ($3::text IS NULL OR m.type = $3)
-  AND ($4::text IS NULL OR m.status = $4)
-  AND ($5::timestamptz IS NULL OR m.created_at >= $5)
-`
-
-type WebhookMessageCountParams struct {
-	Scope     *uuid.UUID
-	Endpoint  *uuid.UUID
-	EventType *string
-	Status    *string
-	Since     *time.Time
-}
-
-func (q *Queries) WebhookMessageCount(ctx context.Context, arg WebhookMessageCountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, webhookMessageCount,
-		arg.Scope,
-		arg.Endpoint,
-		arg.EventType,
-		arg.Status,
-		arg.Since,
-	)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const webhookMessageGet = `-- name: WebhookMessageGet :one
 SELECT
     m.id, m.attempts, m.created_at, m.delivered_at, m.endpoint_id AS endpoint, m.type AS event_type, e.hospital_id AS hospital,
@@ -621,18 +571,15 @@ WHERE ($1::uuid IS NULL OR e.hospital_id = $1)
   AND ($3::text IS NULL OR m.type = $3)
   AND ($4::text IS NULL OR m.status = $4)
   AND ($5::timestamptz IS NULL OR m.created_at >= $5)
-ORDER BY /* ordering */ m.id DESC
-LIMIT $7 OFFSET $6
+ORDER BY id DESC
 `
 
 type WebhookMessageListParams struct {
-	Scope      *uuid.UUID
-	Endpoint   *uuid.UUID
-	EventType  *string
-	Status     *string
-	Since      *time.Time
-	PageOffset int32
-	PageSize   int32
+	Scope     *uuid.UUID
+	Endpoint  *uuid.UUID
+	EventType *string
+	Status    *string
+	Since     *time.Time
 }
 
 type WebhookMessageListRow struct {
@@ -657,8 +604,6 @@ func (q *Queries) WebhookMessageList(ctx context.Context, arg WebhookMessageList
 		arg.EventType,
 		arg.Status,
 		arg.Since,
-		arg.PageOffset,
-		arg.PageSize,
 	)
 	if err != nil {
 		return nil, err

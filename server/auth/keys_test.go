@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func newHasher(t *testing.T, current, previous string) *KeyHasher {
+func keyHasher(t *testing.T, current, previous string) *KeyHasher {
 	t.Helper()
 	hasher, err := NewKeyHasher([]byte(current), []byte(previous))
 	if err != nil {
@@ -35,13 +35,13 @@ func TestNewAPIKey(t *testing.T) {
 
 func TestKeyHasher(t *testing.T) {
 	t.Parallel()
-	hasher := newHasher(t, testKey, "")
+	hasher := keyHasher(t, testKey, "")
 	key := NewAPIKey()
 	hash := hasher.Hash(key)
 	if len(hash) != 32 || !bytes.Equal(hash, hasher.Hash(key)) {
 		t.Fatalf("hash %x", hash)
 	}
-	if bytes.Equal(hash, hasher.Hash(key+"x")) || bytes.Equal(hash, newHasher(t, otherKey, "").Hash(key)) {
+	if bytes.Equal(hash, hasher.Hash(key+"x")) || bytes.Equal(hash, keyHasher(t, otherKey, "").Hash(key)) {
 		t.Error("two keys, or two secrets, share a hash")
 	}
 	// The secret must not be used as the HMAC key directly.
@@ -70,7 +70,7 @@ func TestKeyHasher(t *testing.T) {
 
 func TestKeyHasherAfterSecretRotation(t *testing.T) {
 	t.Parallel()
-	older, newer := newHasher(t, otherKey, ""), newHasher(t, testKey, otherKey)
+	older, newer := keyHasher(t, otherKey, ""), keyHasher(t, testKey, otherKey)
 	key := NewAPIKey()
 	hashes := newer.Hashes(key)
 	if len(hashes) != 2 || !bytes.Equal(hashes[0], newer.Hash(key)) || !bytes.Equal(hashes[1], older.Hash(key)) {

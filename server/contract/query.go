@@ -28,6 +28,7 @@ const (
 	pageParameter     = "page"
 	pageSizeParameter = "page_size"
 	orderingParameter = "ordering"
+	cursorParameter   = "cursor"
 )
 
 const (
@@ -79,6 +80,8 @@ func (c *compiler) queryParameter(p *openapi3.Parameter) (*node, error) {
 		return nil, checkPaging(p, defaultPageSize)
 	case orderingParameter:
 		return c.ordering(p)
+	case cursorParameter:
+		return c.parameter(p, kindText)
 	}
 	return c.parameter(p, kindText, kindUUID, kindBoolean, kindEnum, kindDate, kindDateTime)
 }
@@ -162,7 +165,8 @@ type Term struct {
 
 // A Page is what a request says of the page that it wants of a list.
 type Page struct {
-	Number, Size int // from 1
+	Number, Size int     // from 1
+	Cursor       *string // instead of the number; empty is the start
 	Order        []Term
 	References   []Reference // of the filters: what must exist
 	Ignored      []string    // names of what was sent and is no parameter, sorted; ten at most, and only such as can be told
@@ -176,10 +180,21 @@ func (p Page) Offset() int32 {
 
 // Link is the URL of another page of the same list. The first goes without its number.
 func (p Page) Link(base string, number int) *string {
+	value := ""
+	if number > 1 {
+		value = strconv.Itoa(number)
+	}
+	return p.link(base, pageParameter, value)
+}
+
+// CursorLink is Link where a cursor is followed.
+func (p Page) CursorLink(base, cursor string) *string { return p.link(base, cursorParameter, cursor) }
+
+func (p Page) link(base, parameter, value string) *string {
 	query := maps.Clone(p.sent)
 	query.Del(pageParameter)
-	if number > 1 {
-		query.Set(pageParameter, strconv.Itoa(number))
+	if value != "" {
+		query.Set(parameter, value)
 	}
 	text := base
 	if len(query) > 0 {
@@ -204,6 +219,13 @@ func (o *Operation) ReadQuery(raw string) (bind url.Values, page Page, err error
 		switch {
 		case len(values) > 1:
 			errs.Add(p.name, "Give this parameter only once.")
+			continue
+		case len(values) > 0 && p.name == cursorParameter:
+			if page.Cursor = &values[0]; values[0] != "" {
+				if _, messages := p.node.parse(values[0]); messages != nil {
+					errs.Add(p.name, messages...)
+				}
+			}
 			continue
 		case len(values) == 0 || values[0] == "": // an empty value is no filter
 			continue
@@ -232,6 +254,8 @@ func (o *Operation) ReadQuery(raw string) (bind url.Values, page Page, err error
 	switch {
 	case len(errs) > 0:
 		return nil, Page{}, problem.Invalid(errs)
+	case page.Cursor != nil:
+		page.Number = 1
 	case !validPage:
 		return nil, Page{}, problem.InvalidPage
 	}

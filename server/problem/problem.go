@@ -127,6 +127,14 @@ func OutcomeUnknown() *Problem {
 	return p
 }
 
+// CodeQueryTooSlow tells clients that repeating the request would take as long.
+const CodeQueryTooSlow = "query_too_slow"
+
+// QueryTooSlow is a 503 for a list that takes too long, without Retry-After: the request has to change. advice says how.
+func QueryTooSlow(advice string) *Problem {
+	return &Problem{Status: http.StatusServiceUnavailable, Body: Detail{Detail: "The query takes too long. " + advice, Code: CodeQueryTooSlow}}
+}
+
 // Writing marks the error of an operation that writes, once its handler has run: if the connection was lost, the
 // change may have been committed.
 func Writing(err error) error { return writing{err} }

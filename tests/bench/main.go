@@ -35,9 +35,15 @@ type options struct {
 	scored      int
 	river       bool
 	only        string
+	world       string
+	scale       float64
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == plainCommand {
+		fmt.Fprintln(os.Stderr, "bench:", servePlain(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	var o options
 	flag.StringVar(&o.binary, "px360", "bin/px360", "the program to measure")
 	flag.IntVar(&o.connections, "connections", 8, "connections of the load, and of the bare figures")
@@ -47,6 +53,8 @@ func main() {
 	flag.IntVar(&o.scored, "surveys", 1_000_000, "answered surveys that scores are added up over")
 	flag.BoolVar(&o.river, "river", true, "also measure the River queue's no-op jobs")
 	flag.StringVar(&o.only, "only", "", "measure only what has this in its name")
+	flag.StringVar(&o.world, "world", defaultWorld(), "directory in which the large world is kept between runs")
+	flag.Float64Var(&o.scale, "scale", 1, "size of the large world: 1 is a million patients and ten million events, made in some minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -59,14 +67,16 @@ func main() {
 // A bench has what a run needs.
 type bench struct {
 	options
-	ctx     context.Context
-	pg      *localpg.Postgres
-	bare    *pgxpool.Pool // for the plain SQL, on a database of its own
-	product *pgxpool.Pool // on the program's database, for setup and checks
-	api     *api
-	figures []*figure
-	layered []*layered
-	surveys []*surveyFigure
+	ctx      context.Context
+	pg       *localpg.Postgres
+	database string        // the program's
+	bare     *pgxpool.Pool // for the plain SQL, on a database of its own
+	product  *pgxpool.Pool // on the program's database, for setup and checks
+	api      *api
+	figures  []*figure
+	layered  []*layered
+	surveys  []*surveyFigure
+	besides  []*beside
 
 	bareJourneys []string // ids in the bare database
 }
@@ -77,7 +87,21 @@ type figure struct {
 	product, bare  []float64
 }
 
+const sweepName = "lists of the large world"
+
 func run(ctx context.Context, o options) error {
+	var sweep []listing
+	if strings.Contains(sweepName, o.only) {
+		var err error
+		if sweep, err = (&bench{options: o, ctx: ctx}).sweepLists(); err != nil {
+			return err
+		}
+		if o.only == sweepName {
+			progress("")
+			printSweep(os.Stdout, sweep)
+			return nil
+		}
+	}
 	dir, err := os.MkdirTemp("", "px360-bench-")
 	if err != nil {
 		return err
@@ -91,7 +115,7 @@ func run(ctx context.Context, o options) error {
 		_ = pg.Stop()
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
-	b := &bench{options: o, ctx: ctx, pg: pg, surveys: append(surveyFigures(), actionFigures()...)}
+	b := &bench{options: o, ctx: ctx, pg: pg, database: "px360", surveys: append(surveyFigures(), actionFigures()...)}
 	mail, err := startMailSink()
 	if err != nil {
 		return err
@@ -125,6 +149,14 @@ func run(ctx context.Context, o options) error {
 	if err := b.prepareLayers(free, limited); err != nil {
 		return err
 	}
+	plain, err := b.launchPlain()
+	if err != nil {
+		return err
+	}
+	defer plain.stop()
+	if err := b.prepareBeside(); err != nil {
+		return err
+	}
 	for round := 1; round <= o.rounds; round++ {
 		for _, m := range b.measurements() {
 			if !strings.Contains(m.name, o.only) {
@@ -132,6 +164,15 @@ func run(ctx context.Context, o options) error {
 			}
 			progress("round %d of %d: %s", round, o.rounds, m.name)
 			if err := b.measure(m); err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+		}
+		for _, m := range b.besides {
+			if !strings.Contains(m.name, o.only) {
+				continue
+			}
+			progress("round %d of %d: %s", round, o.rounds, m.name)
+			if err := b.measureBeside(m, free, plain); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
 			}
 		}
@@ -158,8 +199,10 @@ func run(ctx context.Context, o options) error {
 	}
 	progress("")
 	b.print(os.Stdout)
+	b.printBeside(os.Stdout)
 	b.printLayers(os.Stdout)
 	b.printSurveys(os.Stdout)
+	printSweep(os.Stdout, sweep)
 	return nil
 }
 
@@ -182,7 +225,7 @@ type process struct {
 
 // launch starts a process on the bench's Postgres and waits until it is ready.
 func (b *bench) launch(dir, command string, settings ...string) (*process, error) {
-	database, err := b.pg.EnsureDatabase(b.ctx, "px360")
+	database, err := b.pg.EnsureDatabase(b.ctx, b.database)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,2 @@
+DROP TRIGGER patient_journeys_search ON patients;
+DROP FUNCTION patient_journeys_search();

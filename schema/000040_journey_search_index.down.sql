@@ -1,0 +1,1 @@
+DROP INDEX journey_instances_search_idx;
