@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/valyala/fasthttp"
 
 	"github.com/px360/px360/openapi"
@@ -50,30 +49,6 @@ var (
 // none, every ordering both ways, searches, and the first, second and last page, by number and by cursor; as PX Admin and
 // as a user of the largest and the smallest hospital.
 func (b *bench) sweepLists() (sweep []listing, err error) {
-	pg, err := openWorld(b.ctx, b.world, worldOf(b.scale))
-	if err != nil {
-		return nil, err
-	}
-	defer pg.Stop()
-	dir, err := os.MkdirTemp("", "px360-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	w := &bench{options: b.options, ctx: b.ctx, pg: pg, database: worldDatabase}
-	if w.product, err = pgxpool.New(b.ctx, pg.URL(worldDatabase)); err != nil {
-		return nil, err
-	}
-	defer w.product.Close()
-	server, err := w.launch(dir, "serve", "PX360_RATE_LIMITS=off")
-	if err != nil {
-		return nil, err
-	}
-	defer server.stop()
-	callers, err := w.worldUsers(server.url)
-	if err != nil {
-		return nil, err
-	}
 	doc, err := openapi.Load()
 	if err != nil {
 		return nil, err
@@ -83,7 +58,7 @@ func (b *bench) sweepLists() (sweep []listing, err error) {
 		if operation == nil || operation.Parameters.GetByInAndName("query", "page_size") == nil || strings.Contains(path, "{") {
 			continue
 		}
-		for who, caller := range callers {
+		for who, caller := range b.callers {
 			questions, err := caller.questions(path, operation)
 			if err != nil {
 				return nil, err
@@ -101,6 +76,8 @@ func (b *bench) sweepLists() (sweep []listing, err error) {
 	return sweep, nil
 }
 
+const worldAdmin = "PX Admin"
+
 // worldUsers are the callers by name, made when they are first needed.
 func (b *bench) worldUsers(base string) (map[string]*api, error) {
 	admin := &api{url: base, http: &fasthttp.Client{}}
@@ -116,7 +93,7 @@ func (b *bench) worldUsers(base string) (map[string]*api, error) {
 			return nil, err
 		}
 	}
-	callers := map[string]*api{"PX Admin": admin}
+	callers := map[string]*api{worldAdmin: admin}
 	for name, code := range map[string]string{"largest": "H1", "smallest": "H20"} {
 		var hospital, role string
 		if err := b.product.QueryRow(b.ctx, "SELECT h.id, r.id FROM hospitals h, roles r WHERE h.code = $1 AND r.name = 'Hospital Admin'", code).Scan(&hospital, &role); err != nil {

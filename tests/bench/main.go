@@ -37,6 +37,7 @@ type options struct {
 	only        string
 	world       string
 	scale       float64
+	snapshot    time.Duration
 }
 
 func main() {
@@ -55,6 +56,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only what has this in its name")
 	flag.StringVar(&o.world, "world", defaultWorld(), "directory in which the large world is kept between runs")
 	flag.Float64Var(&o.scale, "scale", 1, "size of the large world: 1 is a million patients and ten million events, made in some minutes")
+	flag.DurationVar(&o.snapshot, "snapshot", 20*time.Second, "how long a snapshot is held open")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -79,6 +81,11 @@ type bench struct {
 	besides  []*beside
 
 	bareJourneys []string // ids in the bare database
+
+	large     *bench          // on the large world; nil if nothing asks for it
+	callers   map[string]*api // of the large world
+	lastEvent int64           // of the large world
+	expired   float64         // events a second
 }
 
 // A figure is a line of the table: rates per second, one per round.
@@ -90,10 +97,25 @@ type figure struct {
 const sweepName = "lists of the large world"
 
 func run(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "px360-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var large bench
+	if strings.Contains(sweepName, o.only) || strings.HasPrefix("growth:", o.only) || strings.HasPrefix(o.only, "growth:") {
+		large = bench{options: o, ctx: ctx}
+		stop, err := large.openLarge(dir)
+		if stop != nil {
+			defer stop()
+		}
+		if err != nil {
+			return err
+		}
+	}
 	var sweep []listing
 	if strings.Contains(sweepName, o.only) {
-		var err error
-		if sweep, err = (&bench{options: o, ctx: ctx}).sweepLists(); err != nil {
+		if sweep, err = large.large.sweepLists(); err != nil {
 			return err
 		}
 		if o.only == sweepName {
@@ -102,11 +124,6 @@ func run(ctx context.Context, o options) error {
 			return nil
 		}
 	}
-	dir, err := os.MkdirTemp("", "px360-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	pg, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(dir, "postgres"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
@@ -115,7 +132,7 @@ func run(ctx context.Context, o options) error {
 		_ = pg.Stop()
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
-	b := &bench{options: o, ctx: ctx, pg: pg, database: "px360", surveys: append(surveyFigures(), actionFigures()...)}
+	b := &bench{options: o, ctx: ctx, pg: pg, database: "px360", large: large.large, surveys: slices.Concat(surveyFigures(), actionFigures(), growthFigures())}
 	mail, err := startMailSink()
 	if err != nil {
 		return err
@@ -157,6 +174,7 @@ func run(ctx context.Context, o options) error {
 	if err := b.prepareBeside(); err != nil {
 		return err
 	}
+	budgets := b.budgets(free, product)
 	for round := 1; round <= o.rounds; round++ {
 		for _, m := range b.measurements() {
 			if !strings.Contains(m.name, o.only) {
@@ -165,6 +183,15 @@ func run(ctx context.Context, o options) error {
 			progress("round %d of %d: %s", round, o.rounds, m.name)
 			if err := b.measure(m); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
+			}
+		}
+		for _, g := range budgets {
+			if !strings.Contains(g.name, o.only) {
+				continue
+			}
+			progress("round %d of %d: %s", round, o.rounds, g.name)
+			if err := b.measureBudget(g); err != nil {
+				return fmt.Errorf("%s: %w", g.name, err)
 			}
 		}
 		for _, m := range b.besides {
@@ -200,6 +227,7 @@ func run(ctx context.Context, o options) error {
 	progress("")
 	b.print(os.Stdout)
 	b.printBeside(os.Stdout)
+	b.printBudgets(os.Stdout, budgets)
 	b.printLayers(os.Stdout)
 	b.printSurveys(os.Stdout)
 	printSweep(os.Stdout, sweep)
@@ -220,6 +248,7 @@ func progress(format string, args ...any) {
 // A process is a process of the program under test.
 type process struct {
 	url, metrics string
+	pid          int
 	stop         func()
 }
 
@@ -253,7 +282,7 @@ func (b *bench) launch(dir, command string, settings ...string) (*process, error
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- run.Wait() }()
-	p := &process{url: "http://" + addresses[0], metrics: "http://" + addresses[1] + "/metrics", stop: func() {
+	p := &process{url: "http://" + addresses[0], metrics: "http://" + addresses[1] + "/metrics", pid: run.Process.Pid, stop: func() {
 		_ = run.Process.Signal(syscall.SIGTERM)
 		<-exited
 	}}

@@ -108,6 +108,13 @@ func pause(ctx context.Context, d time.Duration) error {
 // drain resets all journeys, inserts four events for each at once, and measures until the last is
 // applied, with stages, journeys and surveys.
 func drain(b *bench) (float64, error) {
+	if err := b.fillQueue(); err != nil {
+		return 0, err
+	}
+	return b.emptyQueue()
+}
+
+func (b *bench) fillQueue() error {
 	for _, statement := range []string{
 		"TRUNCATE surveys CASCADE",
 		"UPDATE stage_instances SET status = 'pending', completed_at = NULL, completed_by_event = NULL",
@@ -116,11 +123,9 @@ func drain(b *bench) (float64, error) {
 		"VACUUM ANALYZE events, stage_instances, journey_instances",
 	} {
 		if _, err := b.product.Exec(b.ctx, statement); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	total := len(codes) * len(b.api.journeys)
-	start := time.Now()
 	// One statement, so that the whole queue is visible at once.
 	_, err := b.product.Exec(b.ctx, `
 		INSERT INTO events (id, source_system, event_code, encounter_id, patient_identifier, payload_json, sender_kind, sender_id)
@@ -128,10 +133,12 @@ func drain(b *bench) (float64, error) {
 		       '{"physician_license": "PHY", "department_code": "OPD", "visit_date": "2025-12-14", "timestamp": "2025-12-14T10:45:00Z"}', 'user', uuid7()
 		FROM unnest($1::text[]) WITH ORDINALITY c (code, n), journey_instances j JOIN patients p ON p.id = j.patient_id
 		ORDER BY c.n, j.id`, codes)
-	if err != nil {
-		return 0, err
-	}
-	start = time.Now()
+	return err
+}
+
+func (b *bench) emptyQueue() (float64, error) {
+	total := len(codes) * len(b.api.journeys)
+	start := time.Now()
 	if _, err := b.product.Exec(b.ctx, "NOTIFY px360_events"); err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import requests
 import schemathesis
 import yaml
 
+PARAMETERS = yaml.safe_load((pathlib.Path(__file__).parents[2] / "openapi" / "openapi.yaml").read_text())["components"]["parameters"]
 RULES = yaml.safe_load((pathlib.Path(__file__).parent / "exceptions.yaml").read_text())
 EXAMPLES = "0193c5a0-7a00-7000-8000-0000000000"  # the ids of the examples' objects
 EXAMPLES_USER = EXAMPLES + "03"
@@ -52,11 +53,13 @@ def before_call(context, case, kwargs):
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
     """Drops failures that exceptions.yaml expects."""
+    if response.status_code in RULES["url_too_long"] and len(response.request.url) > 8000:
+        return False
     return not (failure.code == "ST202" and refused_by_rule(case, response) or failure.code == "ST201" and accepted(failure, case))
 
 
 def refused_by_rule(case, response):
-    if response.status_code != 400 or "Valid by schema, but refused by rule" not in case.operation.definition.raw["description"]:
+    if response.status_code != 400 or "Valid by schema, but refused by rule" not in description(case.operation.definition.raw):
         return False
     if case.operation.definition.raw["operationId"] in RULES["items_apart"] and response.json().get("failed"):
         return True
@@ -65,6 +68,12 @@ def refused_by_rule(case, response):
         return False
     used.update(needed)
     return True
+
+
+def description(operation):
+    """What the contract says of an operation and of the parameters that it shares with others."""
+    shared = [PARAMETERS[parameter["$ref"].rsplit("/", 1)[1]] for parameter in operation.get("parameters", []) if "$ref" in parameter]
+    return "\n".join([operation["description"]] + [parameter.get("description", "") for parameter in shared])
 
 
 def rule_of(message):
