@@ -36,27 +36,22 @@ type Listed[Row any] struct {
 	First, Last []*string
 }
 
-// List reads a page of a list: find is to call one generated list query. check, which may be nil, comes before it on the
-// same connection. Rows that have more than p.MaxBytes are ErrTooManyBytes, a list that takes too long is ErrTooSlow.
-func List[Row any](
-	ctx context.Context, d *DB, p Page, check func(context.Context, *db.Queries) error,
-	find func(context.Context, *db.Queries) ([]Row, error),
-) (list Listed[Row], err error) {
+// List reads a page of a list: find is to call one generated list query. Rows that have more than p.MaxBytes are
+// ErrTooManyBytes, a list that takes too long is ErrTooSlow.
+func List[Row any](ctx context.Context, d *DB, p Page, find func(context.Context, *db.Queries) ([]Row, error)) (list Listed[Row], err error) {
 	conn, err := d.connectionFrom(ctx, d.lists)
 	if err != nil {
 		return list, err
 	}
 	held, release := context.WithTimeoutCause(ctx, listTimeout, ErrTooSlow)
-	l := &listing{DBTX: conn, page: p, columns: columnsOf[Row](), counts: d.counts}
+	l := &listing{DBTX: unpreparedConn{conn}, page: p, columns: columnsOf[Row](), counts: d.counts}
+	if d.lists != d.Pool {
+		l.DBTX = conn // which plans prepared statements for their parameters
+	}
 	counted := false
 	func() {
 		defer conn.Release()
 		defer release()
-		if check != nil {
-			if err = check(held, db.New(conn)); err != nil {
-				return
-			}
-		}
 		if list.Rows, err = find(held, db.New(l)); err == nil {
 			err = list.complete(l)
 		}
@@ -115,9 +110,9 @@ func (list *Listed[Row]) complete(l *listing) (err error) {
 	return err
 }
 
-// A listing sends the one query of a list: for the rows of a page, and unprepared. Postgres then plans each call with its
-// parameters: filters that are not in use, ($1 IS NULL OR …), fold away, and which index to read depends on the values. A
-// prepared statement would get a generic plan that reads whole tables.
+// A listing sends the one query of a list: for the rows of a page. Postgres plans each call with its parameters: filters that
+// are not in use, ($1 IS NULL OR …), fold away, and which index to read depends on the values. A generic plan would read whole
+// tables.
 type listing struct {
 	db.DBTX
 	page    Page
@@ -147,7 +142,7 @@ func (l *listing) Query(ctx context.Context, sql string, args ...any) (rows pgx.
 	if err != nil {
 		return nil, err
 	}
-	if rows, err = l.DBTX.Query(ctx, text, unprepared(args)...); err != nil {
+	if rows, err = l.DBTX.Query(ctx, text, args...); err != nil {
 		return nil, err
 	}
 	return &boundedRows{Rows: rows, left: l.page.MaxBytes}, nil
@@ -161,7 +156,7 @@ func (l *listing) count(ctx context.Context) (total int64, ok bool, err error) {
 	if _, fresh := l.counts.known(l.statement); fresh {
 		return 0, false, nil
 	}
-	err = l.DBTX.QueryRow(ctx, l.statement.counted(exactCount+1), unprepared(l.statement.args)...).Scan(&total)
+	err = l.DBTX.QueryRow(ctx, l.statement.counted(exactCount+1), l.statement.args...).Scan(&total)
 	if total > exactCount {
 		return 0, false, err
 	}
@@ -185,11 +180,16 @@ func (s statement) estimate(ctx context.Context, conn db.DBTX) (int64, error) {
 	return int64(plans[0].Plan.Rows), nil
 }
 
-// unprepared sends a statement without a name: pgx keeps its description, Postgres keeps no plan.
+// unprepared sends a statement without a name: pgx keeps its description, Postgres keeps no plan, and makes one for the
+// parameters.
 func unprepared(args []any) []any { return append([]any{pgx.QueryExecModeCacheDescribe}, args...) }
 
 type unpreparedConn struct{ db.DBTX }
 
 func (c unpreparedConn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return c.DBTX.Query(ctx, sql, unprepared(args)...)
+}
+
+func (c unpreparedConn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return c.DBTX.QueryRow(ctx, sql, unprepared(args)...)
 }

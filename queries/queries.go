@@ -117,6 +117,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	lists.MaxConns, lists.MinConns = o.ListConnections, 0
 	// A filter by what a CHECK rules out, such as a state that is never stored, reads nothing.
 	lists.ConnConfig.RuntimeParams["constraint_exclusion"] = "on"
+	lists.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
 	// A list that takes too long, or whose client is gone, is cancelled in Postgres too, and its connection kept.
 	lists.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}

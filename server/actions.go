@@ -302,18 +302,21 @@ func (o actionOperations) AddActionNote(ctx context.Context, id uuid.UUID, body 
 // ListActionLog answers a page of what happened to an action.
 func (o actionOperations) ListActionLog(ctx context.Context, id uuid.UUID, _ api.ListActionLogParams) (api.ActionLogEntryList, error) {
 	scope := requestOf(ctx).principal.Scope()
+	err := o.engine.db.Read(ctx, func(q *db.Queries) error {
+		_, err := q.ActionGet(ctx, db.ActionGetParams{ID: id, Scope: scope})
+		return err
+	})
+	if queries.NoRows(err) {
+		err = problem.NotFound
+	}
+	if err != nil {
+		return api.ActionLogEntryList{}, err
+	}
 	rows, err := pageOf(ctx, o.engine,
-		func(ctx context.Context, q *db.Queries) error {
-			_, err := q.ActionGet(ctx, db.ActionGetParams{ID: id, Scope: scope})
-			return err
-		},
 		func(ctx context.Context, q *db.Queries) ([]db.ActionLogListRow, error) {
 			return q.ActionLogList(ctx, db.ActionLogListParams{Action: id, Scope: scope})
 		},
 		func(row db.ActionLogListRow) api.ActionLogEntry { return api.ActionLogEntry(row) })
-	if queries.NoRows(err) {
-		err = problem.NotFound
-	}
 	return api.ActionLogEntryList(rows), err
 }
 

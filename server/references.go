@@ -15,6 +15,14 @@ func checkFilters(ctx context.Context, q *db.Queries, references []contract.Refe
 	return checkReferences(ctx, q, references, func(contract.Reference) string { return contract.MessageNoChoice })
 }
 
+// checkFilters is checkFilters on a connection of its own, if there is anything to ask.
+func (e *engine) checkFilters(ctx context.Context, references []contract.Reference) error {
+	if len(references) == 0 {
+		return nil
+	}
+	return e.db.Read(ctx, func(q *db.Queries) error { return checkFilters(ctx, q, references) })
+}
+
 // checkBody does the same for the references of the request's body.
 func checkBody(ctx context.Context, q *db.Queries) error {
 	return checkReferences(ctx, q, requestOf(ctx).body.References, func(r contract.Reference) string {

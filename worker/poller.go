@@ -17,6 +17,7 @@ type poller struct {
 	*Worker
 	size    int32 // events of a batch at most; less after failures
 	applied int   // batches so far
+	pause   time.Duration
 
 	from      int64         // where the next claim starts
 	farthest  int64         // the farthest position where anything was found
@@ -33,6 +34,11 @@ const (
 	longestUnscanned = 5 * time.Second
 	// lockedInterval is how long a poller waits for what other transactions have locked, usually for milliseconds.
 	lockedInterval = 100 * time.Millisecond
+	// linger is how long a poller waits after a batch that was not full, whatever wakes it: events that come one by one are
+	// then claimed, decided and committed together. It doubles, up to longestLinger, with each claim that finds nothing, since
+	// others are faster: so of many processes some do the work, and the others do not compete with them.
+	linger        = 20 * time.Millisecond
+	longestLinger = 80 * time.Millisecond
 	// leastBatch is where failures stop to make batches smaller.
 	leastBatch = 16
 	// leastPause is how long a poller that failed waits whatever wakes it.
@@ -57,8 +63,9 @@ func (p *poller) run(ctx context.Context) {
 			continue
 		}
 		backoff.Reset()
-		if wait > 0 {
-			p.idle(ctx, wait)
+		if wait > 0 && sleep(ctx, min(wait, p.pause)) {
+			p.idle(ctx, wait-p.pause)
+			p.pause = min(max(2*p.pause, linger), longestLinger)
 		}
 	}
 }
@@ -113,6 +120,9 @@ func (p *poller) runBatch(ctx context.Context) (wait time.Duration, err error) {
 	switch finished += n; {
 	case finished > 0:
 		p.found(b.first)
+		if p.pause = linger; !b.full {
+			sleep(ctx, p.pause)
+		}
 		return 0, nil
 	case b.outdated:
 		return 0, nil

@@ -86,6 +86,8 @@ type bench struct {
 	callers   map[string]*api // of the large world
 	lastEvent int64           // of the large world
 	expired   float64         // events a second
+
+	single, many deployment
 }
 
 // A figure is a line of the table: rates per second, one per round.
@@ -132,7 +134,7 @@ func run(ctx context.Context, o options) error {
 		_ = pg.Stop()
 		_ = localpg.Remove(filepath.Join(dir, "postgres"))
 	}()
-	b := &bench{options: o, ctx: ctx, pg: pg, database: "px360", large: large.large, surveys: slices.Concat(surveyFigures(), actionFigures(), growthFigures())}
+	b := &bench{options: o, ctx: ctx, pg: pg, database: "px360", large: large.large, surveys: slices.Concat(surveyFigures(), actionFigures(), growthFigures(), processFigures())}
 	mail, err := startMailSink()
 	if err != nil {
 		return err
