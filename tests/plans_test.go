@@ -119,6 +119,93 @@ func TestSearchOfManyPatientsUsesTheTrigramIndex(t *testing.T) {
 	}
 }
 
+// Every ordering of patients and every filter of a large list has an index, which also tells equal rows apart. The statements
+// that the server sends are explained with their arguments, as the connections for lists plan them.
+func TestListsUseTheirIndexes(t *testing.T) {
+	t.Parallel()
+	ctx, s := context.Background(), startServer(t)
+	conn, err := pgx.Connect(ctx, s.dbURL+"&plan_cache_mode=force_custom_plan&constraint_exclusion=on")
+	must(t, err)
+	defer conn.Close(ctx)
+	for _, sql := range []string{
+		`INSERT INTO hospitals (id, name, code) SELECT uuid7(), 'H' || i, 'H' || i FROM generate_series(1, 20) i`,
+		`INSERT INTO patients (id, mrn, first_name, last_name, city, gender, status, date_of_birth, primary_hospital_id, created_at, updated_at)
+			SELECT uuid7(), 'MRN-' || i, 'First ' || i % 40, 'Last ' || i % 997, CASE i % 20000 WHEN 7 THEN 'Najran' ELSE 'Riyadh' END, (ARRAY['male', 'female'])[1 + i % 2], 'active',
+				date '1940-01-01' + i % 20000, (SELECT id FROM hospitals WHERE code = 'H' || 1 + i % 20), now() - i * interval '1 minute', now() - i * interval '1 minute'
+			FROM generate_series(1, 60000) i`,
+		`INSERT INTO events (id, source_system, event_code, encounter_id, sender_kind, sender_id, status, reason, received_at, processed_at)
+			SELECT uuid7(), 'his', CASE i % 50000 WHEN 7 THEN 'RARE' ELSE 'COMMON' END, 'ENC-' || i / 4, 'user', uuid7(), CASE i % 100 WHEN 7 THEN 'ignored' ELSE 'processed' END,
+				CASE i % 20000 WHEN 7 THEN 'rare' WHEN 107 THEN 'other' ELSE '' END, now() - i * interval '1 minute', now()
+			FROM generate_series(1, 100000) i`,
+		`INSERT INTO audit_log (at, actor_kind, actor_id, hospital_id, operation, object_type, object_id)
+			SELECT now() - i * interval '1 minute', 'user', (SELECT id FROM hospitals WHERE code = 'H' || 1 + i % 20), (SELECT id FROM hospitals WHERE code = 'H' || 1 + i % 20),
+				CASE i % 30000 WHEN 7 THEN 'rareOne' ELSE 'updatePatient' END, 'patient', uuid7()
+			FROM generate_series(1, 60000) i`,
+		"VACUUM ANALYZE patients, events, audit_log",
+	} {
+		_, err = conn.Exec(ctx, sql)
+		must(t, err)
+	}
+	t.Cleanup(func() { s.exec("TRUNCATE patients, hospitals, events, audit_log CASCADE") }) // faster than DELETE
+	statements := &statementRecorder{}
+	handler, token := statements.server(s), s.token(adminName, adminPassword)
+	patients, events, audit := organizations+"patients/", "/api/integrations/events/", "/api/audit/"
+	hospital := value[string](s, "SELECT id::text FROM hospitals WHERE code = 'H7'")
+	for query, index := range map[string]string{
+		patients:               "patients_by_full_name_idx",
+		patients + "?page=500": "Index Only Scan using patients_by_full_name_idx",
+		patients + "?cursor=":  "patients_by_full_name_idx",
+		patients + "?primary_hospital=" + hospital:       "patients_by_hospital_and_name_idx",
+		patients + "?ordering=first_name":                "patients_by_first_name_idx",
+		patients + "?ordering=-date_of_birth":            "patients_by_date_of_birth_idx",
+		patients + "?ordering=gender":                    "patients_by_gender_idx",
+		patients + "?ordering=-city":                     "patients_by_city_idx",
+		patients + "?ordering=status":                    "patients_by_status_idx",
+		patients + "?ordering=-created_at":               "patients_by_created_at_idx",
+		patients + "?ordering=updated_at&cursor=":        "patients_by_updated_at_idx",
+		patients + "?city=Najran":                        "patients_by_city_idx",
+		patients + "?gender=other":                       "patients_by_gender_idx",
+		patients + "?mrn=MRN-77":                         "patients_mrn_idx",
+		events:                                           "events_received_at_idx",
+		events + "?ordering=received_at":                 "events_received_at_idx",
+		events + "?received_before=2001-01-01T00:00:00Z": "events_received_at_idx",
+		events + "?encounter_id=ENC-77":                  "events_encounter_id_idx",
+		events + "?reason=rare":                          "events_unapplied_reason_idx",
+		events + "?status=processing":                    "One-Time Filter: false",
+		audit:                                            "audit_log_at_idx",
+		audit + "?until=2001-01-01T00:00:00Z":            "audit_log_at_idx",
+		audit + "?operation=rareOne":                     "audit_log_of_operation_idx",
+		audit + "?object_id=" + hospital:                 "audit_log_of_object_idx",
+		audit + "?actor=" + hospital:                     "audit_log_of_actor_idx",
+	} {
+		statements.take() // discard earlier statements
+		request := httptest.NewRequest("GET", query, nil)
+		request.Header.Set("Authorization", "Bearer "+token)
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code != 200 {
+			t.Fatalf("%s: %d %s", query, response.Code, response.Body)
+		}
+		explained := 0
+		for _, statement := range statements.take() {
+			if !strings.Contains(statement.SQL, "List :many") || strings.Contains(statement.SQL, "(count)") {
+				continue
+			}
+			rows, err := conn.Query(ctx, "EXPLAIN "+statement.SQL, statement.Args...)
+			must(t, err)
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			must(t, err)
+			if plan := strings.Join(lines, "\n"); !strings.Contains(plan, index) {
+				t.Errorf("%s does not use %s:\n%s\n%s", query, index, statement.SQL, plan)
+			}
+			explained++
+		}
+		if explained != 1 {
+			t.Errorf("%s: %d list queries", query, explained)
+		}
+	}
+}
+
 // A statementRecorder records the statements of a pool, with their arguments.
 type statementRecorder struct {
 	mu   sync.Mutex

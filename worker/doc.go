@@ -49,6 +49,25 @@
 //
 // When it goes on it finds its connections closed, and nothing of what it had begun is stored.
 //
+// # What an event costs
+//
+// Round trips, from the socket to the commit: one for the caller, with the rate limits, and one for the INSERT, which the
+// requests that wait at the same time share, as they share its commit. A notification follows, fifty a second of each server at
+// most. From the claim to the outcome: about 15 statements for a batch, however many events it has, and one asynchronous commit.
+// A poller lingers after a batch that was not full, so that events that come one by one share these too.
+//
+// Index entries: INSERT writes six (seq, id, encounter_id, received_at, and the two partial ones of pending events), with a
+// source_event_id and an API key's two more; the outcome is no HOT update, as the partial indexes are about status and
+// processed_at, and writes the first four again, and those of failed and ignored events.
+//
+// WAL and processor time, measured by `make bench` ("budget:") on a machine of two processors that also runs Postgres and the
+// load; an event with its payload of 150 bytes, four events a journey with all effects:
+//
+//	                                    WAL bytes   µs in PX360   µs in Postgres
+//	one event to its commit                 1,800           280              380
+//	an event of a bulk of 1,000             1,300            17               40
+//	from its claim to outcome, effects      2,100            18               70
+//
 // # Locks
 //
 // Package queries has the lock order. What a worker claims, the encounter's mutex and the journey, it claims without
