@@ -79,6 +79,8 @@ func (c *counts) of(ctx context.Context, d *DB, s statement) (total int64, isEst
 		return 0, false, err
 	}
 	defer conn.Release()
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, ErrTooSlow)
+	defer cancel()
 	total, err = s.estimate(ctx, conn)
 	return total, true, err
 }

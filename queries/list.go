@@ -133,10 +133,12 @@ func (l *listing) Query(ctx context.Context, sql string, args ...any) (rows pgx.
 	if page.Position != nil && len(page.Position.Values) == 0 { // the start
 		page.Position = nil
 	}
-	// What lies behind the middle of a long list is read from its end.
-	if known, fresh := l.counts.known(l.statement); fresh && page.Position == nil && page.Offset > known/2 && page.Offset < known {
-		limit = min(page.Size, int(known-page.Offset))
-		page.Offset, order, l.fromEnd = known-page.Offset-int64(limit), order.reversed(), known
+	if page.Offset > 0 {
+		// What lies behind the middle of a long list is read from its end.
+		if known, fresh := l.counts.known(l.statement); fresh && page.Offset > known/2 && page.Offset < known {
+			limit = min(page.Size, int(known-page.Offset))
+			page.Offset, order, l.fromEnd = known-page.Offset-int64(limit), order.reversed(), known
+		}
 	}
 	text, args, err := l.statement.rows(order, page, limit, l.columns.nullable)
 	if err != nil {

@@ -1,24 +1,19 @@
 package server
 
 import (
-	"crypto/hmac"
 	"encoding/base64"
 	"fmt"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/px360/px360/queries"
-	"github.com/px360/px360/server/auth"
+	"github.com/px360/px360/queries/rules"
 	"github.com/px360/px360/server/problem"
 )
 
-// cursors write positions in lists as the text that clients send back: opaque, and signed for one list in one ordering,
-// so that a position is only ever what this program has given away.
-type cursors struct{ hasher *auth.KeyHasher }
-
-// macBytes is how much of the HMAC stands at the front of a cursor.
-const macBytes = 16
+// cursors write positions in lists as the text that clients send back. They are sealed, for one list in one ordering: a
+// position is only ever one that this program has given away, and the names in it stand in no log of URLs.
+type cursors struct{ sealer rules.Sealer }
 
 // A cursorPosition is what a cursor says. Values are null for null.
 type cursorPosition struct {
@@ -34,7 +29,7 @@ func (c cursors) write(r request, p queries.Position) string {
 	if err != nil {
 		panic(err) // cannot happen for texts
 	}
-	return base64.RawURLEncoding.EncodeToString(append(c.hasher.Hash(signed(r, text))[:macBytes:macBytes], text...))
+	return base64.RawURLEncoding.EncodeToString(c.sealer.Seal(text, validFor(r)))
 }
 
 // read is the position of a cursor; of an empty one, the start of the list.
@@ -42,25 +37,20 @@ func (c cursors) read(r request, cursor string) (*queries.Position, error) {
 	if cursor == "" {
 		return &queries.Position{}, nil
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) < macBytes {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil {
 		return nil, errInvalidCursor
 	}
-	mine := false
-	for _, mac := range c.hasher.Hashes(signed(r, raw[macBytes:])) {
-		mine = hmac.Equal(mac[:macBytes], raw[:macBytes]) || mine
-	}
-	if !mine {
+	text, _, err := c.sealer.Open(sealed, validFor(r))
+	if err != nil {
 		return nil, errInvalidCursor
 	}
 	var p cursorPosition
-	if json.Unmarshal(raw[macBytes:], &p) != nil {
+	if json.Unmarshal(text, &p) != nil {
 		return nil, errInvalidCursor
 	}
 	return (*queries.Position)(&p), nil
 }
 
-// signed is what the HMAC is of: the list, its ordering, and the position.
-func signed(r request, text []byte) string {
-	return strings.Join([]string{r.path, fmt.Sprint(r.page.Order), string(text)}, "\x00")
-}
+// validFor is where a cursor is valid: a list and its ordering.
+func validFor(r request) []byte { return fmt.Append(nil, r.path, r.page.Order) }

@@ -105,7 +105,7 @@ func New(database *queries.DB, o Options) (*Server, error) {
 	if s.keys, err = auth.NewKeyHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious)); err != nil {
 		return nil, err
 	}
-	if s.engine.cursors.hasher, err = auth.NewCursorHasher([]byte(o.SecretKey), []byte(o.SecretKeyPrevious)); err != nil {
+	if s.engine.cursors.sealer, err = rules.NewSealer(rules.SealsCursors, o.SecretKey, o.SecretKeyPrevious); err != nil {
 		return nil, err
 	}
 	if s.rates, err = limits.NewRateLimiter(database, limits.RateOptions{Mode: o.RateLimits, Limits: o.Limits, Log: o.Log, Registerer: o.Registerer}); err != nil {
@@ -176,7 +176,7 @@ func (s *Server) makeOperations(o Options) error {
 	s.surveyOperations, s.surveyScoreOperations = surveyOperations{e, surveys.reader}, newSurveyScores(e)
 	s.publicSurveyOperations = publicSurveyOperations{patientSurveys{e, s.rates}}
 	s.tokenOperations = tokenOperations{e, s.log, s.tokens, o.RotateRefresh, s.passwords, logins}
-	sealer, err := rules.NewSealer(o.SecretKey, o.SecretKeyPrevious)
+	sealer, err := rules.NewSealer(rules.SealsWebhookSecrets, o.SecretKey, o.SecretKeyPrevious)
 	if err != nil {
 		return err
 	}

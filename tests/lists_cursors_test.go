@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -198,6 +200,49 @@ func TestLongLists(t *testing.T) {
 	s.exec("UPDATE patients SET city = '' WHERE mrn = '00000001'")
 	if count, _, _ := page(1, "&city=X"); count != float64(9_999) {
 		t.Errorf("9,999 rows are counted as %v", count)
+	}
+}
+
+// A long list is counted once for all who ask at the same time; who does not wait for it is told that the count is an estimate.
+func TestCountsAreShared(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	const rows = 12_000
+	s.exec(`INSERT INTO patients (id, mrn, first_name, last_name) SELECT gen_random_uuid(), 'MRN-' || i, 'A', 'B' FROM generate_series(1, $1::int) i`, rows)
+	s.exec("ANALYZE patients")
+	t.Cleanup(func() { s.exec("TRUNCATE patients CASCADE") })
+	statements := &statementRecorder{}
+	handler, token := statements.server(s), s.token(adminName, adminPassword)
+	ask := func() *httptest.ResponseRecorder {
+		request := httptest.NewRequest("GET", "/api/organizations/patients/?status=active", nil)
+		request.Header.Set("Authorization", "Bearer "+token)
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		return response
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			response := ask()
+			exact := strings.HasPrefix(response.Body.String(), fmt.Sprintf(`{"count":%d,`, rows))
+			if told := response.Header().Get("X-Count-Estimated") == "true"; response.Code != 200 || exact == told && !exact {
+				t.Errorf("%d, estimated %v: %.60s", response.Code, told, response.Body)
+			}
+		})
+	}
+	all.Wait()
+	// By now it is known, and exact, until it is too old.
+	if response := ask(); !strings.HasPrefix(response.Body.String(), fmt.Sprintf(`{"count":%d,`, rows)) || response.Header().Get("X-Count-Estimated") != "" {
+		t.Errorf("%v: %.60s", response.Header(), response.Body)
+	}
+	counted := 0
+	for _, statement := range statements.take() {
+		if strings.HasPrefix(statement.SQL, "-- name: PatientList :many (count)") && !strings.Contains(statement.SQL, "LIMIT") {
+			counted++
+		}
+	}
+	if counted != 1 {
+		t.Errorf("the list was counted %d times", counted)
 	}
 }
 

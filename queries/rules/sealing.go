@@ -10,23 +10,31 @@ import (
 	"errors"
 )
 
-// A Sealer keeps secrets as nobody can read them who has the database alone: by AES-256-GCM, under keys that are derived
-// from the secret key. What was sealed under the previous one can still be opened.
+// A Sealer keeps texts as nobody without the secret key can read or make them: by AES-256-GCM, under keys that are derived
+// from it for one purpose. What was sealed under the previous one can still be opened.
 type Sealer struct{ current, previous cipher.AEAD }
 
 // ErrSealed is about a secret that was sealed under another key, or for another place.
 var ErrSealed = errors.New("the secret was sealed under a secret key that is neither the present nor the previous one")
 
+// A Purpose is what a sealer is for. What was sealed for one cannot be opened for another.
+type Purpose string
+
+const (
+	SealsWebhookSecrets Purpose = "px360 webhook secrets"
+	SealsCursors        Purpose = "px360 list cursors"
+)
+
 // NewSealer makes a sealer of the secret key and, if it is not blank, the previous one.
-func NewSealer(key, previous string) (s Sealer, err error) {
-	if s.current, err = newAEAD(key); err == nil && previous != "" {
-		s.previous, err = newAEAD(previous)
+func NewSealer(purpose Purpose, key, previous string) (s Sealer, err error) {
+	if s.current, err = newAEAD(purpose, key); err == nil && previous != "" {
+		s.previous, err = newAEAD(purpose, previous)
 	}
 	return s, err
 }
 
-func newAEAD(key string) (cipher.AEAD, error) {
-	derived, err := hkdf.Key(sha256.New, []byte(key), nil, "px360 webhook secrets", 32)
+func newAEAD(purpose Purpose, key string) (cipher.AEAD, error) {
+	derived, err := hkdf.Key(sha256.New, []byte(key), nil, string(purpose), 32)
 	if err != nil {
 		return nil, err
 	}

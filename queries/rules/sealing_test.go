@@ -12,7 +12,7 @@ func TestSealer(t *testing.T) {
 	t.Parallel()
 	sealer := func(key, previous string) Sealer {
 		t.Helper()
-		s, err := NewSealer(key, previous)
+		s, err := NewSealer(SealsWebhookSecrets, key, previous)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,30 +20,19 @@ func NewAPIKey() string {
 	return APIKeyPrefix + hex.EncodeToString(random[:])
 }
 
-// KeyHasher hashes with HMAC-SHA256: API keys for storage, and what a client is to
-// send back unchanged. Its key is derived from the server's secret by HKDF with an
-// info string for each use (domain separation), so that neither a hash nor this key
-// helps to forge a token. Without the secret, a stolen table of API keys cannot be
-// brute-forced offline.
+// KeyHasher hashes API keys for storage with HMAC-SHA256. Its key is derived from
+// the server's secret by HKDF with a separate info string (domain separation), so
+// that neither a hash nor this key helps to forge a token. Without the secret, a
+// stolen table cannot be brute-forced offline.
 // It is safe for concurrent use.
 type KeyHasher struct {
 	keys []redacted // the first makes Hash, any may match
 }
 
-// NewKeyHasher makes a hasher of API keys. It derives the hashing key from the
-// server's current secret and, unless it is empty, from the previous one: hashes
-// stored before the secret was rotated still match. It fails if a secret is shorter
-// than MinKeyBytes.
+// NewKeyHasher derives the hashing key from the server's current secret and,
+// unless it is empty, from the previous one: hashes stored before the secret was
+// rotated still match. It fails if a secret is shorter than MinKeyBytes.
 func NewKeyHasher(current, previous []byte) (*KeyHasher, error) {
-	return newHasher("px360 api key hash", current, previous)
-}
-
-// NewCursorHasher is NewKeyHasher for the cursors of lists.
-func NewCursorHasher(current, previous []byte) (*KeyHasher, error) {
-	return newHasher("px360 list cursor", current, previous)
-}
-
-func newHasher(info string, current, previous []byte) (*KeyHasher, error) {
 	var keys []redacted
 	for _, secret := range [][]byte{current, previous} {
 		if len(secret) == 0 && len(keys) > 0 {
@@ -52,16 +41,16 @@ func newHasher(info string, current, previous []byte) (*KeyHasher, error) {
 		if len(secret) < MinKeyBytes {
 			return nil, fmt.Errorf("a server secret has %d bytes, it needs at least %d", len(secret), MinKeyBytes)
 		}
-		key, err := hkdf.Key(sha256.New, secret, nil, info, sha256.Size)
+		key, err := hkdf.Key(sha256.New, secret, nil, "px360 api key hash", sha256.Size)
 		if err != nil {
-			return nil, fmt.Errorf("deriving the %s key: %w", info, err)
+			return nil, fmt.Errorf("deriving the key for API key hashes: %w", err)
 		}
 		keys = append(keys, redact(key))
 	}
 	return &KeyHasher{keys: keys}, nil
 }
 
-// Hash returns the 32 bytes that stand for a key, such as those to store for an API key.
+// Hash returns the 32 bytes to store for an API key.
 func (h *KeyHasher) Hash(key string) []byte {
 	return keyedHash(h.keys[0](), key)
 }
@@ -76,7 +65,7 @@ func (h *KeyHasher) Hashes(key string) [][]byte {
 	return hashes
 }
 
-// Matches compares a key with a stored hash in constant time.
+// Matches compares an API key with a stored hash in constant time.
 func (h *KeyHasher) Matches(key string, stored []byte) bool {
 	matches := false
 	for _, hash := range h.Hashes(key) {

@@ -71,7 +71,7 @@ func New(database *queries.DB, o Options) *Service {
 			Name: "px360_webhook_attempt_seconds", Help: "How long attempts took.", Buckets: prometheus.DefBuckets}),
 	}
 	if o.SecretKey != "" {
-		sealer, err := rules.NewSealer(o.SecretKey, o.SecretKeyPrevious)
+		sealer, err := rules.NewSealer(rules.SealsWebhookSecrets, o.SecretKey, o.SecretKeyPrevious)
 		if err != nil {
 			panic(err) // no key is too long for it
 		}
