@@ -1,6 +1,7 @@
 package queries
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -37,8 +38,9 @@ type Position struct {
 	Backward bool      // the rows before it are wanted
 }
 
-// errPosition says that a position has another number of columns than the order.
-var errPosition = fmt.Errorf("a position of another order")
+// ErrPosition says that a position has another number of columns than the order, as one that another version of the
+// program gave away.
+var ErrPosition = errors.New("a position of another order")
 
 // A statement is a generated list query without its order, and its arguments. Every list query ends with the list's own
 // order, which tells all rows apart: names of output columns.
@@ -124,7 +126,7 @@ func (s statement) beyond(order Order, p *Position, nullable func(string) bool) 
 		return "", args, nil
 	}
 	if len(p.Values) != len(order) {
-		return "", nil, errPosition
+		return "", nil, ErrPosition
 	}
 	simple := true // one comparison of rows does, for which Postgres can start at the place in an index
 	var names, places []string

@@ -99,6 +99,8 @@ func pageOf[Found, Row any](
 	switch {
 	case errors.Is(err, queries.ErrTooManyBytes):
 		return answer, errPageTooLarge
+	case errors.Is(err, queries.ErrPosition):
+		return answer, errInvalidCursor
 	case errors.Is(err, queries.ErrTooSlow):
 		return answer, tooSlow(r.page)
 	case err != nil:

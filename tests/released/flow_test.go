@@ -36,7 +36,7 @@ func TestFlow(t *testing.T) {
 	search := "RELEASED"
 	list, err := admin.ListHospitalsWithResponse(ctx, &client.ListHospitalsParams{Search: &search})
 	noError(t, err)
-	if list.JSON200 == nil || list.JSON200.Count != 1 || list.JSON200.Results[0].Id != created.JSON201.Id {
+	if list.JSON200 == nil || list.JSON200.Count == nil || *list.JSON200.Count != 1 || list.JSON200.Results[0].Id != created.JSON201.Id {
 		t.Fatalf("list hospitals: %d %s, want the one that was created", list.StatusCode(), list.Body)
 	}
 

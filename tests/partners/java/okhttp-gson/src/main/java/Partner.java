@@ -54,7 +54,7 @@ public class Partner {
 
   private static void listPatients(PatientsApi patients, UUID hospital) throws ApiException {
     for (int page = 1; ; page++) {
-      var list = patients.listPatients(hospital, null, null, null, null, null, null, null, List.of("last_name", "-mrn"), page, 2);
+      var list = patients.listPatients(hospital, null, null, null, null, null, null, null, List.of("last_name", "-mrn"), page, 2, null);
       for (var patient : list.getResults()) {
         System.out.println("patient " + patient.getMrn());
       }
