@@ -1,8 +1,8 @@
 // Package queries is the way to the database: the SQL files that sqlc compiles into gen/db, one per noun, and the Go
-// beside them: the pool and transactions (queries.go), retry with backoff (retry.go), pages of lists
-// (list.go), their SQL (page.go) and their counts (counts.go), the verdict on errors (verdict.go), the message for each
-// constraint (constraints.go) and panics within a transaction (panic.go). It knows neither HTTP nor the rules of the
-// domain, which are in queries/rules.
+// beside them: the pool and transactions (queries.go), retry with backoff (retry.go), pages of lists (list.go), their SQL
+// (page.go), their counts (counts.go) and fair shares of connections (shares.go), the verdict on errors (verdict.go), the
+// message for each constraint (constraints.go) and panics within a transaction (panic.go). It knows neither HTTP nor the
+// rules of the domain, which are in queries/rules.
 //
 // # Lock order
 //

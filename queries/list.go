@@ -39,6 +39,11 @@ type Listed[Row any] struct {
 // List reads a page of a list: find is to call one generated list query. Rows that have more than p.MaxBytes are
 // ErrTooManyBytes, a list that takes too long is ErrTooSlow.
 func List[Row any](ctx context.Context, d *DB, p Page, find func(context.Context, *db.Queries) ([]Row, error)) (list Listed[Row], err error) {
+	leave, err := d.listShares.take(ctx, p.Caller, d.acquire)
+	if err != nil {
+		return list, err
+	}
+	defer leave()
 	conn, err := d.connectionFrom(ctx, d.lists)
 	if err != nil {
 		return list, err

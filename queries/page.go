@@ -19,7 +19,8 @@ type Page struct {
 	Size     int
 	Offset   int64
 	Position *Position
-	MaxBytes int // of the values of all rows, as Postgres sends them
+	MaxBytes int    // of the values of all rows, as Postgres sends them
+	Caller   string // who has half of the connections for lists at most
 }
 
 // An Order is what a list is ordered by: output columns, which the caller checked against the contract.

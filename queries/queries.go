@@ -62,10 +62,11 @@ func (o Options) validate() error {
 // DB is a pool with the rules of this program. Lists have connections of their own, so that slow ones keep nothing else
 // waiting.
 type DB struct {
-	Pool    *pgxpool.Pool
-	lists   *pgxpool.Pool
-	counts  *counts
-	acquire time.Duration
+	Pool       *pgxpool.Pool
+	lists      *pgxpool.Pool
+	listShares *shares
+	counts     *counts
+	acquire    time.Duration
 }
 
 // Open connects to Postgres at url and prepares every connection: times in UTC, dates as text. It
@@ -111,8 +112,10 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	}
 	d := &DB{Pool: pool, lists: pool, counts: newCounts(), acquire: o.AcquireTimeout}
 	if o.ListConnections == 0 {
+		d.listShares = newShares(o.MaxConnections / 4)
 		return d, nil
 	}
+	d.listShares = newShares(o.ListConnections / 2)
 	lists := config.Copy()
 	lists.MaxConns, lists.MinConns = o.ListConnections, 0
 	// A filter by what a CHECK rules out, such as a state that is never stored, reads nothing.

@@ -88,7 +88,7 @@ func pageOf[Found, Row any](
 	convert func(Found) Row,
 ) (answer page[Row], err error) {
 	r := requestOf(ctx)
-	wanted := queries.Page{Order: order(r.page.Order), Size: r.page.Size, Offset: int64(r.page.Offset()), MaxBytes: maxPageBytes * 3 / 2}
+	wanted := queries.Page{Order: order(r.page.Order), Size: r.page.Size, Offset: int64(r.page.Offset()), MaxBytes: maxPageBytes * 3 / 2, Caller: r.caller()}
 	if r.page.Cursor != nil {
 		wanted.Offset = 0
 		if wanted.Position, err = e.cursors.read(r, *r.page.Cursor); err != nil {
