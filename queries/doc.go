@@ -34,7 +34,7 @@
 //	                                 its surveys, SKIP LOCKED
 //	5  the row itself                …Lock, then …Update or …Delete every change
 //	   new rows                      …Insert                        every creation
-//	   patient, SHARE                a trigger                      creating a journey, changing its patient
+//	   patient, SHARE                a trigger                      creating a journey
 //	   default journey template      JourneyTemplateClearDefault    making another the default
 //	   role PX Admin                 UserLockAdmins                 taking a PX Admin away
 //	6  stages of the journey         StageComplete, StageUpdate, …  W, and as 4

@@ -12,6 +12,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"no name":           func(o *Options) { o.Name = "" },
 		"no connection":     func(o *Options) { o.MaxConnections = 0 },
+		"lists alone":       func(o *Options) { o.ListConnections = o.MaxConnections },
 		"StatementTimeout":  func(o *Options) { o.StatementTimeout = 0 },
 		"LockTimeout":       func(o *Options) { o.LockTimeout = time.Microsecond },
 		"IdleInTransaction": func(o *Options) { o.IdleInTransaction = -time.Second },

@@ -1,7 +1,7 @@
 -- What a journey is found by includes the names of its patient, which stand in the journey itself: no index covers two tables.
 ALTER TABLE journey_instances ADD COLUMN patient_search text NOT NULL DEFAULT '';
 
--- FOR SHARE waits for a change of the names that is under way, which does not see this journey.
+-- A journey's patient never changes. FOR SHARE waits for a change of the names that is under way, which does not see this journey.
 CREATE FUNCTION journey_patient_search() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.patient_search := coalesce((SELECT p.search_names FROM patients p WHERE p.id = NEW.patient_id FOR SHARE), '');
@@ -9,5 +9,5 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER journey_patient_search BEFORE INSERT OR UPDATE OF patient_id ON journey_instances
+CREATE TRIGGER journey_patient_search BEFORE INSERT ON journey_instances
     FOR EACH ROW EXECUTE FUNCTION journey_patient_search();

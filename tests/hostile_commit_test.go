@@ -343,7 +343,7 @@ func TestNothingIsReadAfterTheCommit(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
 	pool := queries.DefaultOptions()
-	pool.MaxConnections = 1
+	pool.MaxConnections, pool.ListConnections = 1, 0
 	s, proxy := c.behindDropProxyWith(pool)
 	template, patient := c.Template(), c.Patient(unique("M"))
 	journey := c.Journey(template, patient, unique("E"))

@@ -182,12 +182,12 @@ func (s *searchTest) tryWildcards(t *testing.T) {
 	}
 }
 
-// The names of a journey's patient stand in the journey: it is found by new ones, and by those of another patient.
+// The names of a journey's patient stand in the journey: it is found by new ones.
 func TestJourneysAreFoundByTheNamesOfTheirPatients(t *testing.T) {
 	t.Parallel()
 	c := startServer(t).clinic()
-	patient, other := c.Patient("MRN-A"), c.Patient("MRN-B")
-	journey := c.Journey(c.Template(nil), patient, "ENC-1")
+	patient := c.Patient("MRN-A")
+	c.Journey(c.Template(nil), patient, "ENC-1")
 	found := func(search string, want float64) {
 		t.Helper()
 		body := c.expect(t, 200, "GET", "/api/journeys/instances/?search="+search, c.admin.access, nil).json()
@@ -200,7 +200,5 @@ func TestJourneysAreFoundByTheNamesOfTheirPatients(t *testing.T) {
 	found("zuhayr", 1)
 	found("زهير", 1)
 	found("ahmad", 0)
-	c.expect(t, 200, "PATCH", "/api/journeys/instances/"+journey.String()+"/", c.admin.access, fields{"patient": other})
-	found("zuhayr", 0)
-	found("mrn-b", 1)
+	found("mrn-a+زهير", 1)
 }
