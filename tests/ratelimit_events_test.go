@@ -307,9 +307,13 @@ func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 	} {
 		s.expectTimes(test.status, test.admitted, test.method, test.path, test.token, test.body, test.header...)
 		s.expectTimes(http.StatusTooManyRequests, 1, test.method, test.path, test.token, test.body, test.header...)
-		before := s.idlePool()
-		s.expectTimes(http.StatusTooManyRequests, 50, test.method, test.path, test.token, test.body, test.header...)
-		if used := s.db.Stat().AcquireCount() - before; used != 0 {
+		var used [2]int64 // once more, as the workers may be notified of what was admitted a moment later
+		for i := range used {
+			before := s.idlePool()
+			s.expectTimes(http.StatusTooManyRequests, 50, test.method, test.path, test.token, test.body, test.header...)
+			used[i] = s.db.Stat().AcquireCount() - before
+		}
+		if used[0] > 1 || used[1] != 0 {
 			t.Errorf("%s: 50 refused calls used the database %d times", what, used)
 		}
 	}
