@@ -307,13 +307,13 @@ func TestRefusedCallsDoNotReachTheDatabase(t *testing.T) {
 	} {
 		s.expectTimes(test.status, test.admitted, test.method, test.path, test.token, test.body, test.header...)
 		s.expectTimes(http.StatusTooManyRequests, 1, test.method, test.path, test.token, test.body, test.header...)
-		var used [2]int64 // once more, as the workers may be notified of what was admitted a moment later
-		for i := range used {
+		used := int64(-1)
+		for try := 0; used != 0 && try < 5; try++ { // again, as workers are notified of what was admitted a moment later
 			before := s.idlePool()
 			s.expectTimes(http.StatusTooManyRequests, 50, test.method, test.path, test.token, test.body, test.header...)
-			used[i] = s.db.Stat().AcquireCount() - before
+			used = s.db.Stat().AcquireCount() - before
 		}
-		if used[0] > 1 || used[1] != 0 {
+		if used != 0 {
 			t.Errorf("%s: 50 refused calls used the database %d times", what, used)
 		}
 	}
