@@ -66,7 +66,7 @@ func (b *bench) sweepLists() (sweep []listing, err error) {
 			progress("large world: %d questions to %s as %s", len(questions), path, who)
 			for _, q := range questions {
 				q.who = who
-				if err := caller.ask(&q); err != nil {
+				if err := caller.ask(&q, b.rounds); err != nil {
 					return nil, err
 				}
 				sweep = append(sweep, q)
@@ -205,8 +205,7 @@ func filterValues(operation string, p *openapi3.Parameter, rows []map[string]any
 }
 
 // ask asks once as if for the first time in a while, and then some times more.
-func (a *api) ask(l *listing) error {
-	const times = 3
+func (a *api) ask(l *listing, times int) error {
 	var took []time.Duration
 	for range 1 + times {
 		req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
