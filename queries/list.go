@@ -43,9 +43,9 @@ func List[Row any](ctx context.Context, d *DB, p Page, find func(context.Context
 	if err != nil {
 		return list, err
 	}
-	defer leave()
 	conn, err := d.connectionFrom(ctx, d.lists)
 	if err != nil {
+		leave()
 		return list, err
 	}
 	held, release := context.WithTimeoutCause(ctx, listTimeout, ErrTooSlow)
@@ -55,6 +55,7 @@ func List[Row any](ctx context.Context, d *DB, p Page, find func(context.Context
 	}
 	counted := false
 	func() {
+		defer leave() // before the count of a long list is waited for
 		defer conn.Release()
 		defer release()
 		if list.Rows, err = find(held, db.New(l)); err == nil {

@@ -10,8 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/px360/px360/gen/db"
+	"github.com/px360/px360/queries"
 )
 
 // follow follows a list by cursors from its start, two rows a page, and back. It returns the ids of the way there.
@@ -243,6 +247,35 @@ func TestCountsAreShared(t *testing.T) {
 	}
 	if counted != 1 {
 		t.Errorf("the list was counted %d times", counted)
+	}
+}
+
+// While a long list cannot be counted, its count is what Postgres expects, and never less than is sure.
+func TestCountIsEstimated(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.exec(`INSERT INTO patients (id, mrn, first_name, last_name) SELECT gen_random_uuid(), 'MRN-' || i, 'A', 'B' FROM generate_series(1, 12000) i`)
+	s.exec("ANALYZE patients")
+	t.Cleanup(func() { s.exec("TRUNCATE patients CASCADE") })
+	o := queries.DefaultOptions()
+	o.MaxConnections, o.ListConnections, o.AcquireTimeout = 3, 2, 50*time.Millisecond
+	database, err := queries.Open(t.Context(), s.dbURL, o)
+	must(t, err)
+	defer database.Close()
+	conn, err := database.Pool.Acquire(t.Context()) // the only one that counts could have
+	must(t, err)
+	find := func(ctx context.Context, q *db.Queries) ([]db.PatientListRow, error) {
+		return q.PatientList(ctx, db.PatientListParams{})
+	}
+	page := queries.Page{Size: 20, MaxBytes: 1 << 20}
+	estimated, err := queries.List(t.Context(), database, page, find)
+	conn.Release()
+	if err != nil || !estimated.IsEstimated || estimated.Total <= 10_000 || len(estimated.Rows) != 20 || !estimated.After {
+		t.Errorf("%v: %d of %d rows, estimated %v, more %v", err, len(estimated.Rows), estimated.Total, estimated.IsEstimated, estimated.After)
+	}
+	counted, err := queries.List(t.Context(), database, page, find)
+	if err != nil || counted.IsEstimated || counted.Total != 12_000 {
+		t.Errorf("%v: %d rows, estimated %v", err, counted.Total, counted.IsEstimated)
 	}
 }
 
