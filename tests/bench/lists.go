@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -260,17 +259,6 @@ func printSweep(out io.Writer, sweep []listing) {
 	}
 	fmt.Fprintf(out, "\n%d questions to the lists of the large world: median %s ms, %d above 100 ms, of which %d were given up after 2 s; of the %d usual ones %d above 20 ms\n",
 		len(sweep), milliseconds(sweep[len(sweep)/2].median), slow, refused, usual, slowUsual)
-	if file := os.Getenv("PX360_BENCH_SWEEP"); file != "" {
-		text, _ := json.MarshalIndent(lines(sweep), "", " ")
-		_ = os.WriteFile(file, text, 0o644)
-	}
-}
-
-func lines(sweep []listing) (list []string) {
-	for _, l := range sweep {
-		list = append(list, fmt.Sprintf("%7.1f %7.1f %d %v %s %s?%s", l.median.Seconds()*1000, l.first.Seconds()*1000, l.status, l.usual, l.who, l.path, l.query))
-	}
-	return list
 }
 
 func one(is bool) int {
